@@ -1,0 +1,1 @@
+"""Photographs, procedural stimuli, and image files."""

@@ -1,0 +1,1 @@
+"""Models: from an image to its representation."""

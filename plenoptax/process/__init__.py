@@ -1,0 +1,1 @@
+"""Canonical computations on images: pure functions and small Modules."""

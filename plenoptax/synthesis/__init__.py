@@ -1,0 +1,1 @@
+"""Methods of synthesis, one problem and one entry function each."""

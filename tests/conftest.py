@@ -1,0 +1,28 @@
+import jax
+import matplotlib
+import numpy as np
+import pytest
+
+
+matplotlib.use("Agg")
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+
+
+@pytest.fixture
+def x64():
+    """Run the test with 64-bit types enabled."""
+    with jax.enable_x64(True):
+        yield
+
+
+@pytest.fixture
+def getkey():
+    """A function that returns a new key at each call, the same ones in every run."""
+    keys = iter(jax.random.split(jax.random.key(2026), 1000))
+    return lambda: next(keys)
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(2026)
