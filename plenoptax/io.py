@@ -1,0 +1,5 @@
+"""Saving and loading: durable files without code in them, readable without plenoptax."""
+
+from .solve._files import load as load
+from .solve._files import load_trace as load_trace
+from .solve._files import save as save

@@ -1,0 +1,58 @@
+import dataclasses
+import os
+import pathlib
+import time
+
+from ._files import save
+from ._state import State
+from ._trace import BatchedTrace, Trace
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoint:
+    """Where and how often a run saves itself, so that it survives being killed.
+
+    Attributes:
+        path: The file. Each save replaces the one before, atomically.
+        seconds: The time between saves, 30 by default: at most so much work is lost. A save costs
+            one evaluation of the objective and the writing of the state.
+
+    Example:
+        >>> import plenoptax as plx
+        >>> plx.Checkpoint("run.npz", seconds=60).seconds
+        60
+    """
+
+    path: str | os.PathLike
+    seconds: float = 30
+
+
+class CheckpointWriter:
+    """A checkpoint and the clock that says when the next save is due."""
+
+    def __init__(self, checkpoint: Checkpoint):
+        self._path = pathlib.Path(checkpoint.path)
+        self._seconds = checkpoint.seconds
+        self._last = time.monotonic()
+        if not self._path.parent.is_dir():
+            raise ValueError(
+                f"The checkpoint cannot be written: the folder {self._path.parent} does not exist."
+            )
+
+    def is_due(self) -> bool:
+        """Whether the time between saves has passed."""
+        return time.monotonic() - self._last >= self._seconds
+
+    def write(self, state: State, trace: Trace | BatchedTrace) -> None:
+        """Save, and start the clock anew."""
+        save(self._path, state, trace)
+        self._last = time.monotonic()
+
+
+def as_writer(checkpoint: Checkpoint | str | os.PathLike | None) -> CheckpointWriter | None:
+    """A writer for a checkpoint or a bare path."""
+    if checkpoint is None:
+        return None
+    if not isinstance(checkpoint, Checkpoint):
+        checkpoint = Checkpoint(checkpoint)
+    return CheckpointWriter(checkpoint)

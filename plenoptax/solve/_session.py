@@ -1,0 +1,223 @@
+import dataclasses
+import time
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .._types import PyTree
+from ._batch import Batched
+from ._driver import Advancer, any_running, Best, Carry, CHUNK_LENGTH, Driver, own_copy
+from ._history import History
+from ._problem import AbstractProblem
+from ._progress import Interrupt
+from ._provenance import describe_run
+from ._record import Record
+from ._solver import Solver
+from ._state import Info, State
+from ._status import Status
+from ._trace import BatchedTrace, Trace
+
+
+# The host takes control about this often, for the bar, Ctrl-C, images and checkpoints.
+_SECONDS_PER_CHUNK = 0.5
+
+# A batch drops its finished elements at multiples of this many steps, and only there: where a run
+# is cut in two must not change which elements are computed together.
+_RETIREMENT_PERIOD = 64
+
+
+class Session:
+    """One call of `run`: the elements under way, those that have been retired, and their history.
+
+    A problem that is no batch is one element.
+    """
+
+    def __init__(
+        self,
+        problem: AbstractProblem | Batched,
+        solver: Solver,
+        state: State,
+        record: Record,
+        driver: Driver,
+        provenance: dict[str, Any],
+    ):
+        self._provenance = provenance
+        self._started = time.perf_counter()
+        self._problem, self._solver, self._record = problem, solver, record
+        self._is_batch = isinstance(problem, Batched)
+        state = own_copy(_tested_anew(problem, solver, state))
+        best = None
+        if record.best:
+            nothing = jnp.full_like(state.accepted_loss, jnp.inf)
+            best = Best(own_copy(state.accepted_z), nothing)
+        self._whole = Carry(state, best)
+        self._advancer = Advancer(problem, solver, self._whole, driver)
+        self._whole_advancer = self._advancer
+        self._active = np.arange(_rows(state.num_steps).size)
+        self._carry = self._whole
+        self._first_steps = _rows(state.num_steps)
+        self._first_evaluations = _rows(state.num_evaluations)
+        self._steps_per_chunk = 1
+        self._num_steps = 0
+        self.history = History(self._active.size)
+        self._retire()
+
+    def can_go_on(self, max_steps: int) -> bool:
+        """Whether there are steps left, and an element to take them."""
+        return self._num_steps < max_steps and any_running(self._carry.state)
+
+    def advance(self, max_steps: int, interrupt: Interrupt) -> int:
+        """Take steps for about half a second, or up to where the host has something to do.
+
+        Returns:
+            The number of steps taken, by the element that took most.
+        """
+        steps = _rows(self._carry.state.num_steps)
+        running = _rows(self._carry.state.status == Status.running)
+        limit = min(self._steps_per_chunk, max_steps - self._num_steps)
+        if self._record.every:
+            self._record_images(steps, running)
+            limit = min(limit, *_steps_to_next(steps[running], self._record.every))
+        if self._is_batch:
+            limit = min(limit, *_steps_to_next(steps[running], _RETIREMENT_PERIOD))
+        started = time.perf_counter()
+        self._carry, infos, count = self._advancer.advance(self._carry, int(limit), interrupt)
+        if infos is None:
+            return 0
+        self._pace(count, time.perf_counter() - started)
+        counts = _rows(self._carry.state.num_steps) - steps
+        self.history.append(infos if self._is_batch else _with_axis(infos), self._active, counts)
+        self._num_steps += count
+        self._retire()
+        return count
+
+    def finish(self, status: Status) -> tuple[State, Trace | BatchedTrace]:
+        """The state and the trace of the run up to here; the session can go on after it.
+
+        Args:
+            status: That of the elements that have not stopped by themselves.
+        """
+        whole = self._gather()
+        state, last = self._whole_advancer.evaluate(own_copy(whole.state))
+        state = _where_running(state, status)
+        rows = last if self._is_batch else _with_axis(last, 0)
+        images = self._whole_advancer.decode(state.accepted_z)
+        best = self._best(whole.best, state)
+        shape = images.shape[1:] if self._is_batch else images.shape
+        evaluations = _rows(state.num_evaluations) - self._first_evaluations
+        traces = []
+        for element in range(evaluations.size):
+            provenance = describe_run(
+                self._solver, self._advancer.driver, self._started, int(evaluations[element])
+            )
+            trace = self.history.trace(
+                element,
+                jax.tree.map(lambda x, e=element: x[e], rows),
+                image_shape=shape,
+                best=None if best is None else (best[0][element], best[1][element]),
+                provenance=provenance | self._provenance,
+            )
+            traces.append(trace)
+        return state, BatchedTrace(tuple(traces)) if self._is_batch else traces[0]
+
+    def _pace(self, count: int, seconds: float) -> None:
+        # The first chunk is one step long and mostly compilation.
+        if self._num_steps == 0:
+            self._steps_per_chunk = 4
+        else:
+            wanted = _SECONDS_PER_CHUNK * count / max(seconds, 1e-6)
+            self._steps_per_chunk = int(np.clip(wanted, 1, CHUNK_LENGTH))
+
+    def _record_images(self, steps: np.ndarray, running: np.ndarray) -> None:
+        due = running & (steps % self._record.every == 0)
+        if not due.any():
+            return
+        images = self._advancer.decode(self._carry.state.z)
+        images = images if self._is_batch else images[None]
+        for column in np.flatnonzero(due):
+            element = int(self._active[column])
+            step = int(steps[column] - self._first_steps[element])
+            self.history.append_image(element, images[column], step)
+
+    def _best(self, best: Best | None, state: State) -> tuple[np.ndarray, np.ndarray] | None:
+        if best is None:
+            return None
+        losses, last = _rows(best.loss), _rows(state.accepted_loss)
+        images = self._whole_advancer.decode(best.z)
+        last_images = self._whole_advancer.decode(state.accepted_z)
+        if not self._is_batch:
+            images, last_images = images[None], last_images[None]
+        last_is_better = (last < losses).reshape(-1, *(1,) * (images.ndim - 1))
+        return np.where(last_is_better, last_images, images), np.minimum(losses, last)
+
+    def _gather(self) -> Carry:
+        """All elements, in their order."""
+        if self._active.size == self._first_steps.size:
+            return self._carry
+        return jax.tree.map(
+            lambda whole, part: whole.at[self._active].set(part), self._whole, self._carry
+        )
+
+    def _retire(self) -> None:
+        """Go on with fewer elements, where half of a batch or more have stopped."""
+        taken = int(_rows(self._carry.state.num_steps).max())
+        if not self._is_batch or (self._num_steps and taken % _RETIREMENT_PERIOD):
+            return
+        whole = self._gather()
+        running = _rows(whole.state.status == Status.running)
+        steps = _rows(whole.state.num_steps)
+        active = _surviving(np.where(running, np.inf, steps), int(steps.max()))
+        if active.size == self._active.size:
+            return
+        self._whole, self._active = whole, active
+        self._carry = own_copy(jax.tree.map(lambda x: jnp.take(x, active, axis=0), whole))
+        self._advancer = Advancer(
+            self._problem.take(active),  # pyright: ignore[reportAttributeAccessIssue]
+            self._solver,
+            self._carry,
+            self._advancer.driver,
+        )
+
+
+def _surviving(finished_at: np.ndarray, step: int) -> np.ndarray:
+    """The elements of a batch that are still computed at a step.
+
+    A function of when each element stopped alone, so that a resumed run computes the same elements
+    together as an uninterrupted one.
+    """
+    active = np.arange(finished_at.size)
+    for boundary in range(_RETIREMENT_PERIOD, step + 1, _RETIREMENT_PERIOD):
+        alive = active[finished_at[active] > boundary]
+        if 0 < alive.size <= active.size // 2:
+            active = alive
+    return active
+
+
+def _tested_anew(problem: AbstractProblem | Batched, solver: Solver, state: State) -> State:
+    def one(state: State) -> State:
+        fires = solver.stop.fires(state.stop_state)
+        return dataclasses.replace(
+            state, status=Status.where(fires, Status.plateau, Status.running)
+        )
+
+    return jax.vmap(one)(state) if isinstance(problem, Batched) else one(state)
+
+
+def _where_running(state: State, status: Status) -> State:
+    running = state.status == Status.running
+    return dataclasses.replace(state, status=Status.where(running, status, state.status))
+
+
+def _rows(values: PyTree) -> np.ndarray:
+    """One entry for each element, also where there is only one."""
+    return np.atleast_1d(np.asarray(values))
+
+
+def _with_axis(info: Info, axis: int = 1) -> Info:
+    return jax.tree.map(lambda x: np.expand_dims(x, axis), info)
+
+
+def _steps_to_next(steps: np.ndarray, period: int) -> Any:
+    return period - steps % period

@@ -1,0 +1,207 @@
+import dataclasses
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array
+
+from .._tree import check_alike, leaves_by_path, tree_where
+from .._types import PyTree
+from ._batch import Batched
+from ._problem import AbstractProblem
+from ._solver import as_solver, Solver
+from ._state import Info, init_from_z, State
+from ._status import Status
+
+
+def step(
+    problem: AbstractProblem | Batched,
+    solver: Solver | optax.GradientTransformation,
+    state: State,
+) -> tuple[State, Info]:
+    """One step of a synthesis; pure, and yours to compile, map or scan.
+
+    The objective and its gradient are evaluated at ``state.z``, and the optimizer says where to
+    evaluate next. In a batch, elements that have stopped stay as they are (`run` lets them go on).
+
+    Args:
+        problem: What is minimized, or a batch of it.
+        solver: How, or a bare optimizer with the default stop rule.
+        state: What `init` or an earlier step returned.
+
+    Returns:
+        The next state, and what there is to see of this step.
+
+    Raises:
+        ValueError: If the state does not belong to the problem and the solver; names the leaf.
+
+    Example:
+        >>> import equinox as eqx, jax, optax, plenoptax as plx
+        >>> problem = plx.Metamer(plx.data.brick(), plx.models.Gaussian(7))
+        >>> solver = plx.Solver(optax.adam(0.01))
+        >>> state = plx.init(problem, solver, key=jax.random.key(0))
+        >>> state, info = eqx.filter_jit(plx.step)(problem, solver, state)
+        >>> int(state.num_steps)
+        1
+    """
+    solver = as_solver(solver)
+    _check_fits(problem, solver, state)
+    if isinstance(problem, Batched):
+        return problem.map(lambda p, s: _step_while_running(p, solver, s), state)
+    return _step(problem, solver, state)
+
+
+def _step_while_running(
+    problem: AbstractProblem, solver: Solver, state: State
+) -> tuple[State, Info]:
+    new, info = _step(problem, solver, state)
+    return tree_where(state.status == Status.running, new, state), info
+
+
+def _step(problem: AbstractProblem, solver: Solver, state: State) -> tuple[State, Info]:
+    def objective(z: PyTree) -> tuple[Array, dict[str, Array]]:
+        return problem.objective(z, state.memory)
+
+    (loss, terms), gradient = jax.value_and_grad(objective, has_aux=True)(state.z)
+    gradient_norm = optax.tree.norm(gradient)
+    finite = jnp.isfinite(loss) & jnp.isfinite(gradient_norm)
+    # optax mixes integers and floating-point numbers, which strict promotion would refuse.
+    with jax.numpy_dtype_promotion("standard"):
+        updates, optimizer_state = solver.optimizer.update(
+            gradient,
+            state.optimizer_state,
+            state.z,
+            value=jnp.where(finite, loss, jnp.nan),
+            grad=gradient,
+            value_fn=lambda z: objective(z)[0],
+        )
+    z = problem.project(optax.apply_updates(state.z, updates))
+    optimizer_state = _keep_dtypes(optimizer_state, state.optimizer_state)
+
+    accepted, stuck = _verdict(optimizer_state, finite)
+    if _find(optimizer_state, "accepted") is None:
+        # Nothing protects the moments of such an optimizer from values that are not finite.
+        z = tree_where(finite, z, state.z)
+        optimizer_state = tree_where(finite, optimizer_state, state.optimizer_state)
+    info = Info(
+        loss=loss,
+        penalty=terms["penalty"],
+        gradient_norm=gradient_norm,
+        pixel_change_norm=_distance(problem, z, state.z),
+        learning_rate=_learning_rate(optimizer_state, loss.dtype),
+        num_evaluations=1 + _line_search_evaluations(optimizer_state),
+        accepted=accepted,
+        terms={name: term for name, term in terms.items() if name != "penalty"},
+    )
+    stop_state = solver.stop.update(state.stop_state, info)
+    met = solver.stop.fires(stop_state)
+    memory = problem.advance(state.memory, state.z, terms)
+    status = Status.where(
+        stuck & ~finite,
+        Status.nonfinite,
+        Status.where(stuck | (met & accepted), Status.plateau, Status.running),
+    )
+    new = State(
+        z=z,
+        accepted_z=tree_where(accepted, state.z, state.accepted_z),
+        accepted_loss=jnp.where(
+            accepted, loss.astype(state.accepted_loss.dtype), state.accepted_loss
+        ),
+        optimizer_state=optimizer_state,
+        stop_state=tree_where(accepted, stop_state, state.stop_state),
+        memory=tree_where(accepted, memory, state.memory),
+        num_steps=state.num_steps + 1,
+        num_evaluations=state.num_evaluations + info.num_evaluations,
+        status=status,
+    )
+    return new, info
+
+
+def evaluate_last(
+    problem: AbstractProblem | Batched, new: State, info: Info, state: State
+) -> tuple[State, Info]:
+    """The given state, told by a step from it (`new`, `info`) what its last point is worth.
+
+    The update of that step is discarded: it is taken for the loss of the image that is returned.
+    """
+
+    def one(new: State, state: State) -> State:
+        nonfinite = new.status == Status.nonfinite
+        return dataclasses.replace(
+            state,
+            accepted_z=new.accepted_z,
+            accepted_loss=new.accepted_loss,
+            status=Status.where(nonfinite, Status.nonfinite, state.status),
+        )
+
+    if isinstance(problem, Batched):
+        return jax.vmap(one)(new, state), info
+    return one(new, state), info
+
+
+def _verdict(optimizer_state: PyTree, finite: Array) -> tuple[Array, Array]:
+    """Whether the evaluated point is accepted, and whether the optimizer can go no further."""
+    accepted = _find(optimizer_state, "accepted")
+    if accepted is None:
+        return finite, ~finite
+    exhausted = _find(optimizer_state, "exhausted")
+    return accepted & finite, jnp.zeros_like(finite) if exhausted is None else exhausted
+
+
+def _find(optimizer_state: PyTree, name: str) -> Array | None:
+    """A field of an optimizer's state, however deep; None unless there is exactly one."""
+    found = optax.tree.get_all_with_path(optimizer_state, name)
+    return found[0][1] if len(found) == 1 else None
+
+
+def _line_search_evaluations(optimizer_state: PyTree) -> Array:
+    evaluations = _find(optimizer_state, "num_linesearch_steps")
+    return jnp.zeros((), jnp.int32) if evaluations is None else jnp.asarray(evaluations, jnp.int32)
+
+
+def _learning_rate(optimizer_state: PyTree, dtype: jnp.dtype) -> Array:
+    rate = _find(optimizer_state, "learning_rate")
+    rate = jnp.asarray(jnp.nan if rate is None else rate, dtype)
+    plateau_schedules = [
+        leaf
+        for leaf in jax.tree.leaves(optimizer_state, is_leaf=_is_plateau_schedule)
+        if _is_plateau_schedule(leaf)
+    ]
+    for schedule in plateau_schedules:
+        rate = rate * jnp.asarray(schedule.scale, dtype)
+    return rate
+
+
+def _is_plateau_schedule(node: PyTree) -> bool:
+    return isinstance(node, optax.contrib.ReduceLROnPlateauState)
+
+
+def _distance(problem: AbstractProblem, a: PyTree, b: PyTree) -> Array:
+    return optax.tree.norm(problem.decode(a) - problem.decode(b))
+
+
+def _keep_dtypes(new: PyTree, old: PyTree) -> PyTree:
+    """Undo promotions inside an optimizer: a state that changes type is traced again at every step."""
+    return jax.tree.map(lambda n, o: jnp.asarray(n, o.dtype), new, old)
+
+
+def _check_fits(problem: AbstractProblem | Batched, solver: Solver, state: State) -> None:
+    if isinstance(problem, Batched):
+        wanted = eqx.filter_eval_shape(
+            lambda b, z: b.map(lambda p, z: init_from_z(p, solver, z), z), problem, state.z
+        )
+    else:
+        wanted = eqx.filter_eval_shape(init_from_z, problem, solver, state.z)
+    wanted = {
+        jax.tree_util.keystr(path): leaf
+        for path, leaf in jax.tree_util.tree_leaves_with_path(wanted)
+    }
+    check_alike(
+        leaves_by_path(state),
+        wanted,
+        lambda fault: (
+            f"The state does not belong to this problem and solver: {fault}. Make one with "
+            "init(problem, solver, ...)."
+        ),
+    )

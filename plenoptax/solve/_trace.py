@@ -1,0 +1,182 @@
+import dataclasses
+import warnings
+from typing import Any, Literal
+
+import numpy as np
+
+
+@dataclasses.dataclass(frozen=True)
+class Trace:
+    """What there is to see of many steps: NumPy arrays on the host.
+
+    ``losses[i]`` is the objective at the image before update ``i``; a trace of n steps has n + 1
+    losses, and the last belongs to the image that is returned. Where a line search makes trials,
+    ``losses`` contains the rejected ones; `accepted` tells which.
+
+    Attributes:
+        losses: The whole objective, n + 1.
+        penalties: The penalty before its weight, n + 1.
+        gradient_norm: The norm of the gradient with respect to ``z``, n.
+        pixel_change_norm: How far each step moved the image, n.
+        learning_rate: The optimizer's, n; not a number where it exposes none.
+        accepted: Whether each evaluated point was accepted, n.
+        num_evaluations: Evaluations of the objective in each step, n.
+        terms: What else the problem reports, n + 1 of each.
+        images: The recorded images, the first axis along `image_steps`.
+        image_steps: For each recorded image, the ``i`` of its loss.
+        best_image: The accepted image of the smallest loss, if it was recorded.
+        best_loss: Its loss.
+        provenance: How it came about: solver, driver, versions, device, wall time, evaluations.
+    """
+
+    losses: np.ndarray
+    penalties: np.ndarray
+    gradient_norm: np.ndarray
+    pixel_change_norm: np.ndarray
+    learning_rate: np.ndarray
+    accepted: np.ndarray
+    num_evaluations: np.ndarray
+    terms: dict[str, np.ndarray]
+    images: np.ndarray
+    image_steps: np.ndarray
+    best_image: np.ndarray | None
+    best_loss: float
+    provenance: dict[str, Any]
+
+    def __len__(self) -> int:
+        """The number of steps."""
+        return len(self.gradient_norm)
+
+    def __add__(self, more: "Trace") -> "Trace":
+        """This trace and the one of the run that went on from its end, as of one run.
+
+        The last loss of the first is dropped: it is the first of the second, unless a line search
+        is under way, where the first ends with the image that it would return.
+        """
+        better = self if self.best_loss <= more.best_loss else more
+        joined = {name: _join(self, more, name, last=0) for name in _PER_STEP}
+        joined |= {name: _join(self, more, name, last=1) for name in ("losses", "penalties")}
+        images = [trace.images for trace in (self, more) if len(trace.image_steps)]
+        return Trace(
+            **joined,
+            terms={
+                name: np.concatenate([self.terms[name][: len(self)], more.terms[name]])
+                for name in more.terms
+            },
+            images=np.concatenate(images) if images else more.images,
+            image_steps=np.concatenate([self.image_steps, more.image_steps + len(self)]),
+            best_image=better.best_image,
+            best_loss=better.best_loss,
+            provenance=join_provenance(self.provenance, more.provenance),
+        )
+
+    def __getitem__(self, iteration: int) -> dict[str, Any]:
+        """What is known of one iteration; see `get_progress`."""
+        return self.get_progress(iteration, warn=False)
+
+    def get_progress(
+        self,
+        iteration: int,
+        iteration_selection: Literal["round", "floor", "ceiling"] = "round",
+        *,
+        warn: bool = True,
+    ) -> dict[str, Any]:
+        """What is known of one iteration.
+
+        Args:
+            iteration: From 0 to n, or from the end if negative; n is the returned image.
+            iteration_selection: Where images were recorded, whether to take the nearest recorded
+                one ("round"), the last before ("floor") or the first after ("ceiling").
+            warn: Whether to warn when the recorded image is that of another iteration.
+
+        Returns:
+            A dictionary: `iteration`, `losses`, `penalties`, `gradient_norm` and
+            `pixel_change_norm` (None for iteration n, which was not followed by an update), and, if
+            images were recorded, `image` and `image_step`.
+
+        Raises:
+            IndexError: If there is no such iteration, or no recorded image before or after it.
+            ValueError: If `iteration_selection` is none of the three.
+        """
+        last = len(self)
+        if not -last - 1 <= iteration <= last:
+            raise IndexError(
+                f"The trace has iterations 0 to {last} (or -1 to {-last - 1}); got {iteration}."
+            )
+        iteration = iteration % (last + 1)
+        progress: dict[str, Any] = {"iteration": iteration}
+        for name in ("losses", "penalties"):
+            progress[name] = getattr(self, name)[iteration]
+        for name in ("gradient_norm", "pixel_change_norm"):
+            progress[name] = getattr(self, name)[iteration] if iteration < last else None
+        if len(self.image_steps):
+            index = _select(self.image_steps, iteration, iteration_selection)
+            progress["image"] = self.images[index]
+            progress["image_step"] = int(self.image_steps[index])
+            if warn and progress["image_step"] != iteration:
+                warnings.warn(
+                    f"No image was recorded at iteration {iteration}; this is that of iteration "
+                    f"{progress['image_step']}.",
+                    UserWarning,
+                    stacklevel=2,
+                )
+        return progress
+
+
+_PER_STEP = (
+    "gradient_norm",
+    "pixel_change_norm",
+    "learning_rate",
+    "accepted",
+    "num_evaluations",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class BatchedTrace:
+    """The traces of a batch, one for each element.
+
+    Attributes:
+        elements: The traces.
+    """
+
+    elements: tuple[Trace, ...]
+
+    def __len__(self) -> int:
+        return len(self.elements)
+
+    def __getitem__(self, index: int) -> Trace:
+        return self.elements[index]
+
+    def __add__(self, more: "BatchedTrace") -> "BatchedTrace":
+        """Element by element, as `Trace.__add__`."""
+        pairs = zip(self.elements, more.elements, strict=True)
+        return BatchedTrace(tuple(first + second for first, second in pairs))
+
+
+def join_provenance(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    """That of the second run, with the wall times and evaluations of both."""
+    summed = {name: first[name] + second[name] for name in ("wall_time", "num_evaluations")}
+    return {**first, **second, **summed}
+
+
+def _join(first: Trace, second: Trace, name: str, *, last: int) -> np.ndarray:
+    a = getattr(first, name)
+    return np.concatenate([a[: len(a) - last], getattr(second, name)])
+
+
+def _select(steps: np.ndarray, iteration: int, selection: str) -> int:
+    if selection == "round":
+        return int(np.argmin(np.abs(steps - iteration)))
+    if selection == "floor":
+        candidates = np.flatnonzero(steps <= iteration)[-1:]
+    elif selection == "ceiling":
+        candidates = np.flatnonzero(steps >= iteration)[:1]
+    else:
+        raise ValueError(
+            f"iteration_selection is 'round', 'floor' or 'ceiling'; got {selection!r}."
+        )
+    if not len(candidates):
+        where = "before" if selection == "floor" else "after"
+        raise IndexError(f"No image was recorded at or {where} iteration {iteration}.")
+    return int(candidates[0])
