@@ -1,1 +1,3 @@
 """Figures of images, models and syntheses."""
+
+from ._imshow import imshow as imshow

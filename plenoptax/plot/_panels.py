@@ -1,0 +1,150 @@
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+
+
+PlotComplex = Literal["rectangular", "polar", "logpolar"]
+
+
+class Panel(NamedTuple):
+    """One picture of a figure.
+
+    Attributes:
+        pixels: The values, of shape (height, width), or (height, width, 3 or 4) for a color.
+        kind: Whether the values are plain numbers, angles in radians, or colors.
+        label: What the values are a part of, ``""`` where they are all there is.
+    """
+
+    pixels: np.ndarray
+    kind: Literal["plain", "phase", "color"]
+    label: str
+
+
+def split_into_panels(
+    image: Any,
+    plot_complex: PlotComplex,
+    batch_idx: int | None,
+    channel_idx: int | None,
+    as_rgb: bool,
+) -> list[Panel]:
+    """Take images apart into what is shown in one axes each.
+
+    Args:
+        image: An image (height, width) or (channel, height, width), a batch (batch, channel,
+            height, width), or a list of such, of any sizes.
+        plot_complex: The two real pictures which stand for a complex one.
+        batch_idx: The image of the batch, None for all of them.
+        channel_idx: The channel, None for all of them.
+        as_rgb: Whether the channels are those of one color picture.
+
+    Returns:
+        The panels: for every image, for every channel, for every part of a complex number.
+
+    Raises:
+        TypeError: If an image does not hold numbers.
+        ValueError: If an image has another number of axes, or if the choices do not fit it.
+    """
+    if plot_complex not in ("rectangular", "polar", "logpolar"):
+        raise ValueError(
+            f"plot_complex was {plot_complex!r}; it must be 'rectangular' (real and imaginary "
+            "part), 'polar' (amplitude and phase) or 'logpolar' (logarithm of the amplitude, "
+            "and phase)."
+        )
+    images = list(image) if isinstance(image, list | tuple) else [image]
+    if not images:
+        raise ValueError("the list of images was empty; there must be at least one image.")
+    panels = []
+    for one in images:
+        batch = _select(_as_batch(one), batch_idx, channel_idx, as_rgb)
+        pictures = (
+            [np.moveaxis(colors, 0, -1) for colors in batch]
+            if as_rgb
+            else batch.reshape(-1, *batch.shape[-2:])
+        )
+        for picture in pictures:
+            panels += _parts(picture, plot_complex, as_rgb)
+    return panels
+
+
+def as_numbers(data: Any) -> np.ndarray:
+    """The data as a NumPy array of a type that matplotlib can draw.
+
+    Raises:
+        TypeError: If the data are not numbers.
+    """
+    array = np.asarray(data)
+    if array.dtype.kind in "biufc":
+        return array
+    try:
+        return array.astype(np.float32)
+    except (TypeError, ValueError):
+        raise TypeError(
+            f"the data were of type {type(data).__name__}, which is no array of numbers; give a "
+            "JAX or NumPy array."
+        ) from None
+
+
+def _as_batch(image: Any) -> np.ndarray:
+    array = as_numbers(image)
+    if array.ndim not in (2, 3, 4) or array.size == 0:
+        raise ValueError(
+            f"an image had the shape {array.shape}; it must be (height, width), (channel, height, "
+            "width) or, for a batch, (batch, channel, height, width), and none may be 0. Show a "
+            "representation that is not image-like with plot_representation."
+        )
+    return array.reshape((1,) * (4 - array.ndim) + array.shape)
+
+
+def _select(
+    batch: np.ndarray, batch_idx: int | None, channel_idx: int | None, as_rgb: bool
+) -> np.ndarray:
+    if as_rgb and channel_idx is not None:
+        raise ValueError(
+            f"as_rgb shows all the channels at once, but channel_idx was {channel_idx}; give one "
+            "of the two."
+        )
+    if as_rgb and (batch.shape[1] not in (3, 4) or np.iscomplexobj(batch)):
+        raise ValueError(
+            "as_rgb needs 3 channels (red, green, blue) or 4 (and opacity) of real numbers, but "
+            f"there were {batch.shape[1]} channels of type {batch.dtype}."
+        )
+    for axis, name, index in ((0, "batch_idx", batch_idx), (1, "channel_idx", channel_idx)):
+        if index is None:
+            continue
+        size = batch.shape[axis]
+        if not -size <= index < size:
+            raise ValueError(
+                f"{name} was {index}, but that axis has the size {size}; it must be between "
+                f"{-size} and {size - 1}."
+            )
+        batch = batch.take([index], axis)
+    if min(batch.shape[:2]) > 1 and not as_rgb:
+        raise ValueError(
+            f"a batch of {batch.shape[0]} images of {batch.shape[1]} channels each leaves open "
+            "what belongs together; choose with batch_idx or channel_idx, or give as_rgb=True."
+        )
+    return batch
+
+
+def _parts(picture: np.ndarray, plot_complex: PlotComplex, as_rgb: bool) -> Sequence[Panel]:
+    if as_rgb:
+        return [Panel(_colors(picture), "color", "")]
+    if not np.iscomplexobj(picture):
+        return [Panel(picture.astype(np.float64), "plain", "")]
+    if plot_complex == "rectangular":
+        return [
+            Panel(np.real(picture), "plain", "real"),
+            Panel(np.imag(picture), "plain", "imaginary"),
+        ]
+    phase = Panel(np.angle(picture), "phase", "phase")
+    amplitude = np.abs(picture)
+    if plot_complex == "polar":
+        return [Panel(amplitude, "plain", "amplitude"), phase]
+    return [Panel(np.log1p(amplitude), "plain", "log(1+amplitude)"), phase]
+
+
+def _colors(picture: np.ndarray) -> np.ndarray:
+    if picture.dtype == np.uint8:
+        return picture / 255.0
+    return np.nan_to_num(picture.astype(np.float64))
