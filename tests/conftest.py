@@ -1,4 +1,5 @@
 import jax
+import jaxtyping
 import matplotlib
 import numpy as np
 import pytest
@@ -26,3 +27,11 @@ def getkey():
 @pytest.fixture
 def rng():
     return np.random.default_rng(2026)
+
+
+@pytest.fixture
+def unchecked():
+    """Turn the type checks of the test run off, to see the errors that a user sees."""
+    jaxtyping.config.update("jaxtyping_disable", True)
+    yield
+    jaxtyping.config.update("jaxtyping_disable", False)

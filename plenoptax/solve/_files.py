@@ -96,10 +96,12 @@ def load(path: str | os.PathLike, like: State) -> State:
             wanted,  # pyright: ignore[reportArgumentType]
             lambda fault: f"{path} does not hold a state of this problem and solver: {fault}.",
         )
-        found = {
-            leaf_path: _from_plain(_read(path, archive, f"state{leaf_path}"), leaf)
-            for leaf_path, leaf in wanted.items()
-        }
+        found = {}
+        for leaf_path, leaf in wanted.items():
+            array = _read(path, archive, f"state{leaf_path}")
+            if array.shape != _to_plain(leaf).shape:
+                raise ValueError(f"{path} is damaged: state{leaf_path} has shape {array.shape}.")
+            found[leaf_path] = _from_plain(array, leaf)
     return jax.tree_util.tree_map_with_path(
         lambda leaf_path, leaf: found[jax.tree_util.keystr(leaf_path)], like
     )
@@ -195,9 +197,12 @@ def _read(path: str | os.PathLike, archive: Any, name: str) -> np.ndarray:
     if name not in archive.files:
         raise ValueError(f"{path} is damaged: {name} is missing.")
     try:
-        return archive[name]
+        array = archive[name]
     except (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(f"{path} is damaged: {name} cannot be read.") from error
+    if not isinstance(array, np.ndarray):
+        raise ValueError(f"{path} is damaged: {name} cannot be read.")
+    return array
 
 
 def _to_plain(leaf: Array) -> np.ndarray:

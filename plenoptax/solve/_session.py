@@ -116,7 +116,7 @@ class Session:
                 element,
                 jax.tree.map(lambda x, e=element: x[e], rows),
                 image_shape=shape,
-                best=None if best is None else (best[0][element], best[1][element]),
+                best=None if best is None else (best[0][element], float(best[1][element])),
                 provenance=provenance | self._provenance,
             )
             traces.append(trace)
@@ -207,7 +207,8 @@ def _tested_anew(problem: AbstractProblem | Batched, solver: Solver, state: Stat
 
 def _where_running(state: State, status: Status) -> State:
     running = state.status == Status.running
-    return dataclasses.replace(state, status=Status.where(running, status, state.status))
+    chosen = jax.tree.map(lambda new, old: jnp.where(running, new, old), status, state.status)
+    return dataclasses.replace(state, status=chosen)
 
 
 def _rows(values: PyTree) -> np.ndarray:

@@ -4,7 +4,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from .._tree import strong
 from .._types import Key, PyTree, Scalar
@@ -35,7 +35,7 @@ class State(eqx.Module):
     # The iterate
     z: PyTree
     accepted_z: PyTree
-    accepted_loss: Scalar
+    accepted_loss: Float[Array, "..."]
     # What moves it
     optimizer_state: PyTree
     stop_state: PyTree
@@ -62,11 +62,11 @@ class Info(eqx.Module):
         terms: What else the problem reports.
     """
 
-    loss: Scalar
-    penalty: Scalar
-    gradient_norm: Scalar
-    pixel_change_norm: Scalar
-    learning_rate: Scalar
+    loss: Float[Array, "..."]
+    penalty: Float[Array, "..."]
+    gradient_norm: Float[Array, "..."]
+    pixel_change_norm: Float[Array, "..."]
+    learning_rate: Float[Array, "..."]
     num_evaluations: Int[Array, "..."]
     accepted: Bool[Array, "..."]
     terms: dict[str, Array]

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array
 
-from .._tree import check_alike, leaves_by_path, tree_where
+from .._tree import check_alike, is_array, leaves_by_path, tree_where
 from .._types import PyTree
 from ._batch import Batched
 from ._problem import AbstractProblem
@@ -150,9 +150,10 @@ def _verdict(optimizer_state: PyTree, finite: Array) -> tuple[Array, Array]:
 
 
 def _find(optimizer_state: PyTree, name: str) -> Array | None:
-    """A field of an optimizer's state, however deep; None unless there is exactly one."""
+    """An array that an optimizer's state holds by this name, however deep; None unless just one."""
     found = optax.tree.get_all_with_path(optimizer_state, name)
-    return found[0][1] if len(found) == 1 else None
+    arrays = [value for _, value in found if is_array(value)]
+    return arrays[0] if len(arrays) == 1 else None
 
 
 def _line_search_evaluations(optimizer_state: PyTree) -> Array:

@@ -225,13 +225,12 @@ def test_driver_is_the_hosts_only_where_the_model_convolves_channels(getkey):
 
 def test_learning_rate_is_shown_where_the_optimizer_exposes_one(getkey):
     problem = make_quadratic(getkey)
-    start = functools_init = ft.partial(init, problem, key=getkey())
+    start = ft.partial(init, problem, key=getkey())
 
     def rates(optimizer, steps=30):
         solver = Solver(optimizer, stop=stop.Never())
         return run(problem, solver, start(solver), steps)[1].learning_rate
 
-    assert callable(functools_init)
     inject = optax.inject_hyperparams
     np.testing.assert_allclose(rates(inject(optax.sgd)(learning_rate=0.01)), 0.01, rtol=1e-6)
     schedule = optax.exponential_decay(0.05, 1, 0.9)
@@ -259,7 +258,7 @@ def test_evaluations_of_line_searches_are_counted(getkey):
     assert int(state.num_evaluations) == 6
 
 
-def test_a_state_of_another_problem_or_solver_is_refused_by_path(getkey):
+def test_a_state_of_another_problem_or_solver_is_refused_by_path(unchecked, getkey):
     problem = make_quadratic(getkey)
     adam, quasi_newton = Solver(optax.adam(0.1)), Solver(lbfgs())
     state = init(problem, adam, key=getkey())
@@ -273,14 +272,14 @@ def test_a_state_of_another_problem_or_solver_is_refused_by_path(getkey):
 
 
 @pytest.mark.parametrize("max_steps", [-1, 2.5, True, None])
-def test_bad_step_limits_are_refused(max_steps, getkey):
+def test_bad_step_limits_are_refused(max_steps, unchecked, getkey):
     problem = make_quadratic(getkey)
     state = init(problem, optax.adam(0.1), key=getkey())
     with pytest.raises(ValueError, match="max_steps"):
         run(problem, optax.adam(0.1), state, max_steps)
 
 
-def test_bad_arguments_are_refused(getkey):
+def test_bad_arguments_are_refused(unchecked, getkey):
     problem = make_quadratic(getkey)
     state = init(problem, optax.adam(0.1), key=getkey())
     with pytest.raises(TypeError, match="optax"):
@@ -295,7 +294,7 @@ def test_bad_arguments_are_refused(getkey):
         stop.LossChange(window=0)
 
 
-def test_init_errors_say_what_to_do(getkey):
+def test_init_errors_say_what_to_do(unchecked, getkey):
     problem = make_quadratic(getkey)
     optimizer = optax.adam(0.1)
     image = jnp.zeros((1, 6, 7))

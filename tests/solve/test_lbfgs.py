@@ -1,0 +1,130 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import scipy.optimize
+
+from plenoptax import stop
+from plenoptax.solve import init, lbfgs, run, Solver, Status
+
+from .problems import Cliff, Quadratic
+
+
+def rosenbrock(z):
+    return jnp.sum(100 * (z[1:] - z[:-1] ** 2) ** 2 + (1 - z[:-1]) ** 2)
+
+
+class Function(Quadratic):
+    """Rosenbrock's function under the name of a problem."""
+
+    def objective(self, z, memory):
+        return rosenbrock(z), {"penalty": jnp.zeros(())}
+
+
+def minimize(problem, initial_image, max_steps, **options):
+    solver = Solver(lbfgs(**options), stop=stop.Never())
+    state = init(problem, solver, initial_image=initial_image)
+    return run(problem, solver, state, max_steps)
+
+
+def test_lbfgs_needs_no_more_evaluations_than_scipy(x64):
+    start = np.asarray([-1.2, 1.0] * 5)
+    scipys = scipy.optimize.minimize(
+        lambda z: float(rosenbrock(jnp.asarray(z))),
+        start,
+        jac=lambda z: np.asarray(jax.grad(rosenbrock)(jnp.asarray(z))),
+        method="L-BFGS-B",
+        options={"maxcor": 20, "gtol": 1e-9, "ftol": 0},
+    )
+    problem = Function(jnp.ones(10), jnp.ones(10))
+    state, trace = minimize(problem, jnp.asarray(start), int(1.5 * scipys.nfev))
+    assert trace.losses.min() < 1e-12
+    np.testing.assert_allclose(state.accepted_z, 1, atol=1e-6)
+
+
+def test_lbfgs_accepts_only_sufficient_decrease(getkey):
+    problem = Function(jnp.ones(6), jnp.ones(6))
+    _, trace = minimize(problem, jnp.full((6,), -1.5), 60)
+    assert not trace.accepted.all()
+    accepted = trace.losses[:-1][trace.accepted]
+    assert np.all(np.diff(accepted) < 0)
+
+
+def test_lbfgs_solves_badly_scaled_quadratics_over_a_tree():
+    def objective(z):
+        return jnp.sum(z["a"] ** 2) + 1e4 * jnp.sum((z["b"] - 1) ** 2)
+
+    optimizer = lbfgs()
+    z = {"a": jnp.ones((3,)), "b": jnp.zeros((2, 2))}
+    state = optimizer.init(z)
+    evaluate = jax.jit(jax.value_and_grad(objective))
+    update = jax.jit(optimizer.update)
+    for _ in range(40):
+        value, gradient = evaluate(z)
+        updates, state = update(gradient, state, z, value=value)
+        z = optax.apply_updates(z, updates)
+    assert value < 1e-8
+
+
+def test_lbfgs_rejects_trials_that_are_not_finite():
+    problem = Cliff(jnp.asarray([0.9, 5.0, -3.0]), jnp.asarray(1.0))
+    state, trace = minimize(problem, jnp.asarray([0.0, 40.0, 40.0]), 40)
+    assert trace.losses[-1] < 1e-8
+    assert state.status == Status.step_limit
+    steep = Cliff(jnp.asarray([0.99, 0.0]), jnp.asarray(1.0))
+    state, trace = minimize(steep, jnp.asarray([-30.0, 1.0]), 40)
+    rejected = ~np.isfinite(trace.losses[:-1])
+    assert np.isfinite(trace.losses[-1])
+    assert not trace.accepted[rejected].any()
+
+
+def test_lbfgs_steps_over_a_wall_of_nan_become_short():
+    # The minimum lies behind the wall: the search must creep up to it and say that it is stuck.
+    problem = Cliff(jnp.asarray([2.0]), jnp.asarray(1.0))
+    state, trace = minimize(problem, jnp.asarray([0.0]), 300)
+    assert np.isnan(trace.losses).any()
+    assert 0.9 < float(state.accepted_z[0]) <= 1
+    np.testing.assert_allclose(trace.losses[-1], (2 - state.accepted_z[0]) ** 2, rtol=1e-5)
+
+
+def test_lbfgs_ends_on_a_plateau_in_working_precision():
+    problem = Quadratic(jnp.full((5,), 0.3), jnp.asarray([1.0, 3.0, 10.0, 30.0, 100.0]))
+    state, trace = minimize(problem, jnp.zeros((5,)), 500)
+    assert trace.losses[-1] < 1e-12
+    assert np.isfinite(trace.losses).all()
+
+
+def test_lbfgs_goes_on_from_a_minimum_without_nan():
+    problem = Quadratic(jnp.full((5,), 0.25), jnp.ones((5,)))
+    state, trace = minimize(problem, jnp.full((5,), 0.25), 5)
+    np.testing.assert_array_equal(trace.losses, 0)
+    np.testing.assert_array_equal(state.accepted_z, 0.25)
+
+
+def test_lbfgs_state_is_the_same_for_rejected_trials_as_if_they_had_not_been(getkey):
+    # Only the slot that is written again before it is read may differ.
+    problem = Function(jnp.ones(6), jnp.ones(6))
+    solver = Solver(lbfgs(memory_size=3), stop=stop.Never())
+    state = init(problem, solver, initial_image=jnp.full((6,), -1.5))
+    previous = state
+    for _ in range(40):
+        new, trace = run(problem, solver, previous, 1)
+        memory, before = new.optimizer_state.memory, previous.optimizer_state.memory
+        if not trace.accepted[0] and not bool(new.optimizer_state.restarted):
+            assert int(memory.count) == int(before.count)
+            np.testing.assert_array_equal(memory.params, before.params)
+            np.testing.assert_array_equal(memory.weights_memory, before.weights_memory)
+            free = (int(before.count) - 1) % 3
+            kept = [slot for slot in range(3) if slot != free]
+            np.testing.assert_array_equal(
+                memory.diff_params_memory[jnp.asarray(kept)],
+                before.diff_params_memory[jnp.asarray(kept)],
+            )
+        previous = new
+
+
+@pytest.mark.parametrize("memory_size", [1, 5])
+def test_lbfgs_memory_size_is_the_number_of_pairs(memory_size):
+    state = lbfgs(memory_size).init(jnp.zeros((2, 3)))
+    assert state.memory.diff_params_memory.shape == (memory_size, 2, 3)
