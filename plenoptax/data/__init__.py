@@ -1,1 +1,21 @@
 """Photographs, procedural stimuli, and image files."""
+
+from ._fetch import DOWNLOADABLE_FILES as DOWNLOADABLE_FILES
+from ._fetch import fetch_data as fetch_data
+from ._load import load_images as load_images
+from ._load import to_numpy as to_numpy
+from ._photographs import astronaut as astronaut
+from ._photographs import brick as brick
+from ._photographs import camera as camera
+from ._photographs import chelsea as chelsea
+from ._photographs import get as get
+from ._photographs import grass as grass
+from ._photographs import gravel as gravel
+from ._save import convert_float_to_int as convert_float_to_int
+from ._save import save_image as save_image
+from ._stimuli import checkerboard as checkerboard
+from ._stimuli import grating as grating
+from ._stimuli import make_synthetic_stimuli as make_synthetic_stimuli
+from ._stimuli import pink_noise as pink_noise
+from ._stimuli import plaid as plaid
+from ._stimuli import zone_plate as zone_plate

@@ -1,0 +1,78 @@
+import importlib.resources
+import os
+from pathlib import Path
+
+
+# The files of plenoptic that are of use beyond its own tests; ``registry.txt`` knows the others
+# too.
+DOWNLOADABLE_FILES = [
+    "portilla_simoncelli_images.tar.gz",
+    "test_images.tar.gz",
+    "example_eigendistortion.pt",
+    "berardino_onoff.pt",
+    "berardino_vgg16.pt",
+    "tid2013.tar.gz",
+    "ps_regression.tar.gz",
+    "example_metamer_gaussian.pt",
+    "example_metamerCTF_ps.pt",
+    "example_mad.pt",
+    "example_eigendistortion_color.pt",
+    "caltech256_burger.jpg",
+]
+
+# Lines of name, sha256 and address.
+_REGISTRY = importlib.resources.files("plenoptax.data") / "registry.txt"
+
+
+def fetch_data(dataset_name: str) -> Path:
+    """Downloads a file of plenoptic's data (https://osf.io/ts37w) once, and checks its hash.
+
+    Files are kept in the cache folder of plenoptic, so that the two packages share them: that of
+    the operating system, or the one named by the environment variable ``PLENOPTIC_CACHE_DIR``. No
+    license is stated for most of them; TID2013 is for research only. The ``.pt`` files need torch
+    to be read.
+
+    Args:
+        dataset_name: One of ``DOWNLOADABLE_FILES``, or any other file of that project.
+
+    Returns:
+        The path of the file; of a ``.tar.gz``, that of the folder into which it was unpacked.
+
+    Raises:
+        ValueError: If the name is unknown, or the file does not have the expected hash.
+        ConnectionError: If the file is not in the cache and cannot be downloaded.
+
+    Example:
+        >>> from plenoptax.data import fetch_data
+        >>> folder = fetch_data("portilla_simoncelli_images.tar.gz")  # doctest: +SKIP
+        >>> (folder / "fig4a.jpg").exists()  # doctest: +SKIP
+        True
+    """
+    import pooch
+    import requests  # comes with pooch, which downloads by it
+
+    retriever = pooch.create(
+        path=pooch.os_cache("plenoptic"),
+        base_url="",
+        env="PLENOPTIC_CACHE_DIR",
+        retry_if_failed=2,
+    )
+    with importlib.resources.as_file(_REGISTRY) as registry:
+        retriever.load_registry(registry)
+    if dataset_name not in retriever.registry:
+        raise ValueError(
+            f"there is no file {dataset_name!r} to download; the names are in DOWNLOADABLE_FILES: "
+            f"{', '.join(DOWNLOADABLE_FILES)}"
+        )
+    processor = pooch.Untar() if dataset_name.endswith(".tar.gz") else None
+    url = retriever.get_url(dataset_name)
+    try:
+        fetched = retriever.fetch(dataset_name, processor=processor)
+    except requests.RequestException as error:
+        raise ConnectionError(
+            f"{dataset_name} could not be downloaded from {url}: get it by other means "
+            f"and put it into {retriever.abspath}"
+        ) from error
+    if processor is None:
+        return Path(fetched)
+    return Path(os.path.commonpath([Path(member).parent for member in fetched]))

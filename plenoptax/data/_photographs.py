@@ -1,0 +1,115 @@
+import importlib.resources
+
+from jaxtyping import Array, Float
+
+from ._load import load_images
+
+
+# Whether the photograph is in color.
+_PHOTOGRAPHS = {
+    "astronaut": True,
+    "brick": False,
+    "camera": False,
+    "chelsea": True,
+    "grass": False,
+    "gravel": False,
+}
+
+
+def get(item_name: str, as_gray: bool | None = None) -> Float[Array, "channel 256 256"]:
+    """Loads one of the photographs of this package by its name.
+
+    They are in the public domain or CC0; where they come from is told by ``photographs/README.md``.
+
+    Args:
+        item_name: ``"astronaut"``, ``"brick"``, ``"camera"``, ``"chelsea"``, ``"grass"`` or
+            ``"gravel"``.
+        as_gray: True gives one channel and False three, as ``load_images``. None leaves the
+            photograph as it is: three channels for the astronaut and Chelsea, one for the others.
+
+    Returns:
+        The photograph in [0, 1].
+
+    Raises:
+        ValueError: If there is no photograph of that name.
+
+    Example:
+        >>> import plenoptax as plx
+        >>> plx.data.get("chelsea").shape
+        (3, 256, 256)
+        >>> plx.data.get("chelsea", as_gray=True).shape
+        (1, 256, 256)
+    """
+    if item_name not in _PHOTOGRAPHS:
+        raise ValueError(f"there is no photograph {item_name!r}, only {', '.join(_PHOTOGRAPHS)}")
+    if as_gray is None:
+        as_gray = not _PHOTOGRAPHS[item_name]
+    file = importlib.resources.files("plenoptax.data") / "photographs" / f"{item_name}.png"
+    with importlib.resources.as_file(file) as path:
+        return load_images(path, as_gray)
+
+
+def astronaut(as_gray: bool = False) -> Float[Array, "channel 256 256"]:
+    """A portrait of Eileen Collins (NASA, public domain), in color; ``get`` has the details.
+
+    Example:
+        >>> import plenoptax as plx
+        >>> plx.data.astronaut().shape
+        (3, 256, 256)
+    """
+    return get("astronaut", as_gray)
+
+
+def brick(as_gray: bool = True) -> Float[Array, "channel 256 256"]:
+    """A brick wall (CC0Textures, CC0), a periodic texture; ``get`` has the details.
+
+    Example:
+        >>> import plenoptax as plx
+        >>> plx.data.brick().shape
+        (1, 256, 256)
+    """
+    return get("brick", as_gray)
+
+
+def camera(as_gray: bool = True) -> Float[Array, "channel 256 256"]:
+    """A man with a camera (Lav Varshney, CC0), a scene; ``get`` has the details.
+
+    Example:
+        >>> import plenoptax as plx
+        >>> plx.data.camera().shape
+        (1, 256, 256)
+    """
+    return get("camera", as_gray)
+
+
+def chelsea(as_gray: bool = False) -> Float[Array, "channel 256 256"]:
+    """The face of a cat (Stéfan van der Walt, CC0), in color; ``get`` has the details.
+
+    Example:
+        >>> import plenoptax as plx
+        >>> plx.data.chelsea(as_gray=True).shape
+        (1, 256, 256)
+    """
+    return get("chelsea", as_gray)
+
+
+def grass(as_gray: bool = True) -> Float[Array, "channel 256 256"]:
+    """Grass (linolafett, CC0), an irregular texture; ``get`` has the details.
+
+    Example:
+        >>> import plenoptax as plx
+        >>> plx.data.grass().shape
+        (1, 256, 256)
+    """
+    return get("grass", as_gray)
+
+
+def gravel(as_gray: bool = True) -> Float[Array, "channel 256 256"]:
+    """Gravel (CC0Textures, CC0), a texture of many stones; ``get`` has the details.
+
+    Example:
+        >>> import plenoptax as plx
+        >>> plx.data.gravel().shape
+        (1, 256, 256)
+    """
+    return get("gravel", as_gray)

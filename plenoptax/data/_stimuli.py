@@ -1,0 +1,277 @@
+import math
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, PRNGKeyArray
+
+
+def grating(
+    size: int | tuple[int, int] = 256,
+    *,
+    period: float = 16.0,
+    direction: float = 0.0,
+    phase: float = 0.0,
+    contrast: float = 1.0,
+) -> Float[Array, "1 height width"]:
+    """A sinusoidal grating of mean 0.5.
+
+    Args:
+        size: Height and width in pixels; one number for a square.
+        period: Pixels per cycle. Below 2 the grating is aliased.
+        direction: Of the modulation, in radians, clockwise from the x axis: 0 gives vertical bars.
+        phase: In radians, of the sine at the center of the image.
+        contrast: Michelson contrast, between 0 and 1.
+
+    Returns:
+        An image in [0, 1].
+
+    Raises:
+        ValueError: If ``size`` or ``period`` is not positive, or ``contrast`` is not in [0, 1].
+
+    Example:
+        >>> import plenoptax as plx
+        >>> plx.data.grating(64, period=8.0, direction=0.5).shape
+        (1, 64, 64)
+    """
+    return _image(_grating(size, period, direction, phase, contrast))
+
+
+def plaid(
+    size: int | tuple[int, int] = 256,
+    *,
+    period: float = 16.0,
+    directions: tuple[float, float] = (-math.pi / 4, math.pi / 4),
+    phase: float = 0.0,
+    contrast: float = 1.0,
+) -> Float[Array, "1 height width"]:
+    """The average of two sinusoidal gratings that differ in direction.
+
+    Args:
+        size: Height and width in pixels; one number for a square.
+        period: Pixels per cycle of both gratings.
+        directions: Of their modulations, in radians, clockwise from the x axis.
+        phase: In radians, of both sines at the center of the image.
+        contrast: Michelson contrast of both, between 0 and 1.
+
+    Returns:
+        An image in [0, 1].
+
+    Raises:
+        ValueError: As ``grating``.
+
+    Example:
+        >>> import plenoptax as plx
+        >>> plx.data.plaid(64, period=8.0).shape
+        (1, 64, 64)
+    """
+    first, second = (_grating(size, period, angle, phase, contrast) for angle in directions)
+    return _image((first + second) / 2)
+
+
+def checkerboard(
+    size: int | tuple[int, int] = 256, *, square_size: int = 16
+) -> Float[Array, "1 height width"]:
+    """Black and white squares, the upper left one black.
+
+    Args:
+        size: Height and width in pixels; one number for a square.
+        square_size: Pixels along a side of each square.
+
+    Returns:
+        An image of zeros and ones.
+
+    Raises:
+        ValueError: If ``size`` or ``square_size`` is not positive.
+
+    Example:
+        >>> import plenoptax as plx
+        >>> plx.data.checkerboard(4, square_size=2)[0, 0]
+        Array([0., 0., 1., 1.], dtype=float32)
+    """
+    if square_size < 1:
+        raise ValueError(f"square_size is {square_size}, but has to be at least 1 pixel")
+    height, width = _height_and_width(size)
+    rows, columns = np.arange(height)[:, None], np.arange(width)
+    return _image((rows // square_size + columns // square_size) % 2.0)
+
+
+def zone_plate(
+    size: int | tuple[int, int] = 256, *, phase: float = 0.0
+) -> Float[Array, "1 height width"]:
+    """Rings whose frequency grows with their radius: every frequency in every direction.
+
+    The value is ``0.5 + 0.5 cos(pi r^2 / n + phase)``, r the distance in pixels from the center and
+    n the longer side. The local frequency, ``r / n`` cycles per pixel, reaches the Nyquist limit in
+    the middle of the longer side's ends and exceeds it in the corners, where the rings are aliased.
+
+    Args:
+        size: Height and width in pixels; one number for a square.
+        phase: In radians, at the center.
+
+    Returns:
+        An image in [0, 1].
+
+    Raises:
+        ValueError: If ``size`` is not positive.
+
+    Example:
+        >>> import plenoptax as plx
+        >>> plx.data.zone_plate((32, 64)).shape
+        (1, 32, 64)
+    """
+    return _image(0.5 + 0.5 * _zone_plate(size, phase))
+
+
+def pink_noise(
+    size: int | tuple[int, int] = 256, *, key: PRNGKeyArray, exponent: float = 1.0
+) -> Float[Array, "1 height width"]:
+    """Gaussian noise whose amplitude spectrum falls as a power of the frequency.
+
+    White Gaussian noise is filtered periodically by ``1 / f^exponent``, then shifted and scaled so
+    that the least pixel is 0 and the greatest 1.
+
+    Args:
+        size: Height and width in pixels; one number for a square.
+        key: For the noise.
+        exponent: 0 is white noise; 1 is about that of natural images (Field 1987, "Relations
+            between the statistics of natural images and the response properties of cortical cells",
+            JOSA A), hence the default.
+
+    Returns:
+        An image in [0, 1].
+
+    Raises:
+        ValueError: If ``size`` is not positive, or is a single pixel.
+
+    Example:
+        >>> import jax
+        >>> import plenoptax as plx
+        >>> plx.data.pink_noise(64, key=jax.random.key(0)).shape
+        (1, 64, 64)
+    """
+    height, width = _height_and_width(size)
+    if height * width < 2:
+        raise ValueError("noise of a single pixel has no range to scale: give a larger size")
+    frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width))
+    # The constant term does not matter: the range is set afterwards.
+    frequency[0, 0] = 1
+    noise = jax.random.normal(key, (height, width))
+    spectrum = jnp.fft.rfft2(noise)
+    gain = jnp.asarray((frequency / frequency.min()) ** -exponent, spectrum.dtype)
+    return _rescale(jnp.fft.irfft2(spectrum * gain, s=(height, width)))[None]
+
+
+def make_synthetic_stimuli(
+    size: int = 256, *, key: PRNGKeyArray | None = None
+) -> Float[Array, "11 1 size size"]:
+    """Eleven basic stimuli with which to try out a model, those of plenoptic 1.x.
+
+    Each is shifted and scaled to fill [0, 1]. In this order, with n for ``size``:
+
+    0. impulse: one white pixel, at row and column ``n // 2``;
+    1. step edge: white left half, black right half, a transition of two pixels;
+    2. ramp: from black at the top to white at the bottom;
+    3. bar: white, vertical, two pixels wide and about ``n / 5`` high;
+    4. curved edge: a white disk of radius ``n / 1.2`` about the lower right corner, soft over two
+       pixels;
+    5. sine grating: vertical, of ``log2(n)`` pixels per cycle, in a Gaussian window of variance n;
+    6. square grating: diagonal, of ``2 pi sqrt(2)`` pixels per cycle, in the same window;
+    7. polar angle: about the center, clockwise from the x axis, from -pi to pi;
+    8. angular sine: six cycles around the center;
+    9. zone plate: ``zone_plate``;
+    10. fractal: ``pink_noise`` of exponent 1.7.
+
+    Args:
+        size: Height and width in pixels, at least 10.
+        key: For the fractal. None is ``jax.random.key(0)``, so that the stimuli are always the
+            same.
+
+    Returns:
+        The stimuli, one along each element of the first axis, in [0, 1].
+
+    Raises:
+        ValueError: If ``size`` is less than 10, where there is no bar.
+
+    Example:
+        >>> import plenoptax as plx
+        >>> plx.data.make_synthetic_stimuli(64).shape
+        (11, 1, 64, 64)
+    """
+    if size < 10:
+        raise ValueError(f"size is {size}, but the stimuli need at least 10 pixels")
+    y, x = _coordinates(size)
+    impulse, bar = np.zeros((2, size, size))
+    middle = size // 2
+    impulse[middle, middle] = 1
+    bar[middle - size // 10 : middle + size // 10, middle - 1 : middle + 1] = 1
+    corner_distance = np.hypot(y - y[-1], x - x[-1])
+    window = np.exp(-(y**2 + x**2) / (2 * size))
+    angle = (np.arctan2(y, x) + np.pi) % (2 * np.pi) - np.pi
+    stimuli = [
+        impulse,
+        _square_wave(x + 0 * y, 2 * np.pi / (size + 1), 0.0),
+        y + 0 * x,
+        bar,
+        _soft_step(size / 1.2 - corner_distance, 2.0),
+        np.sin(2 * np.pi / math.log2(size) * x) * window,
+        _square_wave((x + y) / math.sqrt(2), math.sqrt(0.5), 2 * np.pi / 3) * window,
+        angle,
+        np.sin(6 * angle),
+        _zone_plate(size, 0.0),
+    ]
+    fractal = pink_noise(size, key=jax.random.key(0) if key is None else key, exponent=1.7)
+    return jnp.stack([*(_image(_rescale(stimulus)) for stimulus in stimuli), fractal])
+
+
+def _height_and_width(size: int | tuple[int, int]) -> tuple[int, int]:
+    height, width = (size, size) if isinstance(size, int) else size
+    if height < 1 or width < 1:
+        raise ValueError(f"size is {size}, but height and width have to be at least 1 pixel")
+    return height, width
+
+
+def _coordinates(size: int | tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Rows, shape ``(height, 1)``, and columns, ``(width,)``, in pixels from the center."""
+    height, width = _height_and_width(size)
+    return (np.arange(height) - (height - 1) / 2)[:, None], np.arange(width) - (width - 1) / 2
+
+
+def _grating(
+    size: int | tuple[int, int], period: float, direction: float, phase: float, contrast: float
+) -> np.ndarray:
+    if not period > 0:
+        raise ValueError(f"period is {period}, but has to be positive")
+    if not 0 <= contrast <= 1:
+        raise ValueError(f"contrast is {contrast}, but has to lie in [0, 1]")
+    y, x = _coordinates(size)
+    distance = math.cos(direction) * x + math.sin(direction) * y
+    return 0.5 + 0.5 * contrast * np.sin(2 * np.pi / period * distance + phase)
+
+
+def _zone_plate(size: int | tuple[int, int], phase: float) -> np.ndarray:
+    y, x = _coordinates(size)
+    return np.cos(np.pi / max(len(y), len(x)) * (y**2 + x**2) + phase)
+
+
+def _square_wave(distance: np.ndarray, frequency: float, phase: float) -> np.ndarray:
+    """-1 where a sine of ``frequency`` radians per pixel is positive, 1 where it is negative.
+
+    The edges are raised cosines, two pixels wide.
+    """
+    from_crest = np.abs((frequency * distance + phase + np.pi / 2) % (2 * np.pi) - np.pi)
+    return 2 * _soft_step(from_crest - np.pi / 2, 2 * frequency) - 1
+
+
+def _soft_step(distance: np.ndarray, width: float) -> np.ndarray:
+    """0 to 1 along a raised cosine of ``width`` about a distance of 0."""
+    return np.sin(np.pi / 2 * np.clip(distance / width + 0.5, 0, 1)) ** 2
+
+
+def _rescale(values):
+    return (values - values.min()) / (values.max() - values.min())
+
+
+def _image(pixels: np.ndarray) -> Float[Array, "1 height width"]:
+    """In the default precision, computed in float64 whatever that is."""
+    return jnp.asarray(pixels)[None]
