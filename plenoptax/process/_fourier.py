@@ -1,5 +1,8 @@
+from math import isclose
+
 import jax.numpy as jnp
-from jaxtyping import Array, Inexact
+from jax import lax
+from jaxtyping import Array, Complex, Float, Inexact
 
 
 def crop_spectrum(
@@ -43,6 +46,147 @@ def pad_spectrum(
     return _pad_axis(spectrum, columns, -1)
 
 
+def expand(
+    x: Inexact[Array, "*batch height width"], factor: int | float
+) -> Inexact[Array, "*batch rows columns"]:
+    """Enlarge images by zero-padding their spectrum, the inverse of ``shrink``.
+
+    Along an axis of even size, the Nyquist frequency is shared between its positive and its
+    negative copy, mirrored but not conjugated: the convention of the MATLAB texture code of
+    Portilla and Simoncelli (2000), which keeps only the part of it that is even. Images without
+    energy at that frequency, as all of odd size are, are interpolated exactly.
+
+    Args:
+        x: Images, real or complex.
+        factor: How many times larger, above 1. The new sizes must be integers.
+
+    Returns:
+        The images, of ``factor`` times the size, real if ``x`` is.
+
+    Raises:
+        ValueError: ``factor`` is 1 or less, or a new size is not an integer.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from plenoptax.process import expand
+        >>> wave = jnp.cos(jnp.arange(8) * jnp.pi / 4)
+        >>> image = jnp.stack([wave] * 4)
+        >>> expand(image, 1.5).shape
+        (6, 12)
+    """
+    shape = _scaled_shape(x, factor, 1.0)
+    spectrum = jnp.fft.fft2(x)
+    for axis, other, size in ((-2, -1, shape[0]), (-1, -2, shape[1])):
+        given = spectrum.shape[axis]
+        padded = _pad_axis(spectrum, size, axis)
+        if given % 2 == 0:
+            # fft2 order: index -k is the frequency -k, and so is size - k.
+            negative = _row(padded, size - given // 2, axis) / 2
+            mirrored = jnp.roll(jnp.flip(negative, other), 1, other)
+            padded = _with_row(padded, negative, size - given // 2, axis)
+            padded = _with_row(padded, mirrored, given // 2, axis)
+        spectrum = padded
+    return _like(jnp.fft.ifft2(spectrum * _ratio(shape, x)), x)
+
+
+def shrink(
+    x: Inexact[Array, "*batch height width"], factor: int | float
+) -> Inexact[Array, "*batch rows columns"]:
+    """Reduce images by cropping their spectrum, the inverse of ``expand``.
+
+    Frequencies that do not fit are dropped, so nothing is aliased, but there are ripples around
+    edges. Along an axis whose new size is even, the new Nyquist frequency is the mean of the
+    positive and the negative one of ``x``.
+
+    Args:
+        x: Images, real or complex.
+        factor: How many times smaller, above 1. The new sizes must be integers.
+
+    Returns:
+        The images, of ``1 / factor`` times the size, real if ``x`` is.
+
+    Raises:
+        ValueError: ``factor`` is 1 or less, or a new size is not an integer.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from plenoptax.process import expand, shrink
+        >>> image = jnp.outer(jnp.ones(4), jnp.cos(jnp.arange(8) * jnp.pi / 4))
+        >>> bool(jnp.allclose(shrink(expand(image, 2), 2), image, atol=1e-6))
+        True
+    """
+    shape = _scaled_shape(x, factor, -1.0)
+    spectrum = jnp.fft.fft2(x)
+    for axis, size in ((-2, shape[0]), (-1, shape[1])):
+        cropped = _crop_axis(spectrum, size, axis)
+        if size % 2 == 0:
+            given = spectrum.shape[axis]
+            both = _row(spectrum, size // 2, axis) + _row(spectrum, given - size // 2, axis)
+            cropped = _with_row(cropped, both / 2, size // 2, axis)
+        spectrum = cropped
+    return _like(jnp.fft.ifft2(spectrum * _ratio(shape, x)), x)
+
+
+def autocorrelation(
+    x: Float[Array, "*batch height width"],
+) -> Float[Array, "*batch height width"]:
+    """Circular autocorrelation: the mean of the product of an image with its shifted copies.
+
+    The lag of zero is in the center, at ``(height // 2, width // 2)``. The mean is not subtracted,
+    so the value there is the variance if the mean of the image is zero.
+
+    Args:
+        x: Images.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from plenoptax.process import autocorrelation
+        >>> stripes = jnp.tile(jnp.asarray([1.0, -1.0]), (2, 2))
+        >>> autocorrelation(stripes)[1]
+        Array([ 1., -1.,  1., -1.], dtype=float32)
+    """
+    spectrum = jnp.fft.rfft2(x)
+    power = jnp.fft.irfft2(spectrum.real**2 + spectrum.imag**2, s=x.shape[-2:])
+    return jnp.fft.fftshift(power, axes=(-2, -1)) / (x.shape[-2] * x.shape[-1])
+
+
+def modulate_phase(
+    x: Complex[Array, "*batch height width"], phase_factor: int | float = 2
+) -> Complex[Array, "*batch height width"]:
+    """Multiply the phase of a complex signal, and keep its amplitude.
+
+    A factor of 2 makes the phase of a band comparable with that of the next finer scale
+    (Portilla and Simoncelli, IJCV 2000). Where the amplitude is zero, so are value and gradient.
+
+    Args:
+        x: Complex signal, such as bands of a complex steerable pyramid.
+        phase_factor: What the phase is multiplied with. A factor that is not an integer applies to
+            phases in (-pi, pi], and jumps where these do.
+
+    Raises:
+        TypeError: ``x`` is real.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from plenoptax.process import modulate_phase
+        >>> modulate_phase(jnp.asarray([[2j, 0j]]))
+        Array([[-2.+0.j,  0.+0.j]], dtype=complex64)
+    """
+    if not jnp.iscomplexobj(x):
+        raise TypeError(f"modulate_phase needs a complex signal, got one of dtype {x.dtype}.")
+    power = x.real**2 + x.imag**2
+    # Squares below the smallest normal number are rounded to zero on most devices.
+    nonzero = power > jnp.finfo(power.dtype).tiny
+    amplitude = jnp.sqrt(jnp.where(nonzero, power, 1))
+    amplitude = amplitude.astype(x.dtype)
+    direction = jnp.where(nonzero, x, 1) / amplitude
+    if float(phase_factor).is_integer():
+        modulated = direction ** int(phase_factor)
+    else:
+        modulated = jnp.exp(1j * phase_factor * jnp.angle(direction))
+    return jnp.where(nonzero, amplitude * modulated, 0)
+
+
 def _crop_axis(spectrum: Array, size: int, axis: int) -> Array:
     if size == spectrum.shape[axis]:
         return spectrum
@@ -57,3 +201,32 @@ def _pad_axis(spectrum: Array, size: int, axis: int) -> Array:
     shape[axis] = size - given
     positive, negative = jnp.split(spectrum, [(given + 1) // 2], axis)
     return jnp.concatenate([positive, jnp.zeros(shape, spectrum.dtype), negative], axis)
+
+
+def _row(spectrum: Array, index: int, axis: int) -> Array:
+    return lax.slice_in_dim(spectrum, index, index + 1, axis=axis)
+
+
+def _with_row(spectrum: Array, row: Array, index: int, axis: int) -> Array:
+    return lax.dynamic_update_slice_in_dim(spectrum, row, index, axis=axis)
+
+
+def _scaled_shape(x: Array, factor: int | float, exponent: float) -> tuple[int, int]:
+    if factor <= 1:
+        raise ValueError(f"factor must be above 1, got {factor}.")
+    exact = [size * factor**exponent for size in x.shape[-2:]]
+    shape = round(exact[0]), round(exact[1])
+    if not all(map(isclose, exact, shape)):
+        raise ValueError(
+            f"The new height and width must be integers, got {exact[0]} and {exact[1]} from "
+            f"{x.shape[-2]} and {x.shape[-1]} with factor {factor}."
+        )
+    return shape
+
+
+def _ratio(shape: tuple[int, int], x: Array) -> float:
+    return shape[0] * shape[1] / (x.shape[-2] * x.shape[-1])
+
+
+def _like(result: Array, x: Array) -> Array:
+    return result if jnp.iscomplexobj(x) else result.real

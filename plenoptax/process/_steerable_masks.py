@@ -43,7 +43,7 @@ def frequency_grid(
 
 
 def radial_masks(
-    radius: Float[np.ndarray, "*grid"], octave: int, twidth: float = 1
+    radius: Float[np.ndarray, "*grid"], octave: int, twidth: int | float = 1
 ) -> tuple[Float[np.ndarray, "*grid"], Float[np.ndarray, "*grid"]]:
     """Lowpass and highpass amplitudes that divide the energy at ``2**-octave`` of Nyquist.
 
