@@ -1,0 +1,325 @@
+"""Losses: how far the representation of one image is from that of another.
+
+Each takes the synthesized representation, then that of the reference, and returns a scalar. A
+representation is an array of any shape, or a pytree of arrays. All are safe where they are zero:
+value and gradient are then exactly 0, also where the derivative in the strict sense does not exist.
+"""
+
+import warnings
+from collections.abc import Mapping
+from typing import Any, final
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float, Inexact
+
+from ._types import PyTree, Scalar
+
+
+def mse(synth_rep: PyTree, ref_rep: PyTree, **kwargs: Any) -> Scalar:
+    """Average the squared difference over all values of the representations.
+
+    In a pytree every value counts the same, so larger arrays count more.
+
+    Args:
+        synth_rep: Representation of the synthesized image.
+        ref_rep: Representation of the reference image, of the same structure and shapes.
+        **kwargs: Ignored.
+
+    Raises:
+        ValueError: If structure or shapes differ; nothing is broadcast.
+        TypeError: If an array is not of floating point.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> print(mse(jnp.array([1.0, 2.0]), jnp.array([1.0, 4.0])))
+        2.0
+    """
+    differences = _differences(synth_rep, ref_rep)
+    return _sum_of_squares(differences) / sum(d.size for d in differences)
+
+
+def l2_norm(synth_rep: PyTree, ref_rep: PyTree, **kwargs: Any) -> Scalar:
+    """Compute the Euclidean norm of the difference of the representations.
+
+    Where they are equal the norm has no derivative; the gradient is 0 there.
+
+    Args:
+        synth_rep: Representation of the synthesized image.
+        ref_rep: Representation of the reference image, of the same structure and shapes.
+        **kwargs: Ignored.
+
+    Raises:
+        ValueError: If structure or shapes differ; nothing is broadcast.
+        TypeError: If an array is not of floating point.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> print(l2_norm(jnp.array([3.0, 2.0]), jnp.array([0.0, 6.0])))
+        5.0
+        >>> synthesized = {"mean": jnp.array(3.0), "band": jnp.array([1.0, 2.0])}
+        >>> reference = {"mean": jnp.array(1.0), "band": jnp.array([0.0, 0.0])}
+        >>> print(l2_norm(synthesized, reference))
+        3.0
+    """
+    return _safe_sqrt(_sum_of_squares(_differences(synth_rep, ref_rep)))
+
+
+def relative_sse(synth_rep: PyTree, ref_rep: PyTree, **kwargs: Any) -> Scalar:
+    """Divide the sum of squared differences by the sum of squares of the reference.
+
+    The loss does not change with the units of the representation. Where the reference is zero
+    everywhere nothing can be relative to it, and the sum of squared differences is returned.
+
+    Args:
+        synth_rep: Representation of the synthesized image.
+        ref_rep: Representation of the reference image, of the same structure and shapes.
+        **kwargs: Ignored.
+
+    Raises:
+        ValueError: If structure or shapes differ; nothing is broadcast.
+        TypeError: If an array is not of floating point.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> print(relative_sse(jnp.array([1.0, 2.0]), jnp.array([1.0, 1.0])))
+        0.5
+    """
+    errors = _sum_of_squares(_differences(synth_rep, ref_rep))
+    reference = _sum_of_squares([jnp.asarray(leaf) for leaf in jax.tree.leaves(ref_rep)])
+    return errors / jnp.where(reference == 0, 1, reference)
+
+
+@final
+class WeightedL2Norm(eqx.Module):
+    """The Euclidean norm of the difference of two representations, each value weighted.
+
+    Attributes:
+        weights: One weight for each value of the representation. A weight of 2 makes a difference
+            count twice in the norm, and 0 removes it.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> loss = WeightedL2Norm(jnp.array([1.0, 0.0]))
+        >>> print(loss(jnp.array([3.0, 5.0]), jnp.array([1.0, 1.0])))
+        2.0
+    """
+
+    weights: Inexact[Array, "..."]
+
+    def __call__(self, synth_rep: Inexact[Array, "..."], ref_rep: Inexact[Array, "..."]) -> Scalar:
+        """Compare two representations.
+
+        Args:
+            synth_rep: Representation of the synthesized image.
+            ref_rep: Representation of the reference image.
+
+        Raises:
+            ValueError: If either has another shape than the weights.
+        """
+        (difference,) = _differences(synth_rep, ref_rep)
+        if difference.shape != self.weights.shape:
+            raise ValueError(
+                f"The representations have shape {difference.shape}, but the weights were made "
+                f"for {self.weights.shape}. Make the loss with this model, and an image of this "
+                "shape."
+            )
+        weights = jnp.asarray(self.weights, difference.dtype)
+        return _safe_sqrt(_sum_of_squares([weights * difference]))
+
+
+def groupwise_relative_l2_norm_factory(
+    model: Any,
+    image: Float[Array, "..."],
+    reweighting_dict: Mapping[Any, ArrayLike] | None = None,
+) -> WeightedL2Norm:
+    """Make a loss in which each group of statistics counts relative to its own norm.
+
+    Groups of a representation may differ in scale by orders of magnitude, and the largest would
+    dominate an l2 norm. Here the values of each group are divided by the norm of the group on
+    ``image``, over all its channels together.
+
+    Args:
+        model: A model with ``convert_to_dict``, which divides its representation into named groups
+            of any shape, and ``convert_to_tensor``, the inverse of it.
+        image: The target image.
+        reweighting_dict: Factors for some of the groups, applied after the normalization: numbers,
+            or arrays that broadcast to the group. It is not changed.
+
+    Returns:
+        The loss, a function of the synthesized and the reference representation. A group that is
+        zero on the whole of ``image`` has no norm to be divided by and counts as it is. Values
+        that are NaN do not count in a norm.
+
+    Raises:
+        ValueError: If ``reweighting_dict`` has a key that the representation lacks, or a value
+            that does not broadcast to its group.
+        TypeError: If the model lacks one of the two methods.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> class TwoHalves:
+        ...     def __call__(self, image):
+        ...         return image.ravel()
+        ...     def convert_to_dict(self, representation):
+        ...         return {"first": representation[:2], "second": representation[2:]}
+        ...     def convert_to_tensor(self, groups):
+        ...         return jnp.concatenate([groups["first"], groups["second"]])
+        >>> model, image = TwoHalves(), jnp.array([[[3.0, 4.0, 30.0, 40.0]]])
+        >>> loss = groupwise_relative_l2_norm_factory(model, image)
+        >>> print(loss.weights)
+        [0.2  0.2  0.02 0.02]
+        >>> print(loss(model(2 * image), model(image)) ** 2)
+        2.0
+    """
+    _check_convertible(model)
+    groups = model.convert_to_dict(model(image))
+    factors = _check_keys(reweighting_dict, groups)
+    weights = {}
+    for key, values in groups.items():
+        norm = _safe_sqrt(_sum_of_squares([jnp.where(jnp.isnan(values), 0, values)]))
+        weights[key] = _fill(values, factors.get(key, 1), key) / jnp.where(norm == 0, 1, norm)
+    return WeightedL2Norm(model.convert_to_tensor(weights))
+
+
+def portilla_simoncelli_loss_factory(
+    model: Any,
+    image: Float[Array, "..."],
+    reweighting_dict: Mapping[Any, ArrayLike] | None = None,
+) -> WeightedL2Norm:
+    """Make the loss with which metamers of the Portilla-Simoncelli model converge best.
+
+    The minimum and maximum of the pixels are left out, since their gradient touches single pixels,
+    and the variance of the highpass residual, which is small, has a weight of 100. All other
+    weights are 1.
+
+    Args:
+        model: The ``PortillaSimoncelli`` model.
+        image: The target image, or any image of its shape and dtype: only these are used.
+        reweighting_dict: Weights for some of the groups of ``model.convert_to_dict``: numbers, or
+            arrays that broadcast to the group. They replace the weights above, and are not changed.
+
+    Returns:
+        The loss, a function of the synthesized and the reference representation.
+
+    Raises:
+        ValueError: If ``reweighting_dict`` has a key that the representation lacks, or a value
+            that does not broadcast to its group; or if the pixel statistics are not six or the
+            variances of the highpass residual not one to a channel, and ``reweighting_dict`` does
+            not give their weight.
+        TypeError: If the model lacks ``convert_to_dict`` or ``convert_to_tensor``.
+
+    Warns:
+        UserWarning: If the representation has no ``"pixel_statistics"`` or no
+            ``"var_highpass_residual"``.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> class PixelStatistics:
+        ...     def __call__(self, image):
+        ...         return jnp.zeros((1, 7))
+        ...     def convert_to_dict(self, representation):
+        ...         return {"pixel_statistics": representation[:, :6],
+        ...                 "var_highpass_residual": representation[:, 6:]}
+        ...     def convert_to_tensor(self, groups):
+        ...         return jnp.concatenate(list(groups.values()), axis=-1)
+        >>> loss = portilla_simoncelli_loss_factory(PixelStatistics(), jnp.ones((1, 8, 8)))
+        >>> print(loss.weights)
+        [[  1.   1.   1.   1.   0.   0. 100.]]
+    """
+    _check_convertible(model)
+    representation = jax.eval_shape(model, image)
+    groups = model.convert_to_dict(jnp.ones(representation.shape, representation.dtype))
+    factors = _check_keys(reweighting_dict, groups)
+    defaults = {
+        "pixel_statistics": jnp.array([1, 1, 1, 1, 0, 0]),
+        "var_highpass_residual": jnp.array([100]),
+    }
+    for key, weight in defaults.items():
+        if key not in groups:
+            warnings.warn(
+                f"The representation has no {key!r}, so none is reweighted. If the model is not "
+                "PortillaSimoncelli, groupwise_relative_l2_norm_factory may suit it better.",
+                stacklevel=2,
+            )
+        elif key not in factors:
+            if groups[key].shape[-1] != weight.size:
+                raise ValueError(
+                    f"The last axis of {key!r} should have size {weight.size}, but has "
+                    f"{groups[key].shape[-1]}. Say its weight in reweighting_dict."
+                )
+            factors[key] = weight.reshape((1,) * (groups[key].ndim - 1) + weight.shape)
+    weights = {key: _fill(ones, factors.get(key, 1), key) for key, ones in groups.items()}
+    return WeightedL2Norm(model.convert_to_tensor(weights))
+
+
+def _differences(synth_rep: PyTree, ref_rep: PyTree) -> list[Array]:
+    synthesized, structure = jax.tree.flatten(synth_rep)
+    reference, wanted = jax.tree.flatten(ref_rep)
+    if structure != wanted:
+        raise ValueError(
+            f"The representations must have the same structure, got {structure} for the "
+            f"synthesized image and {wanted} for the reference."
+        )
+    if not reference:
+        raise ValueError("The representations hold no arrays.")
+    differences = []
+    for x, y in zip(map(jnp.asarray, synthesized), map(jnp.asarray, reference), strict=True):
+        if x.shape != y.shape:
+            raise ValueError(
+                f"The representations must have the same shape, got {x.shape} for the synthesized "
+                f"image and {y.shape} for the reference."
+            )
+        for dtype in (x.dtype, y.dtype):
+            if not jnp.issubdtype(dtype, jnp.inexact):
+                raise TypeError(f"Representations must be of floating point, got {dtype}.")
+        differences.append(x - y)
+    return differences
+
+
+def _sum_of_squares(arrays: list[Array]) -> Scalar:
+    total = jnp.zeros((), jnp.finfo(arrays[0].dtype).dtype)
+    for array in arrays:
+        squares = array.real**2 + array.imag**2 if jnp.iscomplexobj(array) else array**2
+        total = total + jnp.sum(squares)
+    return total
+
+
+def _safe_sqrt(value: Scalar) -> Scalar:
+    # A test for equality with zero, and not for being positive, lets NaN through.
+    zero = value == 0
+    return jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, value)))
+
+
+def _check_convertible(model: Any) -> None:
+    for method in ("convert_to_dict", "convert_to_tensor"):
+        if not callable(getattr(model, method, None)):
+            raise TypeError(
+                f"The model must have a method {method}, to tell the groups of its representation "
+                f"apart; {type(model).__name__} has none. Use plenoptax.loss.l2_norm instead."
+            )
+
+
+def _check_keys(
+    reweighting_dict: Mapping[Any, ArrayLike] | None, groups: Mapping[Any, Array]
+) -> dict[Any, ArrayLike]:
+    factors = dict(reweighting_dict or {})
+    extra = [key for key in factors if key not in groups]
+    if extra:
+        raise ValueError(
+            f"reweighting_dict has keys {extra} that the representation lacks; its keys are "
+            f"{list(groups)}."
+        )
+    return factors
+
+
+def _fill(values: Array, factor: ArrayLike, key: Any) -> Array:
+    factor = jnp.asarray(factor, jnp.finfo(values.dtype).dtype)
+    try:
+        return jnp.broadcast_to(factor, values.shape)
+    except ValueError as error:
+        raise ValueError(
+            f"The weight of {key!r} has shape {factor.shape}, which does not broadcast to the "
+            f"shape {values.shape} of its group."
+        ) from error

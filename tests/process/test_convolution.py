@@ -1,0 +1,165 @@
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.test_util import check_grads
+
+from plenoptax.process import correlate_separable, gaussian_blur, same_padding
+
+
+NUMPY_MODES = {
+    "constant": "constant",
+    "reflect": "reflect",
+    "replicate": "edge",
+    "circular": "wrap",
+}
+
+
+@pytest.fixture(params=["matrices", "fft"])
+def way(request, monkeypatch):
+    """Each of the two ways that a separable window is applied, whatever the size."""
+    limit = 10**6 if request.param == "matrices" else 0
+    choose_way(monkeypatch, limit)
+    return request.param
+
+
+def correlate_directly(image, vertical, horizontal, pad_mode, stride=1):
+    """The definition, in NumPy: pad, then weigh each neighborhood."""
+    taps = len(vertical), len(horizontal)
+    if pad_mode != "valid":
+        pads = [((k - 1) // 2, k // 2) for k in taps]
+        image = np.pad(image, pads, mode=NUMPY_MODES[pad_mode])
+    neighborhoods = np.lib.stride_tricks.sliding_window_view(image, taps)
+    response = np.einsum("ijkl,k,l->ij", neighborhoods, vertical, horizontal)
+    return response[::stride, ::stride]
+
+
+@pytest.mark.parametrize("pad_mode", NUMPY_MODES)
+@pytest.mark.parametrize("size", [1, 7])
+@pytest.mark.parametrize("kernel_size", [1, 4, (3, 30)])
+def test_same_padding_equals_numpy(pad_mode, size, kernel_size, rng):
+    image = rng.random((2, size, 9)).astype(np.float32)
+    padded = same_padding(jnp.asarray(image), kernel_size, pad_mode=pad_mode)
+    taps = kernel_size if isinstance(kernel_size, tuple) else (kernel_size, kernel_size)
+    pads = [(0, 0), *[((k - 1) // 2, k // 2) for k in taps]]
+    np.testing.assert_array_equal(padded, np.pad(image, pads, mode=NUMPY_MODES[pad_mode]))
+
+
+@pytest.mark.parametrize("size", [16, 17])
+@pytest.mark.parametrize(("taps", "stride", "dilation"), [(1, 3, 4), (5, 2, 1), (6, 3, 4)])
+def test_same_padding_gives_one_place_for_each_stride_of_the_image(size, taps, stride, dilation):
+    padded = same_padding(jnp.zeros((size, size + 1)), (taps, taps), stride, (dilation, dilation))
+    span = (taps - 1) * dilation + 1
+    for given, got in zip((size, size + 1), padded.shape, strict=True):
+        starts = range(0, got - span + 1, stride)
+        assert len(starts) == -(-given // stride)
+
+
+def test_same_padding_refuses_an_unknown_mode():
+    with pytest.raises(ValueError, match="'mirror'.*") as error:
+        same_padding(jnp.zeros((4, 4)), 3, pad_mode="mirror")
+    assert "replicate" in str(error.value)
+
+
+@pytest.mark.parametrize("pad_mode", [*NUMPY_MODES, "valid"])
+@pytest.mark.parametrize(("taps", "stride"), [((1, 4), 1), ((7, 6), 2)])
+def test_correlate_separable_equals_the_definition(pad_mode, taps, stride, way, rng, x64):
+    image = rng.standard_normal((11, 16))
+    vertical, horizontal = rng.standard_normal(taps[0]), rng.standard_normal(taps[1])
+    arrays = jnp.asarray(image), jnp.asarray(vertical), jnp.asarray(horizontal)
+    correlate = functools.partial(correlate_separable, pad_mode=pad_mode, stride=stride)
+    response = jax.jit(correlate)(*arrays)
+    expected = correlate_directly(image, vertical, horizontal, pad_mode, stride)
+    np.testing.assert_allclose(response, expected, atol=1e-12)
+
+
+@pytest.mark.parametrize("pad_mode", NUMPY_MODES)
+def test_correlate_separable_takes_windows_larger_than_the_image(pad_mode, way, rng, x64):
+    image = rng.standard_normal((5, 1))
+    vertical, horizontal = rng.standard_normal(24), rng.standard_normal(9)
+    arrays = jnp.asarray(image), jnp.asarray(vertical), jnp.asarray(horizontal)
+    response = jax.jit(functools.partial(correlate_separable, pad_mode=pad_mode))(*arrays)
+    expected = correlate_directly(image, vertical, horizontal, pad_mode)
+    np.testing.assert_allclose(response, expected, atol=1e-12)
+
+
+def test_correlate_separable_broadcasts_windows_against_channels(way, rng):
+    image = jnp.asarray(rng.standard_normal((3, 2, 8, 9)), jnp.float32)
+    vertical = jnp.asarray(rng.standard_normal((2, 3)), jnp.float32)
+    horizontal = jnp.asarray(rng.standard_normal((2, 4)), jnp.float32)
+    response = correlate_separable(image, vertical, horizontal)
+    assert response.shape == image.shape
+    assert response.dtype == jnp.float32
+    for i in range(3):
+        for j in range(2):
+            one = correlate_directly(image[i, j], vertical[j], horizontal[j], "reflect")
+            np.testing.assert_allclose(response[i, j], one, atol=1e-5)
+    several = correlate_separable(image[0, 0], vertical, horizontal)
+    one = correlate_directly(image[0, 0], vertical[1], horizontal[1], "reflect")
+    assert several.shape == (2, 8, 9)
+    np.testing.assert_allclose(several[1], one, atol=1e-5)
+
+
+def test_correlate_separable_refuses_what_it_cannot_do():
+    image, window = jnp.zeros((4, 9)), jnp.ones(5)
+    with pytest.raises(ValueError, match=r"4 x 9 pixels is smaller .* 5 x 5"):
+        correlate_separable(image, window, window, pad_mode="valid")
+    with pytest.raises(ValueError, match="'same'"):
+        correlate_separable(image, window, window, pad_mode="same")
+
+
+@pytest.mark.parametrize(("size", "transformed"), [(64, False), (256, False), (1024, True)])
+def test_large_images_are_transformed_and_small_ones_multiplied(size, transformed):
+    image = jax.ShapeDtypeStruct((1, size, size), jnp.float32)
+    program = str(jax.make_jaxpr(lambda x: gaussian_blur(x, 31, 4.0))(image))
+    assert ("fft[" in program) == transformed
+    assert ("dot_general[" in program) != transformed
+    assert "conv_general" not in program
+
+
+def test_both_ways_agree_in_float32(monkeypatch, getkey):
+    image = jax.random.uniform(getkey(), (2, 61, 97))
+    responses = []
+    for limit in (0, 10**6):
+        monkeypatch.setattr("plenoptax.process._convolution._LARGEST_MATRIX", limit)
+        responses.append(gaussian_blur(image, 31, 5.0))
+    np.testing.assert_allclose(*responses, atol=1e-6)
+
+
+@pytest.mark.parametrize("pad_mode", ["reflect", "replicate", "circular", "valid"])
+def test_gaussian_blur_keeps_a_constant_image(pad_mode, way):
+    blur = jax.jit(lambda image: gaussian_blur(image, (6, 9), 2.0, pad_mode=pad_mode))
+    blurred = blur(jnp.full((1, 20, 15), 0.3))
+    np.testing.assert_allclose(blurred, 0.3, atol=1e-6)
+
+
+def test_gaussian_blur_agrees_under_jit_and_vmap_over_std(way, getkey):
+    image = jax.random.uniform(getkey(), (1, 14, 17))
+    std = jnp.array([0.6, 2.0, 5.0])
+    blurred = gaussian_blur(image, 7, std)
+    assert blurred.shape == (3, 14, 17)
+    compiled = jax.jit(lambda s: gaussian_blur(image, 7, s))
+    np.testing.assert_allclose(compiled(std), blurred, atol=1e-6)
+    np.testing.assert_allclose(jax.vmap(compiled)(std)[:, 0], blurred, atol=1e-6)
+
+
+@pytest.mark.parametrize("pad_mode", [*NUMPY_MODES, "valid"])
+def test_gaussian_blur_is_differentiable_in_image_and_std(pad_mode, way, getkey, x64):
+    image = jax.random.normal(getkey(), (1, 6, 7))
+    std = jnp.array([0.9, 2.0])
+    blur = jax.jit(lambda x, s: gaussian_blur(x, (4, 5), s, pad_mode=pad_mode))
+    check_grads(blur, (image, std), order=1, eps=1e-5)
+
+
+def test_gaussian_blur_follows_the_dtype_of_the_image(x64):
+    image = np.random.default_rng(0).random((1, 9, 9))
+    double = gaussian_blur(jnp.asarray(image), 5, jnp.float32(1.5))
+    single = gaussian_blur(jnp.asarray(image, jnp.float32), 5, jnp.float64(1.5))
+    assert double.dtype == jnp.float64
+    assert single.dtype == jnp.float32
+    window = np.exp(-(np.arange(-2, 3) ** 2) / (2 * 1.5**2))
+    window /= window.sum()
+    expected = correlate_directly(image[0], window, window, "reflect")
+    np.testing.assert_allclose(double[0], expected, atol=1e-14)
