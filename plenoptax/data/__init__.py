@@ -11,6 +11,7 @@ from ._photographs import chelsea as chelsea
 from ._photographs import get as get
 from ._photographs import grass as grass
 from ._photographs import gravel as gravel
+from ._photographs import PHOTOGRAPHS as PHOTOGRAPHS
 from ._save import convert_float_to_int as convert_float_to_int
 from ._save import save_image as save_image
 from ._stimuli import checkerboard as checkerboard

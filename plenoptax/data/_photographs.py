@@ -5,8 +5,8 @@ from jaxtyping import Array, Float
 from ._load import load_images
 
 
-# Whether the photograph is in color.
-_PHOTOGRAPHS = {
+# Whether each photograph is in color.
+_IN_COLOR = {
     "astronaut": True,
     "brick": False,
     "camera": False,
@@ -14,6 +14,8 @@ _PHOTOGRAPHS = {
     "grass": False,
     "gravel": False,
 }
+
+PHOTOGRAPHS = tuple(_IN_COLOR)
 
 
 def get(item_name: str, as_gray: bool | None = None) -> Float[Array, "channel 256 256"]:
@@ -40,10 +42,10 @@ def get(item_name: str, as_gray: bool | None = None) -> Float[Array, "channel 25
         >>> plx.data.get("chelsea", as_gray=True).shape
         (1, 256, 256)
     """
-    if item_name not in _PHOTOGRAPHS:
-        raise ValueError(f"there is no photograph {item_name!r}, only {', '.join(_PHOTOGRAPHS)}")
+    if item_name not in PHOTOGRAPHS:
+        raise ValueError(f"there is no photograph {item_name!r}, only {', '.join(PHOTOGRAPHS)}")
     if as_gray is None:
-        as_gray = not _PHOTOGRAPHS[item_name]
+        as_gray = not _IN_COLOR[item_name]
     file = importlib.resources.files("plenoptax.data") / "photographs" / f"{item_name}.png"
     with importlib.resources.as_file(file) as path:
         return load_images(path, as_gray)

@@ -155,7 +155,7 @@ def check_initial_image(image: Array) -> Array:
 
 def check_objective(problem: AbstractProblem, initial_image: Array) -> None:
     """Refuse an initial image that the model does not take, in the time of one abstract evaluation."""
-    usual = jax.eval_shape(lambda p: p.initial_image(jax.random.key(0)), problem)
+    usual = eqx.filter_eval_shape(lambda p: p.initial_image(jax.random.key(0)), problem)
     if initial_image.dtype != usual.dtype:
         raise TypeError(
             f"The initial image is {initial_image.dtype}, but the target is {usual.dtype}; convert "

@@ -100,6 +100,14 @@ class Metamer(AbstractProblem):
         self.penalty_lambda = jnp.asarray(penalty_lambda, jnp.result_type(float))
         self.parametrization = parametrization or Pixels()
 
+    def __getattr__(self, name: str) -> Any:
+        if name in ("setup", "synthesize", "save", "load", "to"):
+            raise AttributeError(
+                f"A problem has no {name!r}: plenoptax.metamer(image, model, ...) synthesizes, "
+                "plenoptax.run goes on from a state, and plenoptax.io saves it."
+            )
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
     def initial_image(self, key: Key) -> Array:
         """Uniform noise in [0, 1]; for Portilla-Simoncelli faint noise about the target's mean."""
         return default_initial_image(self.model, self.image, key)

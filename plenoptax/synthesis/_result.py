@@ -76,8 +76,13 @@ class Result:
         return Result(self.problem[index], state, self.trace[index])  # pyright: ignore[reportArgumentType, reportIndexIssue]
 
     def save_image(self, path: str | os.PathLike, **options: PyTree) -> None:
-        """Write the image to a file; see `plenoptax.data.save_image` for the options."""
-        save_image(path, self.image, **options)
+        """Write the image to a file.
+
+        What the penalty let out of [0, 1] is clipped unless ``clip=False``, which refuses it;
+        `report` says how much that is. The other options are those of
+        `plenoptax.data.save_image`.
+        """
+        save_image(path, self.image, **{"clip": True, **options})
 
     def report(self) -> str:
         """What a person asks first, in a few lines."""

@@ -1,0 +1,145 @@
+"""The command line: ``python -m plenoptax metamer brick``."""
+
+import argparse
+import json
+import os
+import pathlib
+import sys
+import tempfile
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pooch
+from jaxtyping import Array
+
+from . import data, models, plot
+from .data import convert_float_to_int, load_images, save_image
+from .solve import Status
+from .synthesis import metamer, Result
+
+
+_MODELS = {
+    "portilla-simoncelli": lambda image: models.PortillaSimoncelli(image.shape[-2:]),
+    "gaussian": lambda image: models.Gaussian((31, 31)),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command.
+
+    Args:
+        arguments: Those of the command line by default.
+
+    Returns:
+        The exit code: 0, or 2 if the arguments are of no use, with one line that says why.
+    """
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    _use_compilation_cache()
+    try:
+        _metamer(options)
+    except (ValueError, TypeError, OSError) as error:
+        print(f"plenoptax: {error}".splitlines()[0], file=sys.stderr)
+        return 2
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="plenoptax", description=__doc__)
+    commands = parser.add_subparsers(dest="command", required=True)
+    command = commands.add_parser(
+        "metamer",
+        help="make an image that a model cannot tell from a target",
+        description="Write the metamer of an image, a figure of how it came about (OUT-status.png) "
+        "and the numbers (OUT.json).",
+    )
+    command.add_argument(
+        "image", help=f"an image file, or one of {', '.join(data.PHOTOGRAPHS)}"
+    )
+    command.add_argument("--model", choices=sorted(_MODELS), default="portilla-simoncelli")
+    command.add_argument("--steps", type=_count, default=500, help="at most so many (500)")
+    command.add_argument("--seed", type=int, default=0, help="of the initial noise (0)")
+    command.add_argument("--out", type=pathlib.Path, default=pathlib.Path("metamer.png"))
+    return parser
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"{text} is negative")
+    return number
+
+
+def _use_compilation_cache() -> None:
+    """Keep compiled programs between runs, unless the user has said where, or not to."""
+    if jax.config.jax_compilation_cache_dir is None:
+        jax.config.update("jax_compilation_cache_dir", str(pooch.os_cache("plenoptax") / "jax"))
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+
+
+def _metamer(options: argparse.Namespace) -> None:
+    out = _check_out(options.out)
+    image = _read(options.image)
+    model = _MODELS[options.model](image)
+    result = metamer(image, model, key=jax.random.key(options.seed), max_steps=options.steps)
+    written = _write(result, out, _facts(result, options))
+    if result.status == Status.interrupted:
+        print("Interrupted: this is the metamer so far.")
+    print(f"loss {result.trace.losses[-1]:.6g} after {len(result.trace)} steps; wrote {written}")
+
+
+def _check_out(out: pathlib.Path) -> pathlib.Path:
+    if out.suffix != ".png":
+        raise ValueError(f"the output is a .png file, not {out.name!r}")
+    if not out.parent.is_dir():
+        raise FileNotFoundError(f"the folder {str(out.parent)!r} does not exist")
+    if not os.access(out.parent, os.W_OK):
+        raise PermissionError(f"the folder {str(out.parent)!r} cannot be written to")
+    return out
+
+
+def _read(name: str) -> Array:
+    if name in data.PHOTOGRAPHS and not pathlib.Path(name).exists():
+        image = data.get(name, as_gray=False)
+    elif pathlib.Path(name).is_file():
+        image = load_images(name, as_gray=False)
+    else:
+        raise FileNotFoundError(
+            f"{name!r} is neither an image file nor one of {', '.join(data.PHOTOGRAPHS)}"
+        )
+    if bool(jnp.all(image == image[:1])):
+        return image[:1]
+    print(f"{name} is in color: its gray version is used.")
+    is_file = pathlib.Path(name).is_file()
+    return load_images(name) if is_file else data.get(name, as_gray=True)
+
+
+def _facts(result: Result, options: argparse.Namespace) -> dict[str, Any]:
+    trace = result.trace
+    return {
+        "image": options.image,
+        "model": options.model,
+        "seed": options.seed,
+        "status": Status[result.status],
+        "success": result.success,
+        "steps": len(trace),
+        "losses": trace.losses.tolist(),
+        "penalties": trace.penalties.tolist(),
+        "provenance": trace.provenance,
+    }
+
+
+def _write(result: Result, out: pathlib.Path, facts: dict[str, Any]) -> str:
+    """Write the three files into a folder of their own and move them when all are whole."""
+    status, numbers = out.with_name(f"{out.stem}-status.png"), out.with_suffix(".json")
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".plenoptax-") as folder:
+        parts = {path: pathlib.Path(folder) / path.name for path in (out, status, numbers)}
+        save_image(parts[out], result.image, clip=True)
+        plot.synthesis_status(result).savefig(parts[status], dpi=150)
+        parts[numbers].write_text(json.dumps(facts, indent=1))
+        for path, part in parts.items():
+            os.replace(part, path)
+    return f"{out}, {status}, {numbers}"
