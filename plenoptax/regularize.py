@@ -1,5 +1,6 @@
 """Penalties on an image, to be added to the loss of a synthesis."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
@@ -10,7 +11,7 @@ from ._types import Scalar
 
 def penalize_range(
     img: Float[Array, "..."],
-    allowed_range: tuple[ArrayLike, ArrayLike] = (0.0, 1.0),
+    allowed_range: Sequence[ArrayLike] = (0.0, 1.0),
     **kwargs: Any,
 ) -> Scalar:
     """Sum the squares of how far the pixels lie outside a range.

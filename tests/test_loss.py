@@ -1,0 +1,255 @@
+import warnings
+from collections import OrderedDict
+from pathlib import Path
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.test_util import check_grads
+
+from plenoptax.loss import (
+    groupwise_relative_l2_norm_factory,
+    l2_norm,
+    mse,
+    portilla_simoncelli_loss_factory,
+    relative_sse,
+)
+
+
+REFERENCE = Path(__file__).parent / "reference" / "loss.npz"
+LOSSES = {"mse": mse, "l2_norm": l2_norm, "relative_sse": relative_sse}
+FACTORIES = {
+    "groupwise": groupwise_relative_l2_norm_factory,
+    "weighted": portilla_simoncelli_loss_factory,
+}
+SIZES = {"pixel_statistics": 6, "magnitude_std": 3, "var_highpass_residual": 1}
+
+
+class Groups:
+    """A model whose representation is its input, in the groups of Portilla and Simoncelli."""
+
+    def __init__(self, sizes=SIZES):
+        self.sizes = sizes
+
+    def __call__(self, image):
+        return image
+
+    def convert_to_dict(self, representation):
+        ends = np.cumsum(list(self.sizes.values()))[:-1]
+        return OrderedDict(zip(self.sizes, jnp.split(representation, ends, -1), strict=True))
+
+    def convert_to_tensor(self, groups):
+        return jnp.concatenate([groups[key] for key in self.sizes], axis=-1)
+
+
+@pytest.fixture
+def reference(x64):
+    with np.load(REFERENCE) as values:
+        return {name: jnp.asarray(value) for name, value in values.items()}
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_loss_equals_plenoptic(name, reference):
+    x, y = reference["x"], reference["y"]
+    np.testing.assert_allclose(LOSSES[name](x, y), reference[name], rtol=1e-13)
+    single = LOSSES[name](x.astype(jnp.float32), y.astype(jnp.float32))
+    assert single.dtype == jnp.float32
+    np.testing.assert_allclose(single, reference[name], rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", FACTORIES)
+def test_factory_equals_plenoptic(name, reference):
+    x, y = reference["x"], reference["y"]
+    factors = {"magnitude_std": 10, "pixel_statistics": np.arange(6)}
+    loss = FACTORIES[name](Groups(), y)
+    np.testing.assert_allclose(loss(x, y), reference[name], rtol=1e-13)
+    loss = FACTORIES[name](Groups(), y, reweighting_dict=factors)
+    np.testing.assert_allclose(loss(x, y), reference[f"{name}_reweighted"], rtol=1e-13)
+
+
+@pytest.mark.parity
+def test_losses_equal_plenoptic_side_by_side(rng, x64):
+    po = pytest.importorskip("plenoptic")
+    torch = pytest.importorskip("torch")
+    x, y = rng.standard_normal((2, 4, 3, 5))
+    for name, loss in LOSSES.items():
+        theirs = getattr(po.loss, name)(torch.as_tensor(x), torch.as_tensor(y))
+        np.testing.assert_allclose(loss(jnp.asarray(x), jnp.asarray(y)), theirs, rtol=1e-13)
+
+
+def test_losses_are_related(rng):
+    x, y = jnp.asarray(rng.standard_normal((2, 3, 7)), jnp.float32)
+    squares = np.sum((np.asarray(x) - np.asarray(y)) ** 2)
+    np.testing.assert_allclose(mse(x, y) * 21, squares, rtol=1e-5)
+    np.testing.assert_allclose(l2_norm(x, y) ** 2, squares, rtol=1e-5)
+    np.testing.assert_allclose(relative_sse(x, y) * np.sum(y**2), squares, rtol=1e-5)
+
+
+@pytest.mark.parametrize("loss", LOSSES.values())
+def test_loss_of_a_pytree_is_that_of_its_values(loss, rng):
+    x, y = jnp.asarray(rng.standard_normal((2, 11)), jnp.float32)
+
+    def divide(v):
+        return {"mean": v[0], "bands": [v[1:5].reshape(2, 2), (v[5:],)]}
+
+    np.testing.assert_allclose(loss(divide(x), divide(y)), loss(x, y), rtol=1e-5)
+
+
+@pytest.mark.parametrize("loss", LOSSES.values())
+def test_loss_of_complex_values_is_that_of_their_parts(loss, rng):
+    x, y = jnp.asarray(rng.standard_normal((2, 8)), jnp.float32)
+    value = loss(jax.lax.complex(x[:4], x[4:]), jax.lax.complex(y[:4], y[4:]))
+    assert value.dtype == jnp.float32
+    # The mean over half as many values is twice as large.
+    np.testing.assert_allclose(value, loss(x, y) * (2 if loss is mse else 1), rtol=1e-5)
+
+
+@pytest.mark.parametrize("loss", LOSSES.values())
+def test_loss_ignores_further_keywords(loss):
+    x, y = jnp.ones(3), jnp.zeros(3)
+    assert loss(x, y, step=3) == loss(synth_rep=x, ref_rep=y)
+
+
+@pytest.mark.parametrize("loss", LOSSES.values())
+def test_loss_and_gradient_are_zero_at_the_reference(loss, rng):
+    for reference in (jnp.asarray(rng.standard_normal(5), jnp.float32), jnp.zeros(5)):
+        value, gradient = jax.value_and_grad(loss)(reference, reference)
+        assert value == 0
+        np.testing.assert_array_equal(gradient, np.zeros(5))
+        tangents = (jnp.ones(5), jnp.zeros(5))
+        tangent = jax.jvp(loss, (reference, reference), tangents)[1]
+        assert tangent == 0
+
+
+@pytest.mark.parametrize("loss", LOSSES.values())
+def test_loss_is_finite_against_a_zero_reference(loss):
+    value, gradient = jax.value_and_grad(loss)(jnp.array([3.0, 4.0]), jnp.zeros(2))
+    expected = {mse: 12.5, l2_norm: 5.0, relative_sse: 25.0}[loss]
+    assert value == expected
+    assert np.all(np.isfinite(gradient))
+    assert np.all(gradient > 0)
+
+
+@pytest.mark.parametrize("loss", LOSSES.values())
+def test_loss_passes_nonfinite_values_on(loss):
+    assert np.isnan(loss(jnp.array([1.0, jnp.nan]), jnp.ones(2)))
+    assert np.isinf(loss(jnp.array([1.0, jnp.inf]), jnp.ones(2)))
+
+
+@pytest.mark.parametrize("loss", LOSSES.values())
+def test_loss_is_differentiable(loss, rng, x64):
+    x, y = jnp.asarray(rng.standard_normal((2, 4)))
+    check_grads(jax.jit(loss), (x, y), order=2, eps=1e-5)
+
+
+def test_loss_maps_over_a_batch(rng):
+    x, y = jnp.asarray(rng.standard_normal((2, 3, 5)), jnp.float32)
+    values = jax.vmap(l2_norm)(x, y)
+    np.testing.assert_allclose(values, [l2_norm(a, b) for a, b in zip(x, y, strict=True)])
+
+
+@pytest.mark.parametrize(
+    ("x", "y", "error", "message"),
+    [
+        (jnp.zeros((3, 1)), jnp.zeros((1, 3)), ValueError, r"\(3, 1\) .* \(1, 3\)"),
+        (jnp.zeros(3), (jnp.zeros(3),), ValueError, "same structure"),
+        ((), (), ValueError, "no arrays"),
+        (jnp.zeros(2, jnp.int32), jnp.zeros(2, jnp.int32), TypeError, "int32"),
+    ],
+)
+@pytest.mark.parametrize("loss", LOSSES.values())
+def test_loss_refuses(loss, x, y, error, message):
+    with pytest.raises(error, match=message):
+        loss(x, y)
+
+
+def test_groupwise_weights_are_one_over_the_norm_of_the_group(rng):
+    image = jnp.asarray(rng.standard_normal((3, 10)), jnp.float32)
+    loss = groupwise_relative_l2_norm_factory(Groups(), image, {"magnitude_std": 4.0})
+    groups = [image[:, :6], image[:, 6:9], image[:, 9:]]
+    norms = [np.linalg.norm(group) for group in groups]
+    expected = np.repeat([1 / norms[0], 4 / norms[1], 1 / norms[2]], [6, 3, 1])
+    np.testing.assert_allclose(loss.weights, np.tile(expected, (3, 1)), rtol=1e-5)
+    # A representation twice as large differs by the norm of each group: 1, 4 and 1.
+    np.testing.assert_allclose(loss(2 * image, image), np.sqrt(1 + 16 + 1), rtol=1e-5)
+
+
+def test_groupwise_norm_leaves_nan_out_and_zero_groups_as_they_are():
+    image = jnp.array([[0.0] * 6 + [3.0, jnp.nan, 4.0, 2.0]])
+    loss = groupwise_relative_l2_norm_factory(Groups(), image)
+    np.testing.assert_allclose(loss.weights, [[1] * 6 + [0.2] * 3 + [0.5]], rtol=1e-6)
+
+
+def test_portilla_simoncelli_weights():
+    loss = portilla_simoncelli_loss_factory(Groups(), jnp.zeros((2, 10)))
+    np.testing.assert_array_equal(loss.weights, [[1, 1, 1, 1, 0, 0, 1, 1, 1, 100]] * 2)
+    factors = {"pixel_statistics": 1, "var_highpass_residual": 1}
+    loss = portilla_simoncelli_loss_factory(Groups(), jnp.zeros((2, 10)), factors)
+    np.testing.assert_array_equal(loss.weights, np.ones((2, 10)))
+    assert loss.weights.dtype == jnp.float32
+
+
+@pytest.mark.parametrize("factory", FACTORIES.values())
+def test_factory_leaves_the_users_dictionary_alone(factory):
+    factors = {"magnitude_std": 2.0}
+    factory(Groups(), jnp.ones((1, 10)), factors)
+    assert factors == {"magnitude_std": 2.0}
+
+
+@pytest.mark.parametrize("factory", FACTORIES.values())
+def test_factory_loss_and_gradient_are_zero_at_the_reference(factory, rng):
+    image = jnp.asarray(rng.standard_normal((1, 10)), jnp.float32)
+    for target in (image, jnp.zeros((1, 10))):
+        value, gradient = jax.value_and_grad(factory(Groups(), target))(target, target)
+        assert value == 0
+        np.testing.assert_array_equal(gradient, np.zeros((1, 10)))
+
+
+@pytest.mark.parametrize("factory", FACTORIES.values())
+def test_factory_loss_is_a_module_traced_once_for_all_targets(factory, rng):
+    count = eqx.debug.assert_max_traces(lambda loss, x, y: loss(x, y), max_traces=1)
+    traced = eqx.filter_jit(count)
+    x, *targets = jnp.asarray(rng.standard_normal((3, 2, 10)), jnp.float32)
+    for y in targets:
+        loss = factory(Groups(), y)
+        assert len(jax.tree.leaves(loss)) == 1
+        np.testing.assert_allclose(traced(loss, x, y), loss(x, y), rtol=1e-5)
+
+
+@pytest.mark.parametrize("factory", FACTORIES.values())
+def test_factory_refuses(factory):
+    image = jnp.ones((2, 10))
+    with pytest.raises(ValueError, match=r"\['mean'\].*magnitude_std"):
+        factory(Groups(), image, {"mean": 2.0})
+    with pytest.raises(ValueError, match=r"'magnitude_std' has shape \(4,\)"):
+        factory(Groups(), image, {"magnitude_std": np.ones(4)})
+    with pytest.raises(TypeError, match="convert_to_dict"):
+        factory(lambda x: x, image)
+    with pytest.raises(ValueError, match=r"\(2, 9\).*\(2, 10\)"):
+        factory(Groups(), image)(jnp.ones((2, 9)), jnp.ones((2, 9)))
+
+
+def test_portilla_simoncelli_factory_wants_known_sizes_unless_it_is_told_the_weights():
+    model = Groups({"pixel_statistics": 4, "var_highpass_residual": 2})
+    image = jnp.ones((1, 6))
+    with pytest.raises(ValueError, match="'pixel_statistics' should have size 6, but has 4"):
+        portilla_simoncelli_loss_factory(model, image)
+    with pytest.raises(ValueError, match="'var_highpass_residual' should have size 1, but has 2"):
+        portilla_simoncelli_loss_factory(model, image, {"pixel_statistics": 1})
+    factors = {"pixel_statistics": 2, "var_highpass_residual": 3}
+    loss = portilla_simoncelli_loss_factory(model, image, factors)
+    np.testing.assert_array_equal(loss.weights, [[2, 2, 2, 2, 3, 3]])
+
+
+@pytest.mark.parametrize("missing", ["pixel_statistics", "var_highpass_residual"])
+def test_portilla_simoncelli_factory_warns_of_missing_statistics(missing):
+    sizes = {key: size for key, size in SIZES.items() if key != missing}
+    image = jnp.ones((1, sum(sizes.values())))
+    with pytest.warns(UserWarning, match=missing):
+        loss = portilla_simoncelli_loss_factory(Groups(sizes), image)
+    assert loss.weights.shape == image.shape
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        groupwise_relative_l2_norm_factory(Groups(sizes), image)
