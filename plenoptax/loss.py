@@ -1,8 +1,9 @@
 """Losses: how far the representation of one image is from that of another.
 
 Each takes the synthesized representation, then that of the reference, and returns a scalar. A
-representation is an array of any shape, or a pytree of arrays. All are safe where they are zero:
-value and gradient are then exactly 0, also where the derivative in the strict sense does not exist.
+representation is an array of any shape, or a pytree of arrays. The two must agree in structure and
+shapes (``ValueError``: nothing is broadcast) and be of floating point (``TypeError``). Where a loss
+is zero its gradient is exactly 0, also where the derivative in the strict sense does not exist.
 """
 
 import warnings
@@ -12,6 +13,7 @@ from typing import Any, final
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Inexact
 
 from ._types import PyTree, Scalar
@@ -24,12 +26,8 @@ def mse(synth_rep: PyTree, ref_rep: PyTree, **kwargs: Any) -> Scalar:
 
     Args:
         synth_rep: Representation of the synthesized image.
-        ref_rep: Representation of the reference image, of the same structure and shapes.
+        ref_rep: Representation of the reference image.
         **kwargs: Ignored.
-
-    Raises:
-        ValueError: If structure or shapes differ; nothing is broadcast.
-        TypeError: If an array is not of floating point.
 
     Example:
         >>> import jax.numpy as jnp
@@ -47,12 +45,8 @@ def l2_norm(synth_rep: PyTree, ref_rep: PyTree, **kwargs: Any) -> Scalar:
 
     Args:
         synth_rep: Representation of the synthesized image.
-        ref_rep: Representation of the reference image, of the same structure and shapes.
+        ref_rep: Representation of the reference image.
         **kwargs: Ignored.
-
-    Raises:
-        ValueError: If structure or shapes differ; nothing is broadcast.
-        TypeError: If an array is not of floating point.
 
     Example:
         >>> import jax.numpy as jnp
@@ -74,12 +68,8 @@ def relative_sse(synth_rep: PyTree, ref_rep: PyTree, **kwargs: Any) -> Scalar:
 
     Args:
         synth_rep: Representation of the synthesized image.
-        ref_rep: Representation of the reference image, of the same structure and shapes.
+        ref_rep: Representation of the reference image.
         **kwargs: Ignored.
-
-    Raises:
-        ValueError: If structure or shapes differ; nothing is broadcast.
-        TypeError: If an array is not of floating point.
 
     Example:
         >>> import jax.numpy as jnp
@@ -136,9 +126,8 @@ def groupwise_relative_l2_norm_factory(
 ) -> WeightedL2Norm:
     """Make a loss in which each group of statistics counts relative to its own norm.
 
-    Groups of a representation may differ in scale by orders of magnitude, and the largest would
-    dominate an l2 norm. Here the values of each group are divided by the norm of the group on
-    ``image``, over all its channels together.
+    Groups may differ in scale by orders of magnitude, and the largest would dominate an l2 norm.
+    Here each is divided by its norm on ``image``, over all channels together.
 
     Args:
         model: A model with ``convert_to_dict``, which divides its representation into named groups
@@ -149,8 +138,7 @@ def groupwise_relative_l2_norm_factory(
 
     Returns:
         The loss, a function of the synthesized and the reference representation. A group that is
-        zero on the whole of ``image`` has no norm to be divided by and counts as it is. Values
-        that are NaN do not count in a norm.
+        zero throughout on ``image`` counts as it is. NaN values do not count in a norm.
 
     Raises:
         ValueError: If ``reweighting_dict`` has a key that the representation lacks, or a value
@@ -190,9 +178,8 @@ def portilla_simoncelli_loss_factory(
 ) -> WeightedL2Norm:
     """Make the loss with which metamers of the Portilla-Simoncelli model converge best.
 
-    The minimum and maximum of the pixels are left out, since their gradient touches single pixels,
-    and the variance of the highpass residual, which is small, has a weight of 100. All other
-    weights are 1.
+    The minimum and maximum of the pixels, whose gradient touches single pixels, are left out, and
+    the variance of the highpass residual, which is small, is weighted by 100. The others have 1.
 
     Args:
         model: The ``PortillaSimoncelli`` model.
@@ -205,9 +192,8 @@ def portilla_simoncelli_loss_factory(
 
     Raises:
         ValueError: If ``reweighting_dict`` has a key that the representation lacks, or a value
-            that does not broadcast to its group; or if the pixel statistics are not six or the
-            variances of the highpass residual not one to a channel, and ``reweighting_dict`` does
-            not give their weight.
+            that does not broadcast to its group; or if pixel statistics are not six or highpass
+            variances not one to a channel, and ``reweighting_dict`` does not weight them.
         TypeError: If the model lacks ``convert_to_dict`` or ``convert_to_tensor``.
 
     Warns:
@@ -232,11 +218,7 @@ def portilla_simoncelli_loss_factory(
     representation = jax.eval_shape(model, image)
     groups = model.convert_to_dict(jnp.ones(representation.shape, representation.dtype))
     factors = _check_keys(reweighting_dict, groups)
-    defaults = {
-        "pixel_statistics": jnp.array([1, 1, 1, 1, 0, 0]),
-        "var_highpass_residual": jnp.array([100]),
-    }
-    for key, weight in defaults.items():
+    for key, weight in (("pixel_statistics", [1, 1, 1, 1, 0, 0]), ("var_highpass_residual", [100])):
         if key not in groups:
             warnings.warn(
                 f"The representation has no {key!r}, so none is reweighted. If the model is not "
@@ -244,12 +226,12 @@ def portilla_simoncelli_loss_factory(
                 stacklevel=2,
             )
         elif key not in factors:
-            if groups[key].shape[-1] != weight.size:
+            if groups[key].shape[-1] != len(weight):
                 raise ValueError(
-                    f"The last axis of {key!r} should have size {weight.size}, but has "
+                    f"The last axis of {key!r} should have size {len(weight)}, but has "
                     f"{groups[key].shape[-1]}. Say its weight in reweighting_dict."
                 )
-            factors[key] = weight.reshape((1,) * (groups[key].ndim - 1) + weight.shape)
+            factors[key] = np.array(weight)
     weights = {key: _fill(ones, factors.get(key, 1), key) for key, ones in groups.items()}
     return WeightedL2Norm(model.convert_to_tensor(weights))
 

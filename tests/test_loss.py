@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from jax.test_util import check_grads
 
+import plenoptax.models
 from plenoptax.loss import (
     groupwise_relative_l2_norm_factory,
     l2_norm,
@@ -77,6 +78,22 @@ def test_losses_equal_plenoptic_side_by_side(rng, x64):
     for name, loss in LOSSES.items():
         theirs = getattr(po.loss, name)(torch.as_tensor(x), torch.as_tensor(y))
         np.testing.assert_allclose(loss(jnp.asarray(x), jnp.asarray(y)), theirs, rtol=1e-13)
+
+
+@pytest.mark.skipif(
+    not hasattr(plenoptax.models, "PortillaSimoncelli"), reason="the model is not written yet"
+)
+@pytest.mark.parametrize("name", FACTORIES)
+def test_factory_equals_plenoptic_on_portilla_simoncelli(name, reference):
+    image, other = reference["image"], reference["other"]
+    arguments = {"n_scales": 3, "spatial_corr_width": 5}
+    model = plenoptax.models.PortillaSimoncelli(image.shape[-2:], **arguments)
+    loss = FACTORIES[name](model, image)
+    assert loss.weights.shape == model(image).shape
+    value, gradient = jax.value_and_grad(lambda x: loss(model(x), model(image)))(other)
+    # plenoptic's pyramid holds masks rounded to float32.
+    np.testing.assert_allclose(value, reference[f"portilla_simoncelli_{name}"], rtol=1e-4)
+    assert np.all(np.isfinite(gradient))
 
 
 def test_losses_are_related(rng):
