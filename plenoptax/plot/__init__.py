@@ -1,3 +1,15 @@
 """Figures of images, models and syntheses."""
 
 from ._imshow import imshow as imshow
+from ._representation import plot_representation as plot_representation
+from ._status import synthesis_status as synthesis_status
+from ._stem import stem_plot as stem_plot
+from ._synthesis import (
+    metamer_representation_error as metamer_representation_error,
+)
+from ._synthesis import (
+    synthesis_imshow as synthesis_imshow,
+)
+from ._synthesis import (
+    synthesis_loss as synthesis_loss,
+)

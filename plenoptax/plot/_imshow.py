@@ -125,7 +125,7 @@ def imshow(
     titles = _titles(heads, limits, shapes, zooms)
     points = font_size(titles, max(place_size(one)[0] for one in axes), axes[0].figure.dpi)
     for one, panel, limit, scale, text in zip(axes, panels, limits, zooms, titles, strict=True):
-        _draw(one, panel, limit, scale, _color_map(cmap, panel, vrange), kwargs)
+        draw_panel(one, panel, limit, scale, _color_map(cmap, panel, vrange), kwargs)
         one.set_title(text, fontsize=points, pad=4)
     return root_figure(axes[0])
 
@@ -180,7 +180,7 @@ def _color_map(
     return "RdBu_r" if is_symmetric(vrange) else "gray"
 
 
-def _draw(
+def draw_panel(
     axes: "matplotlib.axes.Axes",
     panel: Panel,
     limits: tuple[float, float],
@@ -188,6 +188,16 @@ def _draw(
     cmap: "str | matplotlib.colors.Colormap",
     options: dict[str, Any],
 ) -> None:
+    """Draw one picture in axes, which get its size and lose their frame.
+
+    Args:
+        axes: The axes.
+        panel: The picture.
+        limits: The values shown as the ends of the color map.
+        zoom: The number of pixels of the screen for a sample.
+        cmap: The color map.
+        options: Further arguments of ``matplotlib.axes.Axes.imshow``.
+    """
     low, high = limits
     pixels = panel.pixels
     if panel.kind == "color":

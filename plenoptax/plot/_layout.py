@@ -171,8 +171,9 @@ def check_zoom(zoom: Number) -> Fraction:
         ValueError: If it is neither an integer nor one over an integer.
     """
     if zoom > 0:
-        whole = whole_zoom(float(zoom))
-        if math.isclose(whole, zoom, rel_tol=1e-3 if zoom < 1 else 1e-9):
+        whole = Fraction(round(zoom)) if zoom >= 1 else Fraction(1, round(1 / zoom))
+        # 1 over an integer is often written with three digits.
+        if math.isclose(whole, zoom, rel_tol=1e-9 if zoom >= 1 else 2e-3):
             return whole
     raise ValueError(
         f"zoom was {zoom}; it must be an integer (every sample of the image is shown as zoom x "
@@ -302,17 +303,23 @@ def font_size(titles: Sequence[str], width: Number, dpi: Number) -> int:
         width: The width in pixels.
         dpi: The resolution of the figure.
     """
-    for size in _FONT_SIZES:
-        if _text_size(titles, size, dpi)[1] <= width:
-            return size
-    return _FONT_SIZES[-1]
+    width_of_one_point = _text_size(titles, 1, dpi)[1]
+    fitting = (points for points in _FONT_SIZES if points * width_of_one_point <= width)
+    return next(fitting, _FONT_SIZES[-1])
 
 
 def _text_size(titles: Sequence[str], points: int, dpi: Number) -> tuple[float, float]:
-    from matplotlib.textpath import TextPath
+    from matplotlib.font_manager import FontProperties
+    from matplotlib.textpath import text_to_path
 
+    font = FontProperties(size=10)
     lines = {line for title in titles for line in title.split("\n") if line.strip()}
-    width = max((TextPath((0, 0), line, points).get_extents().width for line in lines), default=0)
+    widths = (
+        text_to_path.get_text_width_height_descent(line, font, line.count("$") > 1)[0] / 10
+        for line in lines
+    )
     number = max(title.count("\n") + 1 if title else 0 for title in titles)
     height = number * points * _LINE_SPACING + (_TITLE_PAD if number else 0)
+    # Rounding to whole pixels makes letters wider by some percent.
+    width = 1.03 * points * max(widths, default=0)
     return height * dpi / 72, width * dpi / 72

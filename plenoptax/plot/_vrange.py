@@ -40,7 +40,7 @@ def color_limits(
             "'indep0' to 'indep3' (limits for each image), or a pair (minimum, maximum)."
         )
     digit = int(mode[-1])
-    if mode.startswith("auto"):
+    if mode.startswith("auto") and arrays:
         values = np.concatenate([array.ravel() for array in arrays])
         return [_limits(values, digit)] * len(arrays)
     return [_limits(array, digit) for array in arrays]

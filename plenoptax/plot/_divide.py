@@ -1,0 +1,90 @@
+import math
+from typing import Any, TYPE_CHECKING
+
+import numpy as np
+
+from ._layout import root_figure
+
+
+if TYPE_CHECKING:
+    import matplotlib.axes
+
+# Inches.
+_GAP_LEFT = 0.55
+
+
+def grid_shape(count: int) -> tuple[int, int]:
+    """The rows and columns of a grid: one row of up to 4, else about square."""
+    columns = count if count <= 4 else math.ceil(math.sqrt(count))
+    return -(-count // columns), columns
+
+
+def axes_of_new_figure(figsize: tuple[float | int, float | int]) -> "matplotlib.axes.Axes":
+    """The only axes of a new figure, with room for a title and for the labels of ticks.
+
+    Args:
+        figsize: The width and height of the figure in inches.
+    """
+    import matplotlib.pyplot as plt
+
+    width, height = figsize
+    figure = plt.figure(figsize=figsize)
+    return figure.add_axes((0.7 / width, 0.4 / height, 1 - 1 / width, 1 - 1 / height))
+
+
+def divide(
+    ax: "matplotlib.axes.Axes",
+    rows: int,
+    columns: int,
+    count: int,
+    title: str,
+    gap_above: float,
+    options: dict[str, Any] | None = None,
+) -> "list[matplotlib.axes.Axes]":
+    """Put a grid of axes in the place of one.
+
+    Args:
+        ax: The axes, which are emptied but for the title.
+        rows: The number of rows.
+        columns: The number of columns.
+        count: How many of the places get axes, row by row.
+        title: The title above all.
+        gap_above: The room between the rows, in inches.
+        options: Further arguments of ``matplotlib.gridspec.GridSpec``, such as ``hspace``.
+    """
+    from matplotlib.gridspec import GridSpec
+
+    figure = root_figure(ax)
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        engine.execute(figure)
+    ax.set_axis_off()
+    ax.set_title(title, fontsize=11, pad=4)
+    place = ax.get_position()
+    inches_wide, inches_high = np.asarray(place.size) * figure.bbox_inches.size
+    room_for_title = min(0.5 / inches_high, 0.3) if title else 0.0
+    wide = _share_of_gaps(_GAP_LEFT, columns, inches_wide)
+    high = _share_of_gaps(gap_above, rows, inches_high * (1 - room_for_title))
+    places: dict[str, Any] = {
+        "left": place.x0,
+        "right": place.x1,
+        "bottom": place.y0,
+        "top": place.y1 - room_for_title * place.height,
+        "wspace": wide,
+        "hspace": high,
+    }
+    grid = GridSpec(rows, columns, **(places | (options or {})))
+    bottoms, tops, lefts, rights = grid.get_grid_positions(figure)
+    return [
+        figure.add_axes((lefts[j], bottoms[i], rights[j] - lefts[j], tops[i] - bottoms[i]))
+        for i, j in (divmod(index, columns) for index in range(count))
+    ]
+
+
+def _share_of_gaps(gap: float, number: int, length: float) -> float:
+    """The gap as a part of the mean width of the axes, which is how GridSpec takes it.
+
+    The gaps take at most 60% of the length.
+    """
+    gap = min(gap, 0.6 * length / max(number - 1, 1))
+    return gap * number / (length - gap * (number - 1))
