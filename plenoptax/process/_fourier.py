@@ -183,7 +183,8 @@ def modulate_phase(
     if float(phase_factor).is_integer():
         modulated = direction ** int(phase_factor)
     else:
-        modulated = jnp.exp(1j * phase_factor * jnp.angle(direction))
+        phase = phase_factor * jnp.angle(direction)
+        modulated = lax.complex(jnp.cos(phase), jnp.sin(phase))
     return jnp.where(nonzero, amplitude * modulated, 0)
 
 

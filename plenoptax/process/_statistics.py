@@ -27,9 +27,7 @@ def variance(
         Array(5., dtype=float32)
     """
     axes = _axes(dim)
-    if mean is None:
-        mean = jnp.mean(x, axes, keepdims=True)
-    return jnp.mean((x - mean) ** 2, axes, keepdims=keepdim)
+    return jnp.mean(_deviation(x, mean, axes) ** 2, axes, keepdims=keepdim)
 
 
 def skew(
@@ -90,21 +88,27 @@ def _standardized_moment(
     x: Array, power: int, degenerate: int, mean: Moment, var: Moment, dim: Axes, keepdim: bool
 ) -> Array:
     axes = _axes(dim)
-    if mean is None:
-        mean = jnp.mean(x, axes, keepdims=True)
-    deviation = x - mean
+    deviation = _deviation(x, mean, axes)
     if var is None:
         var = jnp.mean(deviation**2, axes, keepdims=True)
     elif axes is not None and jnp.ndim(var) not in (0, x.ndim):
         var = jnp.expand_dims(jnp.asarray(var), axes)
     var = jnp.asarray(var, x.dtype)
-    # Deviations of a constant image from its mean are a few units in the last place of the values.
+    # Deviations within a few units in the last place of the values say nothing about them.
     rounding = (4 * jnp.finfo(x.dtype).eps) ** 2 * jnp.mean(x**2, axes, keepdims=True)
     varies = var > rounding
     standardized = deviation / jnp.sqrt(jnp.where(varies, var, 1))
     moment = jnp.mean(standardized**power, axes, keepdims=True)
     moment = jnp.where(varies, moment, degenerate)
     return moment if keepdim else jnp.squeeze(moment, axes)
+
+
+def _deviation(x: Array, mean: Moment, axes: int | tuple[int, ...] | None) -> Array:
+    if mean is not None:
+        return x - mean
+    deviation = x - jnp.mean(x, axes, keepdims=True)
+    # Summing many values is off by many roundings; the mean of what is left corrects that.
+    return deviation - jnp.mean(deviation, axes, keepdims=True)
 
 
 def _axes(dim: Axes) -> int | tuple[int, ...] | None:

@@ -232,7 +232,7 @@ class SteerablePyramidFreq(eqx.Module):
     def steer_coeffs(
         self,
         pyr_coeffs: dict[int | str, Inexact[Array, "..."]],
-        angles: Sequence[float] | Float[Array, " angles"] | Float[np.ndarray, " angles"],
+        angles: Sequence[int | float] | Float[Array, " angles"] | Float[np.ndarray, " angles"],
         even_phase: bool = True,
     ) -> tuple[
         OrderedDict[int, Inexact[Array, "*batch angles height width"]],

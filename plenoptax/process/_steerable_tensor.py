@@ -26,7 +26,7 @@ def convert_pyr_to_tensor(
         pyr_keys, pack_info, split_complex_pack_info)``, static and hashable.
 
     Raises:
-        ValueError: Levels differ in size, or there is no complex band to split.
+        ValueError: Levels differ in size, have no channel axis, or no complex band to split.
 
     Example:
         >>> import jax
@@ -56,6 +56,8 @@ def convert_pyr_to_tensor(
         level[..., None, :, :] if isinstance(key, str) else level
         for key, level in pyr_coeffs.items()
     ]
+    if min(level.ndim for level in levels) < 4:
+        raise ValueError("The coefficients must have a channel axis: decompose image[None].")
     pack_info = tuple(level.shape[-3] for level in levels)
     split = bool(split_complex and bands)
     if split:
