@@ -57,7 +57,8 @@ def plot_portilla_simoncelli(
     """
     if ax is not None and figsize is not None:
         raise ValueError("figsize is for a new figure, but ax was given; leave out one of the two.")
-    groups = _groups(model.convert_to_dict(_statistics(data, batch_idx)), channel_idx)
+    statistics = _statistics(data, batch_idx, channel_idx)
+    groups = _groups(model.convert_to_dict(statistics))
     rows = -(-len(groups) // _COLUMNS)
     ax = axes_of_new_figure(figsize or (12, 2.7 * rows + 0.5)) if ax is None else ax
     axes = divide(ax, rows, _COLUMNS, len(groups), title or "", 0.85)
@@ -85,26 +86,31 @@ class _Group(NamedTuple):
     xlabel: str
 
 
-def _statistics(data: Any, batch_idx: int) -> np.ndarray:
+def _statistics(data: Any, batch_idx: int, channel_idx: int | None) -> np.ndarray:
+    """The statistics of one channel, or their mean, as the only channel."""
     array = as_numbers(data)
     if array.ndim == 3:
         if not -len(array) <= batch_idx < len(array):
             raise ValueError(
                 f"batch_idx was {batch_idx}, but there are {len(array)} elements in the batch."
             )
-        return array[batch_idx]
+        array = array[batch_idx]
     if array.ndim not in (1, 2):
         raise ValueError(
             f"the statistics had the shape {array.shape}; they must be (channel, statistic), as "
             "the model returns them, (batch, channel, statistic), or one channel of them."
         )
-    return np.atleast_2d(array)
+    array = np.atleast_2d(array)
+    if channel_idx is None:
+        return array.mean(0, keepdims=True)
+    if not -len(array) <= channel_idx < len(array):
+        raise ValueError(f"channel_idx was {channel_idx}, but there are {len(array)} channels.")
+    return array[[channel_idx]]
 
 
-def _groups(statistics: Mapping[str, Any], channel_idx: int | None) -> list[_Group]:
+def _groups(statistics: Mapping[str, Any]) -> list[_Group]:
     def group(name: str) -> np.ndarray:
-        values = np.asarray(statistics[name], np.float64)
-        return values.mean(0) if channel_idx is None else values[channel_idx]
+        return np.asarray(statistics[name], np.float64)[0]
 
     def summary(name: str) -> np.ndarray:
         # Absent are the statistics that are equal to others, or constant.

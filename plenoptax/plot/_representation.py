@@ -1,4 +1,4 @@
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, TYPE_CHECKING
 
 import jax
@@ -22,7 +22,7 @@ YLimits = Sequence[float | int] | Literal[False] | None
 
 
 def plot_representation(
-    model: Callable | None = None,
+    model: Any = None,
     data: Any = None,
     ax: "matplotlib.axes.Axes | None" = None,
     figsize: tuple[float | int, float | int] | None = None,
@@ -92,6 +92,8 @@ def plot_representation(
             "representation, such as model(image)."
         )
     parts = list(_parts(data, batch_idx, as_rgb))
+    if not parts:
+        raise ValueError("there was nothing to show; the data held no arrays.")
     shown = parts[:_MOST_AXES]
     if len(parts) > len(shown):
         title = f"{title} (the first {len(shown)} of {len(parts)})".strip()

@@ -2,7 +2,6 @@ from collections.abc import Sequence
 from typing import Any, Literal, TYPE_CHECKING
 
 import numpy as np
-from jax.typing import ArrayLike
 
 from ._panels import as_numbers
 
@@ -16,7 +15,7 @@ def stem_plot(
     ax: "matplotlib.axes.Axes | None" = None,
     title: str | None = "",
     ylim: Sequence[float | int] | Literal[False] | None = None,
-    xvals: tuple[ArrayLike, ArrayLike] | None = None,
+    xvals: tuple[Any, Any] | None = None,
     **kwargs: Any,
 ) -> "matplotlib.axes.Axes":
     """Show a vector as stems that rise from a baseline.
@@ -43,7 +42,7 @@ def stem_plot(
     Example:
         >>> import matplotlib.pyplot as plt
         >>> axes = stem_plot([0.5, 2.0, 1.0], title="three statistics")
-        >>> axes.get_ylim()[0]
+        >>> float(axes.get_ylim()[0])
         0.0
         >>> plt.close(axes.figure)
     """

@@ -1,0 +1,253 @@
+import jax.numpy as jnp
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+
+from plenoptax.plot import (
+    metamer_representation_error,
+    synthesis_imshow,
+    synthesis_loss,
+    synthesis_status,
+)
+
+from .standins import MAD, make_result, vector
+
+
+def dot(axes):
+    return axes.lines[1].get_xydata()[0]
+
+
+def test_synthesis_loss_is_the_trace():
+    result = make_result()
+    axes = synthesis_loss(result)["loss"]
+    np.testing.assert_array_equal(axes.lines[0].get_ydata(), result.trace.losses)
+    np.testing.assert_array_equal(axes.lines[0].get_xdata(), np.arange(21))
+    assert axes is plt.gca()
+    assert axes.get_yscale() == "log"
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("Synthesis step", "Loss")
+
+
+@pytest.mark.parametrize(
+    ("iteration", "step"), [(None, 20), (0, 0), (7, 7), (20, 20), (-1, 20), (-21, 0)]
+)
+def test_synthesis_loss_dot_is_at_the_iteration(iteration, step):
+    axes = synthesis_loss(make_result(), iteration)["loss"]
+    np.testing.assert_array_equal(dot(axes), (step, 0.5**step))
+
+
+def test_synthesis_loss_dot_is_at_the_best_image_if_that_is_the_result():
+    result = make_result()
+    result.trace.losses[13:] = 1.0
+    result.trace.best_image, result.trace.best_loss = result.image, result.trace.losses[12]
+    assert dot(synthesis_loss(result)["loss"])[0] == 12
+
+
+def test_synthesis_loss_that_is_not_positive_has_a_linear_axis():
+    result = make_result()
+    result.trace.losses[3] = -1
+    assert synthesis_loss(result)["loss"].get_yscale() == "linear"
+
+
+def test_synthesis_loss_with_gaps_has_a_logarithmic_axis():
+    result = make_result()
+    result.trace.losses[3] = np.nan
+    axes = synthesis_loss(result)["loss"]
+    axes.figure.canvas.draw()
+    assert axes.get_yscale() == "log"
+
+
+def test_synthesis_loss_shows_penalties_and_takes_options():
+    result = make_result()
+    given = plt.figure().add_subplot()
+    axes = synthesis_loss(result, None, True, given, color="k", label="metamer")["loss"]
+    assert axes is given
+    np.testing.assert_array_equal(axes.lines[2].get_ydata(), result.trace.penalties)
+    assert axes.lines[0].get_color() == "k"
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["metamer", "penalty"]
+
+
+@pytest.mark.parametrize("iteration", [21, -22])
+def test_synthesis_loss_refuses_other_iterations(iteration):
+    with pytest.raises(ValueError, match=f"iteration was {iteration}, but there were 20 steps"):
+        synthesis_loss(make_result(), iteration)
+
+
+@pytest.mark.parametrize(
+    ("iteration", "step"),
+    [(None, 20), (0, 0), (2, 0), (3, 5), (10, 10), (17, 15), (18, 20), (-1, 20), (-4, 15)],
+)
+def test_synthesis_imshow_shows_the_nearest_recorded_image(iteration, step):
+    result = make_result()
+    axes = synthesis_imshow(result, iteration=iteration)
+    share = 1 if step == 20 else step / 21
+    np.testing.assert_allclose(
+        axes.images[0].get_array(), np.asarray(result.image[0]) * share, rtol=1e-6
+    )
+    assert axes.get_title().splitlines()[0] == f"Metamer, step {step}"
+    assert axes.images[0].get_clim() == (0, 1)
+
+
+def test_synthesis_imshow_without_recorded_images_shows_the_last_only():
+    result = make_result(recorded=())
+    synthesis_imshow(result, iteration=-1)
+    result.trace.image_steps = np.array([], int)
+    synthesis_imshow(result, iteration=20)
+    with pytest.raises(ValueError, match="iteration was 3, but no images were recorded"):
+        synthesis_imshow(result, iteration=3)
+
+
+def test_synthesis_imshow_options():
+    result = make_result()
+    axes = synthesis_imshow(
+        result, process_image=lambda image: 2 * image, zoom=3, title="mine", vrange="indep1"
+    )
+    np.testing.assert_allclose(axes.images[0].get_array(), 2 * np.asarray(result.image[0]))
+    assert axes.get_title() == "mine\nrange: [0.0e+00, 2.0e+00]\ndims: [12, 10] * 3"
+    given = plt.figure().add_subplot()
+    assert synthesis_imshow(result, ax=given) is given
+
+
+def test_synthesis_imshow_of_channels(rng):
+    colors = make_result(image=jnp.asarray(rng.random((3, 8, 8))))
+    assert synthesis_imshow(colors).images[0].get_array().shape == (8, 8, 3)
+    axes = synthesis_imshow(colors, channel_idx=1)
+    np.testing.assert_allclose(axes.images[0].get_array(), np.asarray(colors.image[1]), rtol=1e-6)
+    with pytest.raises(ValueError, match="the image has 2 channels; choose one"):
+        synthesis_imshow(make_result(image=jnp.ones((2, 8, 8))))
+
+
+@pytest.mark.parametrize("index", [1, -2])
+def test_synthesis_imshow_refuses_elements_of_one_synthesis(index):
+    with pytest.raises(ValueError, match=f"batch_idx was {index}, but the result is of 1 synthes"):
+        synthesis_imshow(make_result(), index)
+
+
+@pytest.mark.parametrize(("iteration", "share"), [(None, 1), (10, 10 / 21)])
+def test_metamer_representation_error_is_the_difference(iteration, share):
+    result = make_result(vector)
+    (axes,) = metamer_representation_error(result, iteration=iteration)
+    expected = (share - 0.5) * vector(np.asarray(result.image))[0]
+    stems = axes.containers[0].markerline.get_ydata()
+    np.testing.assert_allclose(stems, expected, atol=1e-6)
+    low, high = axes.get_ylim()
+    assert low == -high
+    step = 20 if iteration is None else iteration
+    assert axes.get_title() == f"Representation error, step {step}"
+
+
+def test_metamer_representation_error_of_a_tree():
+    axes = metamer_representation_error(make_result())
+    assert [one.get_title().splitlines()[0] for one in axes] == ["map", "mean"]
+
+
+def test_metamer_representation_error_passes_options_to_the_model():
+    def model(image, gain=1.0):
+        return gain * vector(image)
+
+    result = make_result(model)
+    (axes,) = metamer_representation_error(result, gain=0.5)
+    np.testing.assert_allclose(axes.containers[0].markerline.get_ydata(), 0, atol=1e-6)
+
+
+def test_metamer_representation_error_refuses_other_problems():
+    with pytest.raises(ValueError, match="a model and a target, which MAD has not"):
+        metamer_representation_error(make_result(problem=MAD()))
+
+
+def test_synthesis_status_has_three_plots_of_one_step():
+    figure = synthesis_status(make_result(vector), iteration=9)
+    picture, loss, error = figure.axes
+    assert picture.get_title().startswith("Metamer, step 10\n")
+    assert dot(loss)[0] == 10
+    assert loss.get_title() == "Loss 0.000977 at step 10"
+    assert error.get_title() == "Representation error, step 10"
+    assert len(picture.images) == 1
+    assert len(loss.lines) == 2
+    assert len(error.containers) == 1
+
+
+def test_synthesis_status_says_why_it_stopped():
+    (text,) = synthesis_status(make_result(vector)).texts
+    assert text.get_text().replace("\n", " ").startswith("The stop rule fired")
+
+
+def test_synthesis_status_of_a_problem_without_target_has_two_plots():
+    figure = synthesis_status(make_result(problem=MAD()))
+    assert [axes.get_title().splitlines()[0].split()[0] for axes in figure.axes] == ["MAD,", "Loss"]
+
+
+@pytest.mark.parametrize("size", [20, 64, 256, 600])
+def test_synthesis_status_panels_are_whole_and_apart(size):
+    image = jnp.linspace(0, 1, size**2).reshape(1, size, size)
+    figure = synthesis_status(make_result(image=image, recorded=()))
+    figure.canvas.draw()
+    shown = [axes for axes in figure.axes if axes.axison or axes.images]
+    boxes = [axes.get_tightbbox() for axes in shown] + [
+        text.get_window_extent() for text in figure.texts
+    ]
+    for box in boxes:
+        assert 0 <= box.x0 < box.x1 <= figure.bbox.x1
+        assert 0 <= box.y0 < box.y1 <= figure.bbox.y1
+    assert not any(
+        boxes[i].overlaps(boxes[j]) for i in range(len(boxes)) for j in range(i + 1, len(boxes))
+    )
+
+
+def test_synthesis_status_image_has_whole_pixels():
+    image = jnp.linspace(0, 1, 256**2).reshape(1, 256, 256)
+    picture = synthesis_status(make_result(image=image)).axes[0]
+    picture.figure.canvas.draw()
+    np.testing.assert_allclose(picture.get_window_extent().size, (512, 512), atol=1e-3)
+
+
+def test_synthesis_status_with_some_plots():
+    figure = synthesis_status(make_result(), included_plots=["synthesis_loss"], iteration=3)
+    assert dot(figure.axes[0])[0] == 3
+    figure = synthesis_status(
+        make_result(vector),
+        included_plots=["metamer_representation_error", "synthesis_imshow"],
+        synthesis_imshow_kwargs={"title": "mine", "zoom": 2},
+        width_ratios={"synthesis_imshow": 2},
+        figsize=(15, 5),
+    )
+    assert figure.axes[1].get_title().startswith("mine\n")
+    np.testing.assert_allclose(figure.get_size_inches(), (15, 5))
+
+
+def test_synthesis_status_in_a_figure_leaves_axes_alone():
+    figure, axes = plt.subplots(2, 2, figsize=(12, 8))
+    out = synthesis_status(
+        make_result(vector), fig=figure, axes_idx={"synthesis_loss": 3, "misc": [0]}
+    )
+    assert out is figure
+    assert not axes[0, 0].has_data()
+    assert len(axes[0, 1].images) == 1
+    assert len(axes[1, 0].containers) == 1
+    assert len(axes[1, 1].lines) == 2
+    assert not figure.texts
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"included_plots": ["loss"]}, "a plot was named 'loss'; those of this result are"),
+        ({"included_plots": ["misc"]}, "a plot was named 'misc'"),
+        ({"width_ratios": {"loss": 2}}, "a plot was named 'loss'"),
+        ({"axes_idx": {"loss": 2}}, "a plot was named 'loss'"),
+        ({"vrange": {}}, "there were arguments vrange"),
+        ({"iteration": 40}, "iteration was 40"),
+        ({"batch_idx": 1}, "batch_idx was 1"),
+    ],
+)
+def test_synthesis_status_refuses(options, message):
+    with pytest.raises(ValueError, match=message):
+        synthesis_status(make_result(), **options)
+    assert not plt.get_fignums()
+
+
+def test_synthesis_status_refuses_a_figure_of_too_few_axes():
+    figure, _ = plt.subplots(1, 2)
+    with pytest.raises(ValueError, match="the figure has 2 axes"):
+        synthesis_status(make_result(), fig=figure)
+    with pytest.raises(ValueError, match="the figure has 2 axes"):
+        synthesis_status(make_result(), fig=figure, axes_idx={"synthesis_loss": 5})
