@@ -56,28 +56,28 @@ def test_gaussian_response_to_an_impulse_is_its_filter():
     np.testing.assert_allclose(model.filt.sum(axis=(1, 2, 3)), 1.0, rtol=1e-6)
 
 
-def test_gaussian_std_is_its_only_leaf_and_may_change_sign(getkey):
+def test_gaussian_std_is_its_only_leaf_and_may_change_sign(rng):
     model = Gaussian(7, [1.0, 2.0])
     (std,) = jax.tree.leaves(model)
     np.testing.assert_array_equal(std, [1.0, 2.0])
     assert not std.weak_type
-    image = jax.random.uniform(getkey(), (1, 12, 12))
+    image = jnp.asarray(rng.random((1, 12, 12)), jnp.float32)
     negative = eqx.tree_at(lambda m: m.std, model, -std)
     np.testing.assert_array_equal(negative(image), model(image))
     gradient = eqx.filter_grad(lambda m: jnp.var(m(image)))(model).std
     assert np.all(np.asarray(gradient) < 0)
 
 
-def test_gaussian_is_traced_once_for_other_images_and_widths(getkey):
+def test_gaussian_is_traced_once_for_other_images_and_widths(rng):
     traced = eqx.filter_jit(eqx.debug.assert_max_traces(lambda m, x: m(x), max_traces=1))
     for std in (1.0, 2.5):
-        image = jax.random.uniform(getkey(), (1, 12, 12))
+        image = jnp.asarray(rng.random((1, 12, 12)), jnp.float32)
         model = Gaussian(5, std)
         np.testing.assert_allclose(traced(model, image), model(image), atol=1e-6)
 
 
-def test_gaussian_maps_over_a_batch(getkey):
-    images = jax.random.uniform(getkey(), (3, 1, 10, 11))
+def test_gaussian_maps_over_a_batch(rng):
+    images = jnp.asarray(rng.random((3, 1, 10, 11)), jnp.float32)
     model = Gaussian(5, [1.0, 2.0])
     responses = jax.vmap(model)(images)
     assert responses.shape == (3, 2, 10, 11)
@@ -113,7 +113,7 @@ def test_gaussian_refuses_bad_arguments(arguments, message):
         Gaussian(**arguments)
 
 
-def test_identity_returns_the_image(getkey):
-    image = jax.random.uniform(getkey(), (1, 3, 4))
+def test_identity_returns_the_image(rng):
+    image = jnp.asarray(rng.random((1, 3, 4)), jnp.float32)
     assert Identity()(image) is image
     np.testing.assert_array_equal(jax.jit(Identity())(image), image)
