@@ -7,6 +7,7 @@ import scipy.optimize
 
 from plenoptax import stop
 from plenoptax.solve import init, lbfgs, run, Solver, Status
+from plenoptax.solve._inverse_hessian import empty_inverse_hessian, learn_and_apply
 
 from .problems import Cliff, Quadratic
 
@@ -48,7 +49,7 @@ def test_lbfgs_accepts_only_sufficient_decrease(getkey):
     _, trace = minimize(problem, jnp.full((6,), -1.5), 60)
     assert not trace.accepted.all()
     accepted = trace.losses[:-1][trace.accepted]
-    assert np.all(np.diff(accepted) < 0)
+    assert np.all(np.diff(accepted) <= 0)
 
 
 def test_lbfgs_solves_badly_scaled_quadratics_over_a_tree():
@@ -102,29 +103,55 @@ def test_lbfgs_goes_on_from_a_minimum_without_nan():
     np.testing.assert_array_equal(state.accepted_z, 0.25)
 
 
-def test_lbfgs_state_is_the_same_for_rejected_trials_as_if_they_had_not_been(getkey):
-    # Only the slot that is written again before it is read may differ.
+def test_rejected_trials_leave_what_is_known_as_it_was():
+    # Only the row that is written again before it is read may differ.
     problem = Function(jnp.ones(6), jnp.ones(6))
     solver = Solver(lbfgs(memory_size=3), stop=stop.Never())
-    state = init(problem, solver, initial_image=jnp.full((6,), -1.5))
-    previous = state
+    previous = init(problem, solver, initial_image=jnp.full((6,), -1.5))
+    num_rejected = 0
     for _ in range(40):
         new, trace = run(problem, solver, previous, 1)
         memory, before = new.optimizer_state.memory, previous.optimizer_state.memory
-        if not trace.accepted[0] and not bool(new.optimizer_state.restarted):
-            assert int(memory.count) == int(before.count)
-            np.testing.assert_array_equal(memory.params, before.params)
-            np.testing.assert_array_equal(memory.weights_memory, before.weights_memory)
-            free = (int(before.count) - 1) % 3
-            kept = [slot for slot in range(3) if slot != free]
-            np.testing.assert_array_equal(
-                memory.diff_params_memory[jnp.asarray(kept)],
-                before.diff_params_memory[jnp.asarray(kept)],
-            )
+        if not trace.accepted[0]:
+            num_rejected += 1
+            free = int(before.count) % 3
+            kept = np.asarray([row for row in range(3) if row != free])
+            for name in before._fields:
+                a, b = np.asarray(getattr(memory, name)), np.asarray(getattr(before, name))
+                if name in ("steps", "changes"):
+                    a, b = a[kept], b[kept]
+                np.testing.assert_array_equal(a, b, err_msg=name)
         previous = new
+    assert num_rejected > 2
+
+
+@pytest.mark.parametrize("memory_size", [1, 4, 30])
+def test_inverse_hessian_is_optaxs(memory_size, x64, rng):
+    # Gradients of a quadratic, so that all curvatures are positive.
+    hessian = np.diag(rng.uniform(1, 50, 12)) + 0.1
+    optaxs = optax.scale_by_lbfgs(memory_size)
+    point = jnp.asarray(rng.normal(size=12))
+    state, memory = optaxs.init(point), empty_inverse_hessian(12, memory_size, point.dtype)
+    for iteration in range(10):
+        gradient = jnp.asarray(hessian @ point)
+        wanted, state = optaxs.update(gradient, state, point)
+        ascent, memory = learn_and_apply(memory, point, gradient, jnp.asarray(iteration == 0))
+        np.testing.assert_allclose(ascent, wanted, rtol=1e-9)
+        point = jnp.asarray(rng.normal(size=12))
+
+
+def test_inverse_hessian_leaves_out_pairs_of_negative_curvature(x64, rng):
+    memory = empty_inverse_hessian(5, 3, jnp.dtype(float))
+    for iteration in range(6):
+        point = jnp.asarray(rng.normal(size=5))
+        gradient = point * jnp.asarray([1.0, 2.0, 3.0, -4.0, -5.0])
+        ascent, memory = learn_and_apply(memory, point, gradient, jnp.asarray(iteration == 0))
+        assert float(ascent @ gradient) > 0
 
 
 @pytest.mark.parametrize("memory_size", [1, 5])
 def test_lbfgs_memory_size_is_the_number_of_pairs(memory_size):
     state = lbfgs(memory_size).init(jnp.zeros((2, 3)))
-    assert state.memory.diff_params_memory.shape == (memory_size, 2, 3)
+    assert state.memory.steps.shape == (memory_size, 6)
+    with pytest.raises(ValueError, match="at least one"):
+        lbfgs(0)
