@@ -1,3 +1,4 @@
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, TYPE_CHECKING
 
@@ -28,7 +29,7 @@ def plot_representation(
     figsize: tuple[float | int, float | int] | None = None,
     ylim: YLimits = False,
     batch_idx: int = 0,
-    title: str = "",
+    title: str | None = "",
     as_rgb: bool = False,
     axes_direction: Literal["horizontal", "vertical"] = "horizontal",
     gridspec_kwargs: dict[str, Any] | None = None,
@@ -96,7 +97,7 @@ def plot_representation(
         raise ValueError("there was nothing to show; the data held no arrays.")
     shown = parts[:_MOST_AXES]
     if len(parts) > len(shown):
-        title = f"{title} (the first {len(shown)} of {len(parts)})".strip()
+        title = f"{title or ''} (the first {len(shown)} of {len(parts)})".strip()
     rows, columns = grid_shape(len(shown))
     if axes_direction == "vertical":
         rows, columns = columns, rows
@@ -107,10 +108,18 @@ def plot_representation(
         axes = [ax]
         shown = [shown[0]._replace(title="\n".join(filter(None, (title, shown[0].title))))]
     else:
-        axes = divide(ax, rows, columns, len(shown), title, 0.6, gridspec_kwargs)
+        axes = divide(ax, rows, columns, len(shown), title or "", 0.6, gridspec_kwargs)
     for one, part in zip(axes, shown, strict=True):
         _draw(one, part, ylim)
     return axes
+
+
+def needs_one_axes(model: Any, data: Any) -> bool:
+    """Whether a representation is a single vector or picture, which the model does not draw."""
+    if _is_portilla_simoncelli(model) or hasattr(model, "plot_representation"):
+        return False
+    shapes = [np.shape(leaf) for leaf in jax.tree.leaves(data)]
+    return len(shapes) == 1 and math.prod(shapes[0][: -2 if len(shapes[0]) > 2 else -1]) == 1
 
 
 class _Part(NamedTuple):
@@ -148,7 +157,7 @@ def _parts(data: Any, batch_idx: int, as_rgb: bool) -> Iterator[_Part]:
             chosen = batch_idx if array.ndim == 4 else None
             panels = split_into_panels(array, "rectangular", chosen, None, as_colors)
             contents = [(panel, panel.label) for panel in panels]
-        largest = float(np.nanmax(np.abs(array), initial=0))
+        largest = float(np.abs(array[np.isfinite(array)]).max(initial=0))
         for index, (content, label) in enumerate(contents):
             number = "" if len(contents) == 1 else f"[{index}]" if name else f"channel {index}"
             yield _Part(f"{name}{number} {label}".strip(), content, largest, index == 0)

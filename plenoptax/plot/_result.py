@@ -47,7 +47,7 @@ def loss_index(result: Any, iteration: int | None) -> int:
     if iteration is None:
         if getattr(result.trace, "best_image", None) is None:
             return last
-        return int(np.argmin(np.abs(losses - result.trace.best_loss)))
+        return int(np.nanargmin(np.abs(losses - result.trace.best_loss)))
     if not -last - 1 <= iteration <= last:
         raise ValueError(
             f"iteration was {iteration}, but there were {last} steps; it must be between 0 (the "

@@ -6,6 +6,7 @@ import numpy as np
 
 from ..solve import Status
 from ._layout import whole_zoom
+from ._representation import needs_one_axes
 from ._result import element, loss_index, shown
 from ._synthesis import (
     has_representation,
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     import matplotlib.axes
     import matplotlib.figure
 
-_PLOTS = ("synthesis_imshow", "synthesis_loss", "metamer_representation_error")
 # Inches.
 _LARGEST_IMAGE, _SMALLEST_IMAGE = 5.2, 2.4
 _LOSS_WIDTH, _ERROR_WIDTH = 3.6, 7.0
@@ -79,7 +79,7 @@ def synthesis_status(
         >>> plt.close(figure)
     """
     one = element(result, batch_idx)
-    allowed = _PLOTS if has_representation(one) else _PLOTS[:2]
+    allowed = _allowed(one)
     plots = tuple(included_plots or allowed)
     _check_names(allowed, plots, axes_idx or {}, width_ratios or {})
     options: dict[str, dict[str, Any]] = {name: kwargs.pop(f"{name}_kwargs", {}) for name in plots}
@@ -89,11 +89,10 @@ def synthesis_status(
             "after a plot that is included, such as synthesis_loss_kwargs."
         )
     if plots == ("synthesis_loss",):
-        step, shape = loss_index(one, iteration), (1, 1)
+        step = loss_index(one, iteration)
     else:
-        step, image = shown(one, iteration)
-        shape = image.shape[-2:]
-    figure = _new_figure(plots, shape, figsize, width_ratios or {}) if fig is None else fig
+        step = shown(one, iteration).step
+    figure = _new_figure(plots, one, figsize, width_ratios or {}) if fig is None else fig
     axes = _assign(figure, plots, axes_idx or {})
     if "synthesis_imshow" in plots:
         more: dict[str, Any] = {"channel_idx": channel_idx} | options["synthesis_imshow"]
@@ -113,6 +112,15 @@ def synthesis_status(
     return figure
 
 
+def _allowed(result: Any) -> tuple[str, ...]:
+    is_image = np.ndim(result.image) in (2, 3)
+    return (
+        *(("synthesis_imshow",) if is_image else ()),
+        "synthesis_loss",
+        *(("metamer_representation_error",) if has_representation(result) else ()),
+    )
+
+
 def _check_names(allowed: tuple[str, ...], plots: Iterable[str], *others: Iterable[str]) -> None:
     for names in (plots, *others):
         for name in names:
@@ -124,24 +132,22 @@ def _check_names(allowed: tuple[str, ...], plots: Iterable[str], *others: Iterab
 
 def _new_figure(
     plots: tuple[str, ...],
-    shape: tuple[int, ...],
+    result: Any,
     figsize: tuple[float | int, float | int] | None,
     width_ratios: dict[str, float | int],
 ) -> "matplotlib.figure.Figure":
     import matplotlib.pyplot as plt
 
-    dpi = plt.rcParams["figure.dpi"]
-    # A hundredth more, so that rounding leaves room for the whole zoom.
-    image = np.array(shape) * float(whole_zoom(_LARGEST_IMAGE * dpi / max(shape))) / dpi + 0.01
-    widths = {
-        "synthesis_imshow": max(image[1], _SMALLEST_IMAGE),
-        "synthesis_loss": _LOSS_WIDTH,
-        "metamer_representation_error": _ERROR_WIDTH,
-    }
+    widths, image_height = {"synthesis_loss": _LOSS_WIDTH}, 0.0
+    if "synthesis_imshow" in plots:
+        image_height, widths["synthesis_imshow"] = _size_of_picture(np.shape(result.image))
+    if has_representation(result):
+        is_simple = needs_one_axes(result.problem.model, result.problem.target)
+        widths["metamer_representation_error"] = _LARGEST_IMAGE if is_simple else _ERROR_WIDTH
     ratios = [width_ratios.get(name, 1) * widths[name] for name in plots]
     left = 0.2 if plots[0] == "synthesis_imshow" else 0.8
     width = sum(ratios) + _GAP * (len(plots) - 1) + left + _RIGHT
-    size = figsize or (width, max(image[0], _LEAST_HEIGHT) + _BOTTOM + _TOP)
+    size = figsize or (width, max(image_height, _LEAST_HEIGHT) + _BOTTOM + _TOP)
     figure = plt.figure(figsize=size, layout="none")
     grid = figure.add_gridspec(
         1,
@@ -156,6 +162,18 @@ def _new_figure(
     for index in range(len(plots)):
         figure.add_subplot(grid[index])
     return figure
+
+
+def _size_of_picture(shape: tuple[int, ...]) -> tuple[float, float]:
+    """The height and width in inches which allow the largest good zoom."""
+    import matplotlib.pyplot as plt
+
+    dpi = plt.rcParams["figure.dpi"]
+    samples = np.array(shape[-2:])
+    zoom = float(whole_zoom(_LARGEST_IMAGE * dpi / samples.max()))
+    # A hundredth more, so that rounding does not leave too little.
+    height, width = samples * zoom / dpi + 0.01
+    return height, max(width, _SMALLEST_IMAGE)
 
 
 def _assign(

@@ -136,6 +136,13 @@ def test_plot_representation_divides_axes_within_their_place(rng):
     assert right.get_title() == "five"
 
 
+def test_plot_representation_in_a_figure_with_a_layout_engine(rng):
+    figure, axes = plt.subplots(1, 2, layout="constrained", figsize=(8, 3))
+    plot_representation(data=rng.random((2, 6)), ax=axes[0])
+    plot_representation(data=rng.random((1, 6, 6)), ax=axes[1])
+    figure.canvas.draw()
+
+
 def test_plot_representation_directions(rng):
     data = rng.random((3, 6))
     horizontal = plot_representation(data=data)
@@ -163,9 +170,10 @@ def test_plot_representation_says_what_it_leaves_out(rng):
     assert axes[0].figure.axes[0].get_title() == "features (the first 36 of 40)"
 
 
-def test_plot_representation_of_zeros_is_drawn():
+def test_plot_representation_of_zeros_or_no_numbers_is_drawn():
     for shape in ((4,), (1, 4, 4)):
-        plot_representation(data=np.zeros(shape), ylim=None)[0].figure.canvas.draw()
+        for value in (0.0, np.nan):
+            plot_representation(data=np.full(shape, value), ylim=None)[0].figure.canvas.draw()
 
 
 def test_plot_representation_refuses():

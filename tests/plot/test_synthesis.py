@@ -214,6 +214,15 @@ def test_synthesis_status_with_some_plots():
     np.testing.assert_allclose(figure.get_size_inches(), (15, 5))
 
 
+def test_synthesis_status_of_a_sound_shows_no_picture():
+    result = make_result(lambda sound: sound[:5], jnp.linspace(-1, 1, 40))
+    loss, error = synthesis_status(result).axes
+    assert len(loss.lines) == 2
+    assert len(error.containers) == 1
+    with pytest.raises(ValueError, match="a plot was named 'synthesis_imshow'"):
+        synthesis_status(result, included_plots=["synthesis_imshow"])
+
+
 def test_synthesis_status_in_a_figure_leaves_axes_alone():
     figure, axes = plt.subplots(2, 2, figsize=(12, 8))
     out = synthesis_status(
