@@ -2,6 +2,8 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
+from plenoptax import models
+from plenoptax.plot import plot_representation
 from plenoptax.plot._portilla_simoncelli import plot_portilla_simoncelli
 
 
@@ -73,6 +75,17 @@ def test_plot_portilla_simoncelli_stems(rng):
         present = np.where(np.isnan(groups[name]), 0, groups[name])
         norms = np.linalg.norm(present.reshape(-1, *present.shape[2:]), axis=0)
         np.testing.assert_allclose(shown[name], norms.ravel())
+
+
+def test_plot_representation_knows_the_model_by_its_type(monkeypatch, rng):
+    monkeypatch.setattr(models, "PortillaSimoncelli", Layout, raising=False)
+    model = Layout()
+    vector = rng.random((1, model.size))
+    axes = plot_representation(model, vector, title="statistics")
+    assert [one.get_title() for one in axes][2:4] == [
+        "magnitude_std",
+        "auto_correlation\nreconstructed",
+    ]
 
 
 def test_plot_portilla_simoncelli_channels_and_batches(rng):

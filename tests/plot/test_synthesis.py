@@ -1,8 +1,11 @@
+import jax
 import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
+from plenoptax import metamer
+from plenoptax.models import Gaussian
 from plenoptax.plot import (
     metamer_representation_error,
     synthesis_imshow,
@@ -260,3 +263,44 @@ def test_synthesis_status_refuses_a_figure_of_too_few_axes():
         synthesis_status(make_result(), fig=figure)
     with pytest.raises(ValueError, match="the figure has 2 axes"):
         synthesis_status(make_result(), fig=figure, axes_idx={"synthesis_loss": 5})
+
+
+@pytest.fixture(scope="module")
+def batch():
+    image = jnp.linspace(0, 1, 256, dtype=jnp.float32).reshape(1, 16, 16)
+    return metamer(
+        image,
+        Gaussian(3),
+        key=jax.random.key(0),
+        num_seeds=2,
+        max_steps=4,
+        record=2,
+        progress=False,
+    )
+
+
+def test_synthesis_status_of_an_element_of_a_batch(batch):
+    picture, loss, error = synthesis_status(batch, batch_idx=1).axes
+    np.testing.assert_allclose(picture.images[0].get_array(), batch[1].image[0], rtol=1e-6)
+    np.testing.assert_array_equal(loss.lines[0].get_ydata(), batch.trace[1].losses)
+    difference = batch.problem[1].model(batch[1].image) - batch.problem[1].target
+    np.testing.assert_allclose(error.images[0].get_array(), difference[0], atol=1e-6)
+
+
+def test_synthesis_imshow_of_an_element_at_an_iteration(batch):
+    axes = synthesis_imshow(batch, 1, iteration=2)
+    recorded = batch.trace[1].images[list(batch.trace[1].image_steps).index(2)]
+    np.testing.assert_allclose(axes.images[0].get_array(), recorded[0], rtol=1e-6)
+
+
+def test_synthesis_loss_of_a_batch_has_a_line_for_each_element(batch):
+    axes = synthesis_loss(batch)["loss"]
+    lines = [line.get_ydata() for line in axes.lines if line.get_label() != "_step"]
+    np.testing.assert_array_equal(lines, [trace.losses for trace in batch.trace.elements])
+    axes = synthesis_loss(batch, batch_idx=0, ax=plt.figure().add_subplot())["loss"]
+    assert len(axes.lines) == 2
+
+
+def test_synthesis_plots_refuse_other_elements(batch):
+    with pytest.raises(ValueError, match="batch_idx was 2, but the result is of 2 syntheses"):
+        synthesis_status(batch, 2)
