@@ -63,7 +63,7 @@ def convert_pyr_to_tensor(
     if split:
         levels = [_split_complex(level) for level in levels]
     split_pack_info = tuple(level.shape[-3] for level in levels) if split else False
-    dtype = jnp.result_type(*levels)
+    dtype = next((level.dtype for level in levels if jnp.iscomplexobj(level)), levels[0].dtype)
     packed = jnp.concatenate([level.astype(dtype) for level in levels], axis=-3)
     *batch, num_channels, _, height, width = packed.shape
     tensor = packed.reshape(*batch, -1, height, width)
