@@ -134,7 +134,8 @@ def test_inverse_hessian_is_optaxs(memory_size, x64, rng):
     state, memory = optaxs.init(point), empty_inverse_hessian(12, memory_size, point.dtype)
     for iteration in range(10):
         gradient = jnp.asarray(hessian @ point)
-        wanted, state = optaxs.update(gradient, state, point)
+        with jax.numpy_dtype_promotion("standard"):
+            wanted, state = optaxs.update(gradient, state, point)
         ascent, memory = learn_and_apply(memory, point, gradient, jnp.asarray(iteration == 0))
         np.testing.assert_allclose(ascent, wanted, rtol=1e-9)
         point = jnp.asarray(rng.normal(size=12))
