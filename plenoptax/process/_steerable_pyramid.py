@@ -115,26 +115,13 @@ class SteerablePyramidFreq(eqx.Module):
         self.downsample = downsample
         self.tight_frame = tight_frame
 
-        orientations = np.arange(self.num_orientations)[:, None, None]
-        radius, _ = self._grid(0, half=not is_complex)
-        lowpass, highpass = radial_masks(radius, 0, twidth)
-        self._highpass = jnp.asarray(highpass)
-        lowpasses, oriented, analytic = [lowpass], [], []
-        for scale in range(self.num_scales):
-            radius, angle = self._grid(scale, half=True)
-            _, highpass = radial_masks(radius, scale + 1, twidth)
-            oriented.append(highpass * angular_mask(angle[None], self.order, orientations))
-            if is_complex:
-                radius, angle = self._grid(scale, half=False)
-                _, highpass = radial_masks(radius, scale + 1, twidth)
-                analytic.append(
-                    highpass * angular_mask(angle[None], self.order, orientations, True)
-                )
-            radius, _ = self._grid(scale + 1, half=not is_complex)
-            lowpasses.append(radial_masks(radius, scale + 1, twidth)[0])
-        self._lowpass = tuple(jnp.asarray(mask) for mask in lowpasses)
-        self._oriented = tuple(jnp.asarray(mask) for mask in oriented)
-        self._analytic = tuple(jnp.asarray(mask) for mask in analytic)
+        scales = range(self.num_scales)
+        lowpass, self._highpass = self._radial_masks(0, twidth)
+        coarser = [self._radial_masks(scale + 1, twidth)[0] for scale in scales]
+        self._lowpass = (lowpass, *coarser)
+        self._oriented = tuple(self._oriented_mask(scale, twidth) for scale in scales)
+        analytic = scales if is_complex else []
+        self._analytic = tuple(self._oriented_mask(scale, twidth, True) for scale in analytic)
 
     @property
     def scales(self) -> list[int | str]:
@@ -294,6 +281,17 @@ class SteerablePyramidFreq(eqx.Module):
 
     def _grid(self, scale: int, half: bool) -> tuple[np.ndarray, np.ndarray]:
         return frequency_grid(self._shape(scale), self.image_shape, half)
+
+    def _radial_masks(self, octave: int, twidth: int | float) -> tuple[Array, Array]:
+        radius, _ = self._grid(octave, half=not self.is_complex)
+        lowpass, highpass = radial_masks(radius, octave, twidth)
+        return jnp.asarray(lowpass), jnp.asarray(highpass)
+
+    def _oriented_mask(self, scale: int, twidth: int | float, analytic: bool = False) -> Array:
+        radius, angle = self._grid(scale, half=not analytic)
+        _, highpass = radial_masks(radius, scale + 1, twidth)
+        orientations = np.arange(self.num_orientations)[:, None, None]
+        return jnp.asarray(highpass * angular_mask(angle[None], self.order, orientations, analytic))
 
     def _bands(self, spectrum: Array, scale: int) -> Array:
         spectrum = spectrum[..., None, :, :] * self._phase
