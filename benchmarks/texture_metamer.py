@@ -1,9 +1,9 @@
 """Time texture metamers of the Portilla-Simoncelli model, plenoptic's and plenoptax's.
 
-Both start from the same image, read from a file, and run until an evaluation finds the weighted loss
-at or under a level. Each run is a process of its own, timed from its start to that evaluation, with
-imports, compilation and everything else; the two libraries take turns. plenoptic runs with its own
-recipe: L-BFGS, 10 evaluations a step, a history of 100, strong Wolfe.
+Both start from the same image, read from a file, and run until an evaluation finds the weighted
+loss at or under a level. Each run is a process of its own, timed from its start to that evaluation,
+with imports, compilation and everything else; the two libraries take turns. plenoptic runs with its
+own recipe: L-BFGS, 10 evaluations a step, a history of 100, strong Wolfe.
 
 plenoptax runs twice: cold, with an empty compilation cache, and warm, with the one that is left.
 Before the times, the two libraries' weighted losses of the starting image and of both results are
@@ -13,6 +13,7 @@ compared.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import pathlib
@@ -67,10 +68,8 @@ def run_plenoptic(options):
     )
     # Set after the checks of the constructor, whose evaluations are none of the synthesis'.
     metamer._loss_function = loss
-    try:
+    with contextlib.suppress(Reached):
         metamer.synthesize(max_iter=options.max_evaluations // 10, stop_criterion=0)
-    except Reached:
-        pass
     np.save(options.folder / "plenoptic.npy", metamer.metamer.detach().numpy()[0])
     return {"start_loss": start_loss, "losses": losses}
 

@@ -1,4 +1,5 @@
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -15,27 +16,29 @@ def tree_where(condition: Bool[Array, ""], if_true: PyTree, if_false: PyTree) ->
 
 
 def strong(tree: PyTree) -> PyTree:
-    """Strip weak types: a weakly typed leaf of a state changes type after one step, which traces twice."""
+    """Strip weak types: a weakly typed leaf changes its type after one step, which traces twice."""
     return jax.tree.map(lambda x: jax.lax.convert_element_type(x, x.dtype), tree)
 
 
 def leaves_by_path(tree: PyTree) -> dict[str, Array]:
-    """The array leaves of a tree by the path that leads to them, such as ``.optimizer_state[0].mu``."""
+    """The arrays of a tree by the path that leads to them, such as ``.optimizer_state[0].mu``."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return {jax.tree_util.keystr(path): leaf for path, leaf in leaves if is_array(leaf)}
 
 
 def is_array(leaf: object) -> bool:
-    """Whether a leaf holds data; NumPy arrays in a user's model count, since they cannot be hashed."""
+    """Whether a leaf holds data; NumPy arrays of a user's model do, for they cannot be hashed."""
     return isinstance(leaf, np.ndarray) or eqx.is_array(leaf)
 
 
-def describe(leaf: object) -> str:
+def describe(leaf: Any) -> str:
     """The dtype and shape of an array, as a person writes them: ``float32[1, 256, 256]``."""
-    return f"{leaf.dtype}{list(leaf.shape)}"  # pyright: ignore[reportAttributeAccessIssue]
+    return f"{leaf.dtype}{list(leaf.shape)}"
 
 
-def check_alike(given: dict[str, object], wanted: dict[str, object], say: Callable[[str], str]) -> None:
+def check_alike(
+    given: Mapping[str, Any], wanted: Mapping[str, Any], say: Callable[[str], str]
+) -> None:
     """Refuse trees whose paths, shapes or dtypes differ, naming the first path that does.
 
     Args:
@@ -46,13 +49,12 @@ def check_alike(given: dict[str, object], wanted: dict[str, object], say: Callab
     Raises:
         ValueError: If the two are not alike.
     """
-    for path in wanted:
+    for path, leaf in wanted.items():
         if path not in given:
-            raise ValueError(say(f"it has no leaf {path} ({describe(wanted[path])} is wanted)"))
-        if describe(given[path]) != describe(wanted[path]):
-            raise ValueError(
-                say(f"leaf {path} is {describe(given[path])}, but {describe(wanted[path])} is wanted")
-            )
-    for path in given:
+            raise ValueError(say(f"it has no leaf {path} ({describe(leaf)} is wanted)"))
+        found = describe(given[path])
+        if found != describe(leaf):
+            raise ValueError(say(f"leaf {path} is {found}, but {describe(leaf)} is wanted"))
+    for path, leaf in given.items():
         if path not in wanted:
-            raise ValueError(say(f"it has a leaf {path} ({describe(given[path])}) that is not wanted"))
+            raise ValueError(say(f"it has a leaf {path} ({describe(leaf)}) that is not wanted"))

@@ -11,12 +11,11 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pooch
 from jaxtyping import Array
 
 from . import data, models, plot
-from .data import convert_float_to_int, load_images, save_image
+from .data import load_images, save_image
 from .solve import Status
 from .synthesis import metamer, Result
 
@@ -56,9 +55,7 @@ def _parser() -> argparse.ArgumentParser:
         description="Write the metamer of an image, a figure of how it came about (OUT-status.png) "
         "and the numbers (OUT.json).",
     )
-    command.add_argument(
-        "image", help=f"an image file, or one of {', '.join(data.PHOTOGRAPHS)}"
-    )
+    command.add_argument("image", help=f"an image file, or one of {', '.join(data.PHOTOGRAPHS)}")
     command.add_argument("--model", choices=sorted(_MODELS), default="portilla-simoncelli")
     command.add_argument("--steps", type=_count, default=500, help="at most so many (500)")
     command.add_argument("--seed", type=int, default=0, help="of the initial noise (0)")
@@ -75,7 +72,7 @@ def _count(text: str) -> int:
 
 def _use_compilation_cache() -> None:
     """Keep compiled programs between runs, unless the user has said where, or not to."""
-    if jax.config.jax_compilation_cache_dir is None:
+    if jax.config.jax_compilation_cache_dir is None:  # pyright: ignore[reportAttributeAccessIssue]
         jax.config.update("jax_compilation_cache_dir", str(pooch.os_cache("plenoptax") / "jax"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
 

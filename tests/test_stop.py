@@ -58,5 +58,9 @@ def test_never_never_fires_and_any_of_takes_the_first():
 
 
 def test_nan_losses_fire_nothing():
-    for rule in (stop.LossChange(1.0, 3), stop.RelativeLossChange(1.0, 3), stop.PixelChange(1.0, 3)):
+    for rule in (
+        stop.LossChange(1.0, 3),
+        stop.RelativeLossChange(1.0, 3),
+        stop.PixelChange(1.0, 3),
+    ):
         assert steps_until_it_fires(rule, [np.nan] * 10) is None

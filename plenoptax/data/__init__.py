@@ -1,5 +1,8 @@
 """Photographs, procedural stimuli, and image files."""
 
+from ..process import disk as disk
+from ..process import polar_angle as polar_angle
+from ..process import polar_radius as polar_radius
 from ._fetch import DOWNLOADABLE_FILES as DOWNLOADABLE_FILES
 from ._fetch import fetch_data as fetch_data
 from ._load import load_images as load_images

@@ -4,6 +4,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array
 
 from .._types import PyTree
@@ -41,7 +42,7 @@ class Batched(eqx.Module):
         return Batched(taken, self.is_mapped, len(indices))
 
     def map(self, function: Callable, *arguments: PyTree) -> PyTree:
-        """Call ``function(problem, *arguments)`` for each element, along the arguments' first axis."""
+        """Call ``function(problem, *arguments)`` for each element of the arguments' first axis."""
         leaves, treedef = jax.tree.flatten(self.problem)
         mapped = [leaf for leaf, is_mapped in zip(leaves, self.is_mapped, strict=True) if is_mapped]
 
@@ -97,13 +98,13 @@ def batch(make_problem: Callable[..., AbstractProblem], *arrays: PyTree) -> Batc
             "A batch is made along the first axis of one or more arrays, which must have the same "
             f"length in all; got {', '.join(found) or 'no array'}."
         )
-    (size,) = sizes
+    size = jax.tree.leaves(arrays)[0].shape[0]
     found: list = []
 
     def make(elements: tuple[PyTree, ...]) -> list[Array]:
         leaves, treedef = jax.tree.flatten(make_problem(*elements))
         # Inside the map, only what was computed from the elements is being traced.
-        is_mapped = tuple(isinstance(leaf, jax.core.Tracer) for leaf in leaves)
+        is_mapped = tuple(isinstance(leaf, Tracer) for leaf in leaves)
         found.append((leaves, treedef, is_mapped))
         return [leaf for leaf, mapped in zip(leaves, is_mapped, strict=True) if mapped]
 

@@ -55,7 +55,7 @@ class Programs(NamedTuple):
 
 @ft.lru_cache(maxsize=64)
 def compile_programs(static: Hashable) -> Programs:
-    """Programs for everything that is not an array; one set for all images, limits and tolerances."""
+    """One set of programs for all images, limits and tolerances: all that is an array."""
 
     def combine(dynamic: PyTree) -> tuple[AbstractProblem | Batched, Solver]:
         return eqxi.hashable_combine(dynamic, static)
@@ -66,9 +66,7 @@ def compile_programs(static: Hashable) -> Programs:
         state, info = step(problem, solver, carry.state)
         return Carry(state, _update_best(problem, carry, info)), info
 
-    def chunk(
-        dynamic: PyTree, carry: Carry, limit: Array
-    ) -> tuple[Carry, Info, Array]:
+    def chunk(dynamic: PyTree, carry: Carry, limit: Array) -> tuple[Carry, Info, Array]:
         shapes = jax.eval_shape(traced, dynamic, carry)[1]
         blank = jax.tree.map(lambda x: jnp.zeros((CHUNK_LENGTH, *x.shape), x.dtype), shapes)
 
@@ -141,7 +139,7 @@ class Advancer:
             driver = "host" if on_cpu and self._has_convolution(carry) else "chunk"
         if driver not in ("host", "chunk"):
             raise ValueError(f"The driver is 'auto', 'host' or 'chunk'; got {driver!r}.")
-        self.driver = driver
+        self.driver: Driver = driver
 
     def _has_convolution(self, carry: Carry) -> bool:
         jaxpr = self._programs.trace.trace(self._dynamic, carry).jaxpr
@@ -162,7 +160,11 @@ class Advancer:
                 self._dynamic, carry, jnp.asarray(limit, jnp.int32)
             )
             count = int(count)
-            return carry, jax.tree.map(lambda x: np.asarray(x[:count]), jax.device_get(infos)), count
+            return (
+                carry,
+                jax.tree.map(lambda x: np.asarray(x[:count]), jax.device_get(infos)),
+                count,
+            )
         infos = []
         while len(infos) < limit and not interrupt.is_set() and any_running(carry.state):
             carry, info = self._programs.step(self._dynamic, carry)
@@ -221,7 +223,7 @@ def _choose(condition: np.ndarray, if_true: np.ndarray, if_false: np.ndarray) ->
     return np.where(condition, if_true, if_false)
 
 
-def _devices(tree: PyTree) -> set[jax.Device]:
+def _devices(tree: PyTree) -> set:
     return {device for leaf in jax.tree.leaves(tree) for device in leaf.devices()}
 
 

@@ -24,9 +24,7 @@ _FORMAT = 1
 _META = "plenoptax.json"
 
 
-def save(
-    path: str | os.PathLike, state: State, trace: Trace | BatchedTrace | None = None
-) -> None:
+def save(path: str | os.PathLike, state: State, trace: Trace | BatchedTrace | None = None) -> None:
     """Save a state, and the trace that led to it, to a file.
 
     The file is a NumPy ``.npz`` archive: one array for each leaf of the state, named by the path
@@ -92,8 +90,8 @@ def load(path: str | os.PathLike, like: State) -> State:
         wanted = leaves_by_path(like)
         spec = {leaf_path: _Spec(text) for leaf_path, text in meta["state"].items()}
         check_alike(
-            spec,  # pyright: ignore[reportArgumentType]
-            wanted,  # pyright: ignore[reportArgumentType]
+            spec,
+            wanted,
             lambda fault: f"{path} does not hold a state of this problem and solver: {fault}.",
         )
         found = {}

@@ -86,11 +86,11 @@ def lbfgs(
 
     Example:
         >>> import jax, jax.numpy as jnp, plenoptax as plx
-        >>> optimizer = plx.lbfgs()
+        >>> optimizer, curvature = plx.lbfgs(), jnp.array([1.0, 9.0])
         >>> z = jnp.array([3.0, -1.0])
         >>> state = optimizer.init(z)
         >>> for _ in range(10):
-        ...     value, gradient = jax.value_and_grad(lambda z: jnp.sum(z**2 * jnp.array([1, 9.0])))(z)
+        ...     value, gradient = jax.value_and_grad(lambda z: curvature @ z**2)(z)
         ...     updates, state = optimizer.update(gradient, state, z, value=value)
         ...     z = z + updates
         >>> bool(value < 1e-6)
@@ -137,8 +137,8 @@ def lbfgs(
         restart = _along_gradient(state)
         given_up = last_trial & ~accepted
         new = tree_where(accepted, moved, tree_where(given_up & ~state.restarted, restart, trial))
-        # Where the trial is rejected, the pair written to the oldest row is meaningless, but its row
-        # is written again before it is read: to copy it back would cost more than all the rest.
+        # Where the trial is rejected, the pair in the oldest row is meaningless, but that row is
+        # written again before it is read: to copy it back would cost more than all the rest.
         new = new._replace(
             memory=new.memory._replace(steps=moved.memory.steps, changes=moved.memory.changes),
             accepted=accepted,
@@ -147,7 +147,7 @@ def lbfgs(
         target = new.memory.point + new.learning_rate * new.direction
         return unravel(jnp.where(new.exhausted, 0, target - point)), new
 
-    return optax.GradientTransformationExtraArgs(init, update)
+    return optax.GradientTransformationExtraArgs(init, update)  # pyright: ignore[reportArgumentType]
 
 
 def _from_new_anchor(

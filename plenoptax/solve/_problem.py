@@ -52,4 +52,4 @@ class AbstractProblem(eqx.Module):
 
     @abc.abstractmethod
     def residual(self, z: PyTree) -> PyTree:
-        """What vanishes at a perfect solution, for least-squares solvers; ``None`` if there is none."""
+        """What vanishes at a perfect solution, for least squares; ``None`` if nothing does."""

@@ -8,7 +8,7 @@ from tqdm.auto import tqdm
 
 
 class ProgressBar:
-    """A bar with the loss, the learning rate, and the norms of the gradient and of the last step."""
+    """A bar with the loss, the learning rate, and the norms of the gradient and the last step."""
 
     def __init__(self, total: int, *, visible: bool):
         self._bar = tqdm(total=total, disable=not visible, unit="step")

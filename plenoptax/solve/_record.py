@@ -6,8 +6,8 @@ class Record:
     """What a run keeps of its images. Losses and norms are always kept, one number a step.
 
     Attributes:
-        every: Keep the image before update 0, `every`, 2 `every`, ... on the host; 0 keeps none. The
-            image kept at step ``i`` is the one that ``losses[i]`` belongs to.
+        every: Keep the image before update 0, `every`, 2 `every`, ... on the host; 0 keeps none.
+            The image kept at step ``i`` is the one that ``losses[i]`` belongs to.
         best: Also keep the accepted image of the smallest loss, and make it the result's image.
             Optimizers without a line search do not end at their smallest loss.
 

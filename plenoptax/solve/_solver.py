@@ -59,7 +59,7 @@ class Solver(eqx.Module):
 
 
 def _as_pytree(function: Callable) -> PyTree:
-    # A closure is a new object each time an optimizer is built; as a pytree it is equal to its twin.
+    # A closure is another object whenever an optimizer is built; as a pytree it equals its twin.
     return eqxi.closure_to_pytree(function)
 
 

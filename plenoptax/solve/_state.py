@@ -134,7 +134,7 @@ def _init_batch(
                 f"{problem.size} elements: give one image for each along the first axis, or one "
                 "image without that axis for all."
             )
-    check_objective(problem[0], initial_image[0])
+    check_objective(problem[0], jnp.asarray(initial_image)[0])
     return problem.map(lambda p, image: init_from_image(p, solver, image), initial_image)
 
 
@@ -154,7 +154,7 @@ def check_initial_image(image: Array) -> Array:
 
 
 def check_objective(problem: AbstractProblem, initial_image: Array) -> None:
-    """Refuse an initial image that the model does not take, in the time of one abstract evaluation."""
+    """Refuse an initial image that the model does not take; evaluates nothing but shapes."""
     usual = eqx.filter_eval_shape(lambda p: p.initial_image(jax.random.key(0)), problem)
     if initial_image.dtype != usual.dtype:
         raise TypeError(

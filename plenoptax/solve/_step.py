@@ -183,7 +183,7 @@ def _distance(problem: AbstractProblem, a: PyTree, b: PyTree) -> Array:
 
 
 def _keep_dtypes(new: PyTree, old: PyTree) -> PyTree:
-    """Undo promotions inside an optimizer: a state that changes type is traced again at every step."""
+    """Undo promotions inside an optimizer: a state that changes its type is traced again."""
     return jax.tree.map(lambda n, o: jnp.asarray(n, o.dtype), new, old)
 
 

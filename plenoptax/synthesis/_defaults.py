@@ -5,9 +5,9 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array
 
+from .. import models
 from .._types import Key
 from ..loss import mse, portilla_simoncelli_loss_factory
-from .. import models
 from ..solve import lbfgs
 
 

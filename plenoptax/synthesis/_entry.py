@@ -63,7 +63,7 @@ def run_or_resume(
     checkpoint: Checkpoint | str | os.PathLike | None,
     provenance: dict[str, Any],
 ) -> Result:
-    """Run from a state or, if there is a checkpoint already, from there up to `max_steps` in all."""
+    """Run from a state or, if there is a checkpoint, from there up to `max_steps` in all."""
     path = checkpoint.path if isinstance(checkpoint, Checkpoint) else checkpoint
     before = None
     if path is not None and pathlib.Path(path).exists():

@@ -6,6 +6,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
+from jax.core import Tracer
 from jaxtyping import Array
 
 from .._types import Key, PyTree, Scalar
@@ -13,12 +14,14 @@ from ..parametrize import AbstractParametrization, Pixels
 from ..regularize import penalize_range
 from ..solve import (
     AbstractProblem,
-    batch as make_batch,
     Batched,
     Checkpoint,
     init,
     Record,
     Solver,
+)
+from ..solve import (
+    batch as make_batch,
 )
 from ._defaults import default_initial_image, default_loss, default_optimizer
 from ._entry import choose_solver, describe_start, run_or_resume
@@ -172,7 +175,7 @@ def _check_image(image: Array) -> None:
             "The image is an array of floating-point numbers, such as plenoptax.load_images "
             f"returns; got {type(image).__name__ if dtype is None else dtype}."
         )
-    is_traced = isinstance(image, jax.core.Tracer)
+    is_traced = isinstance(image, Tracer)
     if not is_traced and not bool(jnp.all(jnp.isfinite(image))):
         raise ValueError("The image has values that are infinite or not a number.")
 

@@ -1,5 +1,6 @@
 import dataclasses
 import os
+from typing import Any
 
 import jax
 import numpy as np
@@ -7,7 +8,7 @@ from jaxtyping import Array
 
 from .._types import PyTree
 from ..data import save_image
-from ..solve import AbstractProblem, Batched, BatchedTrace, State, Status, Trace
+from ..solve import AbstractProblem, Batched, State, Status
 
 
 @dataclasses.dataclass(frozen=True)
@@ -17,7 +18,7 @@ class Result:
     Attributes:
         problem: What was minimized.
         state: Where it stands; `plenoptax.run` goes on from it.
-        trace: How it got there.
+        trace: How it got there: a `Trace`, or a `BatchedTrace` with one for each element.
 
     Example:
         >>> import jax, plenoptax as plx
@@ -31,7 +32,7 @@ class Result:
 
     problem: AbstractProblem | Batched
     state: State
-    trace: Trace | BatchedTrace
+    trace: Any
 
     @property
     def image(self) -> Array:
@@ -102,4 +103,3 @@ class Result:
             "versions     " + ", ".join(f"{k} {v}" for k, v in provenance["versions"].items()),
         ]
         return "\n".join(lines)
-

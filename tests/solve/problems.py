@@ -39,7 +39,7 @@ class Quadratic(AbstractProblem):
 
 
 class Counted(AbstractProblem):
-    """A quadratic whose weight grows with the number of accepted steps, and which reports a term."""
+    """A quadratic whose weight grows with each accepted step, and which reports it."""
 
     target: Float[Array, "..."]
 

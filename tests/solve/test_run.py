@@ -43,7 +43,9 @@ def test_run_is_resumed_bit_for_bit(name, driver, getkey):
     start = init(problem, solver, key=getkey())
     whole, trace = run(problem, solver, start, 60, driver=driver, record=7)
     state, first = run(problem, solver, start, 23, driver=driver, record=7)
-    state, second = run(problem, Solver(make(), stop=stop.Never()), state, 37, driver=driver, record=7)
+    state, second = run(
+        problem, Solver(make(), stop=stop.Never()), state, 37, driver=driver, record=7
+    )
     assert eqx.tree_equal(whole, state)
     joined = first + second
     for name in ("losses", "penalties", "gradient_norm", "pixel_change_norm", "learning_rate"):
