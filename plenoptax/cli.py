@@ -135,7 +135,7 @@ def _write(result: Result, out: pathlib.Path, facts: dict[str, Any]) -> str:
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".plenoptax-") as folder:
         parts = {path: pathlib.Path(folder) / path.name for path in (out, status, numbers)}
         save_image(parts[out], result.image, clip=True)
-        plot.synthesis_status(result).savefig(parts[status], dpi=150)
+        plot.synthesis_status(result).savefig(parts[status])
         parts[numbers].write_text(json.dumps(facts, indent=1))
         for path, part in parts.items():
             os.replace(part, path)

@@ -100,7 +100,7 @@ class Session:
             status: That of the elements that have not stopped by themselves.
         """
         whole = self._gather()
-        state, last = self._whole_advancer.evaluate(own_copy(whole.state))
+        state, last = self._whole_advancer.evaluate(whole.state)
         state = _where_running(state, status)
         rows = last if self._is_batch else _with_axis(last, 0)
         images = self._whole_advancer.decode(state.accepted_z)
