@@ -1,0 +1,351 @@
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import final
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float, Shaped
+
+from ._portilla_simoncelli_layout import gather_indices, Label, scale_labels, statistic_groups
+from ._portilla_simoncelli_statistics import Masks, measure, texture_masks
+
+
+@final
+class PortillaSimoncelli(eqx.Module):
+    """The texture statistics of Portilla and Simoncelli.
+
+    Two images with the same statistics should look like the same texture (Portilla and Simoncelli,
+    "A parametric texture model based on joint statistics of complex wavelet coefficients",
+    International Journal of Computer Vision 40, 2000). They are, in the order of the
+    representation, with K orientations, S scales and a width of w shifts:
+
+    - ``pixel_statistics``, (6,): mean, variance (with n - 1), skew, kurtosis, minimum, maximum;
+    - ``auto_correlation_magnitude``, (w, w, K, S): of the magnitudes of the oriented bands;
+    - ``skew_reconstructed``, ``kurtosis_reconstructed``, (S + 1,),
+      ``auto_correlation_reconstructed``, (w, w, S + 1), and ``std_reconstructed``, (S + 1,): of the
+      image without its mean and without what is finer than each scale, and of the lowpass residual;
+    - ``cross_orientation_correlation_magnitude``, (K, K, S), and ``magnitude_std``, (K, S);
+    - ``cross_scale_correlation_magnitude``, (K, K, S - 1): a scale with the next coarser one;
+    - ``cross_scale_correlation_real``, (K, 2 K, S - 1): the real part of a scale with the real and
+      the imaginary parts of the next coarser one, at twice its phase;
+    - ``var_highpass_residual``, (1,).
+
+    Scales run from fine to coarse, and the lowpass residual is last. Entries that are equal to
+    others by symmetry, or constant, are left out: 710 statistics remain by default.
+
+    Any size of image will do. Filters have fixed frequencies in cycles per pixel and shifts are
+    ``2**scale`` pixels of the image at each scale, so statistics have the same meaning at every
+    size, also where it does not halve evenly. Borders are circular: a photograph whose opposite
+    edges differ has a seam there, which is measured like the rest of it.
+
+    Where a band or an image is constant, up to the rounding of the FFT, its standard deviation and
+    all its correlations are 0 and its skew and kurtosis 0 and 3, those of a Gaussian, and the
+    gradients of these are 0. So representations and gradients are finite for every finite image.
+
+    Attributes:
+        image_shape: Height and width of the images that the masks are for.
+        n_scales: Number of scales.
+        n_orientations: Number of orientations.
+        spatial_corr_width: Number of shifts of the autocorrelations along each axis.
+        masks: What the spectra are multiplied by.
+        weights: A factor for each statistic, or None for none.
+
+    Example:
+        >>> import jax
+        >>> model = PortillaSimoncelli((64, 64), n_scales=3)
+        >>> image = jax.random.uniform(jax.random.key(0), (1, 64, 64))
+        >>> representation = model(image)
+        >>> representation.shape
+        (1, 529)
+        >>> model.convert_to_dict(representation)["magnitude_std"].shape
+        (1, 4, 3)
+        >>> without = PortillaSimoncelli((64, 64), 3, weights={"magnitude_std": 0})
+        >>> float(abs(without.convert_to_dict(without(image))["magnitude_std"]).max())
+        0.0
+    """
+
+    image_shape: tuple[int, int] = eqx.field(static=True)
+    n_scales: int = eqx.field(static=True)
+    n_orientations: int = eqx.field(static=True)
+    spatial_corr_width: int = eqx.field(static=True)
+    masks: Masks
+    weights: Float[Array, " statistic"] | None
+
+    def __init__(
+        self,
+        image_shape: Sequence[int],
+        n_scales: int = 4,
+        n_orientations: int = 4,
+        spatial_corr_width: int = 7,
+        *,
+        weights: ArrayLike | Mapping[str, ArrayLike] | None = None,
+    ):
+        """Compute the masks.
+
+        Args:
+            image_shape: Height and width of the images in pixels. The model takes images of other
+                sizes too, but computes their masks anew with every compilation.
+            n_scales: Number of scales, at most ``floor(log2(min(image_shape))) - 2``.
+            n_orientations: Number of orientations, at least 2.
+            spatial_corr_width: Number of shifts of the autocorrelations along each axis, at most
+                the size of the lowpass residual, ``ceil(min(image_shape) / 2**n_scales)``. At 7, as
+                in the figures of the paper, shifts reach three samples to either side.
+            weights: Factors by which statistics are multiplied, so that every loss, metric and
+                distortion sees them weighted. Either one for each statistic, or a dictionary of
+                factors for some groups: numbers, or arrays that broadcast to the shapes above. A
+                factor of 0 ablates. They are a leaf: changing them compiles nothing anew.
+
+        Raises:
+            ValueError: An argument is out of range; or ``weights`` names an unknown group, or does
+                not fit the number of statistics or the shape of a group.
+        """
+        if len(image_shape) != 2:
+            raise ValueError(
+                f"image_shape must be the height and the width, got {image_shape}. For an image, "
+                "give image.shape[-2:]."
+            )
+        for name, value, least in (
+            ("n_scales", n_scales, 1),
+            ("n_orientations", n_orientations, 2),
+            ("spatial_corr_width", spatial_corr_width, 1),
+        ):
+            if value < least:
+                raise ValueError(f"{name} must be at least {least}, got {value}.")
+        self.image_shape = (int(image_shape[0]), int(image_shape[1]))
+        self.n_scales = n_scales
+        self.n_orientations = n_orientations
+        self.spatial_corr_width = spatial_corr_width
+        self._check_size(self.image_shape)
+        masks = texture_masks(self.image_shape, n_scales, n_orientations)
+        self.masks = jax.tree.map(jnp.asarray, masks)
+        self.weights = None if weights is None else self._as_weights(weights)
+
+    @property
+    def scales(self) -> list[Label]:
+        """Labels of what statistics belong to, from coarse to fine: scale 0 is the finest."""
+        return scale_labels(self.n_scales)
+
+    @property
+    def num_statistics(self) -> int:
+        """Number of statistics of one channel."""
+        return len(self.statistic_groups)
+
+    @property
+    def statistic_groups(self) -> tuple[str, ...]:
+        """The name of the group of each statistic, a key of ``convert_to_dict``."""
+        groups = self._groups().items()
+        return tuple(name for name, group in groups for _ in range(group.kept.sum()))
+
+    @property
+    def statistic_scales(self) -> tuple[Label, ...]:
+        """The label of each statistic, one of ``scales``.
+
+        Correlations between scales have that of the finer one.
+        """
+        labels: list[Label] = []
+        for group in self._groups().values():
+            labels += [group.labels[index] for index in np.nonzero(group.kept)[-1]]
+        return tuple(labels)
+
+    def __call__(
+        self, image: Shaped[Array, "..."], scales: Sequence[Label] | None = None
+    ) -> Float[Array, "channel statistic"]:
+        """Measure the statistics of each channel by itself.
+
+        Args:
+            image: Image of shape (channel, height, width), in float32 or float64.
+            scales: Labels of the statistics to return, any of ``self.scales``. Their order does not
+                matter. Scales that are not asked for are not computed. Default: all.
+
+        Raises:
+            ValueError: If the image has another rank or dtype or is too small for the scales, or if
+                a label is unknown.
+        """
+        if image.ndim != 3 or image.dtype not in (jnp.float32, jnp.float64):
+            raise ValueError(
+                "PortillaSimoncelli takes an image of shape (channel, height, width) in float32 or "
+                f"float64, got {image.dtype} of shape {image.shape}. Convert integers with "
+                "plenoptax.load_images or division by 255; map over a batch with jax.vmap."
+            )
+        shape = image.shape[-2:]
+        masks = self.masks
+        if shape != self.image_shape:
+            self._check_size(shape)
+            masks = jax.tree.map(
+                partial(jnp.asarray, dtype=image.dtype),
+                texture_masks(shape, self.n_scales, self.n_orientations),
+            )
+        labels = tuple(self.scales) if scales is None else self._check_scales(scales)
+        # All orders of the labels share one compiled function.
+        labels = tuple(label for label in self.scales if label in labels)
+        representation = _represent(
+            image, masks, self.n_orientations, self.spatial_corr_width, labels
+        )
+        if self.weights is None:
+            return representation
+        weights = self.remove_scales(jnp.asarray(self.weights, image.dtype), labels)
+        return weights[None] * representation
+
+    def remove_scales(
+        self,
+        representation: Shaped[Array, "*batch statistic"],
+        scales_to_keep: Sequence[Label],
+    ) -> Shaped[Array, "*batch kept"]:
+        """Select the statistics of some scales.
+
+        Args:
+            representation: All statistics, on the last axis.
+            scales_to_keep: Any of ``self.scales``.
+
+        Returns:
+            Those statistics, in their order: what ``__call__`` returns for these scales.
+
+        Raises:
+            ValueError: If a label is unknown, or the statistics are not all there.
+        """
+        labels = self._check_scales(scales_to_keep)
+        representation = self._check_length(representation)
+        kept = [index for index, label in enumerate(self.statistic_scales) if label in labels]
+        return representation[..., np.array(kept, int)]
+
+    def convert_to_dict(self, representation: ArrayLike) -> dict[str, Shaped[Array, "..."]]:
+        """Arrange statistics by name.
+
+        Args:
+            representation: All statistics, on the last axis. Other axes, that of the channels among
+                them, are carried through.
+
+        Returns:
+            For each group an array of the shape given above, after these axes. NaN stands where an
+            entry is no part of the representation.
+
+        Raises:
+            ValueError: If the statistics are not all there, as after ``remove_scales``.
+        """
+        representation = self._check_length(representation)
+        missing = jnp.full((*representation.shape[:-1], 1), jnp.nan, representation.dtype)
+        padded = jnp.concatenate([representation, missing], axis=-1)
+        result, start = {}, 0
+        for name, group in self._groups().items():
+            indices = np.full(group.kept.shape, self.num_statistics)
+            indices[group.kept] = start + np.arange(group.kept.sum())
+            result[name] = padded[..., indices]
+            start += group.kept.sum()
+        return result
+
+    def convert_to_tensor(
+        self, representation_dict: Mapping[str, ArrayLike]
+    ) -> Shaped[Array, "*batch statistic"]:
+        """Put statistics in one array, the inverse of ``convert_to_dict``.
+
+        Args:
+            representation_dict: An array for each group, after the same axes in all of them. Its
+                order does not matter, nor does what stands in entries that are no part of the
+                representation.
+
+        Raises:
+            ValueError: If a group is missing or unknown, or has another shape.
+        """
+        groups = self._groups()
+        if set(representation_dict) != set(groups):
+            raise ValueError(
+                f"representation_dict must have the keys {list(groups)}, got "
+                f"{list(representation_dict)}."
+            )
+        parts = []
+        for name, group in groups.items():
+            values = jnp.asarray(representation_dict[name])
+            batch = values.shape[: max(values.ndim - group.kept.ndim, 0)]
+            if values.shape != (*batch, *group.kept.shape):
+                raise ValueError(
+                    f"The last axes of {name!r} must have the shape {group.kept.shape}, got "
+                    f"{values.shape}."
+                )
+            flat = values.reshape(*batch, group.kept.size)
+            parts.append(flat[..., np.flatnonzero(group.kept)])
+        return jnp.concatenate(parts, axis=-1)
+
+    def _groups(self):
+        return statistic_groups(self.n_scales, self.n_orientations, self.spatial_corr_width)
+
+    def _as_weights(
+        self, weights: ArrayLike | Mapping[str, ArrayLike]
+    ) -> Float[Array, " statistic"]:
+        dtype = jnp.result_type(float)
+        if not isinstance(weights, Mapping):
+            vector = jnp.asarray(weights, dtype)
+            if vector.shape != (self.num_statistics,):
+                raise ValueError(
+                    f"weights must have the shape ({self.num_statistics},), one for each "
+                    f"statistic, got {vector.shape}. To weight groups, give a dictionary."
+                )
+            return vector
+        groups = self._groups()
+        unknown = [name for name in weights if name not in groups]
+        if unknown:
+            raise ValueError(f"weights has unknown groups {unknown}; known are {list(groups)}.")
+        factors = {}
+        for name, group in groups.items():
+            factor, shape = jnp.asarray(weights.get(name, 1), dtype), group.kept.shape
+            try:
+                factors[name] = jnp.broadcast_to(factor, shape)
+            except ValueError as error:
+                raise ValueError(
+                    f"The weights of {name!r} have the shape {factor.shape}, which does not "
+                    f"broadcast to {shape}."
+                ) from error
+        return self.convert_to_tensor(factors)
+
+    def _check_size(self, shape: tuple[int, ...]) -> None:
+        smallest = min(shape)
+        if smallest.bit_length() - 3 < self.n_scales:
+            raise ValueError(
+                f"{self.n_scales} scales need images of at least {2 ** (self.n_scales + 2)} pixels "
+                f"along each axis, got {shape}. Use n_scales <= {smallest.bit_length() - 3}."
+            )
+        coarsest = -(-smallest // 2**self.n_scales)
+        if self.spatial_corr_width > coarsest:
+            raise ValueError(
+                f"spatial_corr_width is {self.spatial_corr_width}, but the lowpass residual of an "
+                f"image of shape {shape} has {coarsest} samples along its shorter axis. Use a "
+                "smaller spatial_corr_width or n_scales, or larger images."
+            )
+
+    def _check_scales(self, scales: Sequence[Label]) -> tuple[Label, ...]:
+        unknown = [label for label in scales if label not in self.scales]
+        if unknown or not scales:
+            raise ValueError(f"scales must be some of {self.scales}, got {scales!r}.")
+        return tuple(scales)
+
+    def _check_length(self, representation: ArrayLike) -> Array:
+        representation = jnp.asarray(representation)
+        if representation.ndim == 0 or representation.shape[-1] != self.num_statistics:
+            raise ValueError(
+                f"The last axis must hold all {self.num_statistics} statistics of this model, got "
+                f"an array of shape {representation.shape}. Leave out the scales in the call."
+            )
+        return representation
+
+
+@partial(jax.jit, static_argnames=("num_orientations", "width", "scales"))
+def _represent(
+    image: Float[Array, "channel height width"],
+    masks: Masks,
+    num_orientations: int,
+    width: int,
+    scales: tuple[Label, ...],
+) -> Float[Array, "channel statistic"]:
+    groups = statistic_groups(len(masks.levels) - 1, num_orientations, width)
+    indices = gather_indices(groups, scales)
+
+    def represent(channel: Float[Array, "height width"]) -> Float[Array, " statistic"]:
+        measured = measure(channel, masks, width, scales)
+        values = [measured[name].ravel() for name in groups if name in measured]
+        return jnp.concatenate(values)[indices]
+
+    # XLA multiplies matrices faster on the CPU than batches of them, even of one.
+    if len(image) == 1:
+        return represent(image[0])[None]
+    return jax.vmap(represent)(image)

@@ -1,0 +1,98 @@
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+from jaxtyping import Bool, Int
+
+
+Label: TypeAlias = str | int
+
+PIXELS = "pixel_statistics"
+LOWPASS = "residual_lowpass"
+HIGHPASS = "residual_highpass"
+
+
+class Group(NamedTuple):
+    """One kind of statistics, as an array of named axes.
+
+    Attributes:
+        labels: Where in the image the statistics come from, for each index of the last axis: a
+            scale, the pixels or a residual.
+        kept: Which entries are part of the representation: those that are not equal to another
+            entry by symmetry, nor constant.
+        is_autocorrelation: The first two axes are shifts.
+    """
+
+    labels: tuple[Label, ...]
+    kept: Bool[np.ndarray, "..."]
+    is_autocorrelation: bool = False
+
+
+def scale_labels(num_scales: int) -> list[Label]:
+    """The labels of all statistics, from coarse to fine."""
+    return [PIXELS, LOWPASS, *range(num_scales - 1, -1, -1), HIGHPASS]
+
+
+def statistic_groups(num_scales: int, num_orientations: int, width: int) -> dict[str, Group]:
+    """The groups of statistics by name, in the order of the representation.
+
+    An autocorrelation at a shift is that at the opposite shift, and 1 in the center, so half of the
+    shifts are kept. On an even width the most negative shifts have no opposite and stay. The
+    correlations between orientations are symmetric with a diagonal of 1.
+    """
+    bands = tuple(range(num_scales))
+    lowpasses = (*bands, LOWPASS)
+    pairs = bands[:-1]
+    center = width // 2
+    rows, columns = np.indices((width, width))
+    shifts = (rows > columns) | ((rows == columns) & (rows < center))
+    if width % 2 == 0:
+        shifts |= rows == 0
+    lower = np.tri(num_orientations, k=-1, dtype=bool)
+
+    def group(labels: tuple[Label, ...], *axes: int, first: np.ndarray | None = None) -> Group:
+        first = np.array(True) if first is None else first
+        shape = (*first.shape, *axes, len(labels))
+        kept = np.broadcast_to(first.reshape(*first.shape, *[1] * (len(axes) + 1)), shape)
+        return Group(labels, kept, first is shifts)
+
+    return {
+        "pixel_statistics": group((PIXELS,) * 6),
+        "auto_correlation_magnitude": group(bands, num_orientations, first=shifts),
+        "skew_reconstructed": group(lowpasses),
+        "kurtosis_reconstructed": group(lowpasses),
+        "auto_correlation_reconstructed": group(lowpasses, first=shifts),
+        "std_reconstructed": group(lowpasses),
+        "cross_orientation_correlation_magnitude": group(bands, first=lower),
+        "magnitude_std": group(bands, num_orientations),
+        "cross_scale_correlation_magnitude": group(pairs, num_orientations, num_orientations),
+        "cross_scale_correlation_real": group(pairs, num_orientations, 2 * num_orientations),
+        "var_highpass_residual": group((HIGHPASS,)),
+    }
+
+
+def gather_indices(groups: dict[str, Group], scales: tuple[Label, ...]) -> Int[np.ndarray, " n"]:
+    """Where each statistic of the representation is among those that ``measure`` returns.
+
+    ``measure`` returns the groups in the same order, but only those indices of the last axis whose
+    label is among ``scales``, that axis first, and shifts in one half plane: rows from 0 to
+    ``width // 2``, columns from ``-(width // 2)`` to ``width // 2``.
+    """
+    indices, start = [], 0
+    for group in groups.values():
+        present = np.array([label in scales for label in group.labels], bool)
+        kept = group.kept[..., present]
+        count, center = kept.shape[-1], len(kept) // 2
+        if group.is_autocorrelation:
+            measured = (count, *kept.shape[2:-1], center + 1, 2 * center + 1)
+        else:
+            measured = (count, *kept.shape[:-1])
+        size = np.prod(measured, dtype=int)
+        numbers = np.moveaxis(np.arange(size).reshape(measured), 0, -1)
+        if group.is_autocorrelation:
+            rows, columns = np.indices(kept.shape[:2]) - center
+            sign = np.where(rows < 0, -1, 1)
+            numbers = np.moveaxis(numbers, (-3, -2), (0, 1))
+            numbers = numbers[sign * rows, sign * columns + center]
+        indices.append(start + numbers[kept])
+        start += size
+    return np.concatenate(indices)

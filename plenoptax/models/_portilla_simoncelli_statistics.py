@@ -1,0 +1,316 @@
+from functools import partial
+from typing import NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jaxtyping import Array, Complex, Float
+
+from .._types import Scalar
+from ..process._fourier import crop_spectrum
+from ..process._steerable_masks import angular_mask, frequency_grid, level_shape, radial_masks
+from ._portilla_simoncelli_layout import HIGHPASS, Label, LOWPASS, PIXELS
+
+
+Bands: TypeAlias = Float[Array, "orientations height width"]
+AnalyticBands: TypeAlias = Complex[Array, "orientations height width"]
+# For the rows and the columns of a spectrum: cosines and sines of each shift.
+Waves: TypeAlias = tuple[Float[Array, "2 rows height"], Float[Array, "2 columns half_width"]]
+
+
+class LevelMasks(NamedTuple):
+    """What the spectrum of an image is multiplied by on one level, in the order of ``fft2``.
+
+    Attributes:
+        lowpass: For the image without what the finer scales hold, and without its mean.
+        bands: For the analytic oriented bands of the scale. None for the lowpass residual.
+        coarser_bands: For those of the next scale, sampled like this one. None if there is none.
+    """
+
+    lowpass: Float[Array, "height width"]
+    bands: Bands | None
+    coarser_bands: Bands | None
+
+
+class Masks(NamedTuple):
+    """The square of the highpass mask, and the masks of all levels from fine to coarse."""
+
+    highpass: Float[Array, "height width"]
+    levels: tuple[LevelMasks, ...]
+
+
+def texture_masks(image_shape: tuple[int, int], num_scales: int, num_orientations: int) -> Masks:
+    """Compute the masks, in float64 NumPy.
+
+    A reconstruction from the steerable pyramid that begins at some scale multiplies the spectrum by
+    the square of the lowpass mask of that scale, because the oriented bands and all that is coarser
+    add up to it. So the reconstructed images need no pyramid.
+
+    A level with ``m`` of the ``n`` samples of the image is scaled by ``4**scale * m / n``, which is
+    1 where sizes halve evenly: amplitudes then grow fourfold with each scale at any size.
+    """
+    orientations = np.arange(num_orientations)[:, None, None]
+    levels = []
+    for scale in range(num_scales + 1):
+        shape = level_shape(image_shape, scale)
+        gain = 4.0**scale * np.prod(shape) / np.prod(image_shape)
+        radius, angle = frequency_grid(shape, image_shape)
+        lowpass, _ = radial_masks(radius, scale)
+        coarser_lowpass, highpass = radial_masks(radius, scale + 1)
+        _, coarser_highpass = radial_masks(radius, scale + 2)
+        angular = angular_mask(angle[None], num_orientations - 1, orientations, analytic=True)
+        bands = gain * lowpass * highpass * angular
+        coarser_bands = gain * coarser_lowpass * coarser_highpass * angular
+        reconstruction = gain * lowpass**2
+        reconstruction[0, 0] = 0
+        levels.append(
+            LevelMasks(
+                reconstruction,
+                bands if scale < num_scales else None,
+                coarser_bands if scale < num_scales - 1 else None,
+            )
+        )
+    radius, _ = frequency_grid(image_shape, image_shape)
+    return Masks(radial_masks(radius, 0)[1] ** 2, tuple(levels))
+
+
+def measure(
+    image: Float[Array, "height width"], masks: Masks, width: int, scales: tuple[Label, ...]
+) -> dict[str, Float[Array, "..."]]:
+    """Measure the groups of statistics that belong to some scales.
+
+    Args:
+        image: One channel.
+        masks: The masks for this size of image.
+        width: Number of shifts of the autocorrelations, along each axis.
+        scales: The labels of what is wanted. Only that is computed.
+
+    Returns:
+        The groups by name, with the axes that ``gather_indices`` says. Those without any statistic
+        of these scales are missing.
+    """
+    # The FFT makes errors of a few eps of the root mean square: what is below is no signal.
+    rounding = (8 * float(jnp.finfo(image.dtype).eps)) ** 2 * jnp.mean(image**2)
+    centered = image - jnp.mean(image)
+    variance = jnp.sum(centered**2) / (image.size - 1)
+    spectrum = jnp.fft.fft2(image)
+    measured = {}
+    if PIXELS in scales:
+        shape = _shape_moments(centered, _deviation(variance, rounding))
+        pixels = [jnp.mean(image), variance, *shape, jnp.min(image), jnp.max(image)]
+        measured["pixel_statistics"] = jnp.stack(pixels)
+    if HIGHPASS in scales:
+        power = _squared(spectrum) * jnp.asarray(masks.highpass, image.dtype)
+        measured["var_highpass_residual"] = jnp.mean(power)[None] / image.size
+
+    lowpasses, bands, pairs = {}, {}, {}
+    for scale, level in enumerate(masks.levels):
+        spectrum = crop_spectrum(spectrum, level.lowpass.shape)
+        if (LOWPASS if level.bands is None else scale) not in scales:
+            continue
+        level = jax.tree.map(partial(jnp.asarray, dtype=spectrum.dtype), level)
+        waves = _shift_waves(spectrum.shape, image.shape, scale, width, image.dtype)
+        floor = 16.0**scale * rounding
+        lowpasses[scale] = _lowpass_moments(spectrum * level.lowpass, waves, floor, variance)
+        if level.bands is not None:
+            band = _analytic(spectrum, level.bands)
+            magnitude = _magnitude(band)
+            bands[scale] = {
+                "shifted": _autocovariance(jnp.fft.rfft2(magnitude), magnitude.shape, waves),
+                "oriented": _covariance(magnitude, magnitude),
+            }
+            if level.coarser_bands is not None:
+                coarser = _double_phase(_analytic(spectrum, level.coarser_bands))
+                pairs[scale] = _pair_moments(magnitude, band.real, *coarser)
+                pairs[scale]["variance"] = jnp.diagonal(bands[scale]["oriented"])
+    for moments, statistics in (
+        (lowpasses, _lowpass_statistics),
+        (bands, _magnitude_statistics),
+        (pairs, _pair_statistics),
+    ):
+        if moments:
+            floors = rounding * jnp.asarray([16.0**scale for scale in moments], image.dtype)
+            stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *moments.values())
+            measured |= statistics(stacked, floors)
+    return measured
+
+
+def _lowpass_moments(
+    spectrum: Complex[Array, "height width"], waves: Waves, floor: Scalar, image_variance: Scalar
+) -> dict[str, Array]:
+    half = spectrum[:, : spectrum.shape[1] // 2 + 1]
+    covariance = _autocovariance(half, spectrum.shape, waves)
+    variance = _at_center(covariance)
+    resolution = float(jnp.finfo(variance.dtype).resolution)
+    is_flat = variance < resolution * image_variance
+    deviation = jnp.where(is_flat, 0, _deviation(variance, floor))
+    skew, kurtosis = _shape_moments(jnp.fft.irfft2(half, s=spectrum.shape), deviation)
+    return {"covariance": covariance, "skew": skew, "kurtosis": kurtosis}
+
+
+def _lowpass_statistics(
+    moments: dict[str, Array], floors: Float[Array, " level"]
+) -> dict[str, Array]:
+    deviation = _deviation(_at_center(moments["covariance"]), floors)
+    return {
+        "skew_reconstructed": moments["skew"],
+        "kurtosis_reconstructed": moments["kurtosis"],
+        "auto_correlation_reconstructed": _autocorrelation(moments["covariance"], deviation),
+        "std_reconstructed": deviation,
+    }
+
+
+def _magnitude_statistics(
+    moments: dict[str, Array], floors: Float[Array, " level"]
+) -> dict[str, Array]:
+    deviation = _deviation(_at_center(moments["shifted"]), floors[:, None])
+    return {
+        "auto_correlation_magnitude": _autocorrelation(moments["shifted"], deviation),
+        "cross_orientation_correlation_magnitude": _correlation(
+            moments["oriented"], deviation, deviation
+        ),
+        "magnitude_std": deviation,
+    }
+
+
+def _pair_moments(
+    magnitude: Bands, real: Bands, coarser: Bands, doubled_real: Bands, doubled_imaginary: Bands
+) -> dict[str, Array]:
+    centered = coarser - jnp.mean(coarser, (-2, -1), keepdims=True)
+    doubled = (doubled_real, doubled_imaginary)
+    return {
+        # The mean of the finer magnitude is 0, so that of the coarser one does not matter here.
+        "magnitude": _covariance(magnitude, coarser),
+        "coarser_variance": _mean_square(centered),
+        "real": jnp.concatenate([_covariance(real, band) for band in doubled], axis=1),
+        "real_variance": _mean_square(real),
+        "doubled_variance": jnp.concatenate([_mean_square(band) for band in doubled]),
+    }
+
+
+def _pair_statistics(moments: dict[str, Array], floors: Float[Array, " level"]) -> dict[str, Array]:
+    def deviation(name: str) -> Float[Array, "level band"]:
+        return _deviation(moments[name], floors[:, None])
+
+    return {
+        "cross_scale_correlation_magnitude": _correlation(
+            moments["magnitude"], deviation("variance"), deviation("coarser_variance")
+        ),
+        "cross_scale_correlation_real": _correlation(
+            moments["real"], deviation("real_variance"), deviation("doubled_variance")
+        ),
+    }
+
+
+def _analytic(spectrum: Complex[Array, "height width"], masks: AnalyticBands) -> AnalyticBands:
+    """Oriented bands. The factor ``(-1j)**order`` makes the response to a real image real."""
+    phase = (1, -1j, -1, 1j)[(len(masks) - 1) % 4]
+    return jnp.fft.ifft2((jnp.asarray(phase, spectrum.dtype) * spectrum)[None] * masks)
+
+
+# In these two the gradient needs nothing but the bands; recomputing the rest of it takes less time
+# than to store and to fetch it.
+@jax.checkpoint
+def _magnitude(bands: AnalyticBands) -> Bands:
+    """Magnitudes, minus their means."""
+    squared = _squared(bands)
+    is_zero = squared < jnp.finfo(squared.dtype).tiny
+    magnitude = jnp.where(is_zero, 0, jnp.sqrt(jnp.where(is_zero, 1, squared)))
+    return magnitude - jnp.mean(magnitude, (-2, -1), keepdims=True)
+
+
+@jax.checkpoint
+def _double_phase(bands: AnalyticBands) -> tuple[Bands, Bands, Bands]:
+    """Magnitudes, and the real and imaginary parts of ``z**2 / abs(z)``."""
+    squared = _squared(bands)
+    is_zero = squared < jnp.finfo(squared.dtype).tiny
+    inverse = jnp.where(is_zero, 0, lax.rsqrt(jnp.where(is_zero, 1, squared)))
+    real = (bands.real**2 - bands.imag**2) * inverse
+    return squared * inverse, real, 2 * bands.real * bands.imag * inverse
+
+
+def _shift_waves(
+    level_shape: tuple[int, int],
+    image_shape: tuple[int, int],
+    scale: int,
+    width: int,
+    dtype: jnp.dtype,
+) -> Waves:
+    """Waves that evaluate an autocovariance at shifts of ``2**scale`` pixels of the image.
+
+    The sum over the half spectrum counts all but the first and, on even widths, the last column
+    twice. The sines of the columns carry the sign of ``cos(a + b) = cos a cos b - sin a sin b``.
+    """
+    center = width // 2
+    rows, columns = level_shape
+    phase = 2 * np.pi * 2**scale * np.outer(range(center + 1), np.fft.fftfreq(rows, 1 / rows))
+    row_waves = np.stack([np.cos(phase / image_shape[0]), np.sin(phase / image_shape[0])])
+    frequencies = np.arange(columns // 2 + 1)
+    counts = np.where((frequencies == 0) | (2 * frequencies == columns), 1, 2)
+    phase = 2 * np.pi * 2**scale * np.outer(range(-center, center + 1), frequencies)
+    phase = phase / image_shape[1]
+    column_waves = counts / (rows * columns) ** 2 * np.stack([np.cos(phase), -np.sin(phase)])
+    return jnp.asarray(row_waves, dtype), jnp.asarray(column_waves, dtype)
+
+
+def _autocovariance(
+    half_spectrum: Complex[Array, "*bands height half_width"], shape: tuple[int, ...], waves: Waves
+) -> Float[Array, "*bands rows columns"]:
+    row_waves, column_waves = waves
+    partial = jnp.einsum(
+        "...yx,wbx->...ywb", _squared(half_spectrum), column_waves, precision=lax.Precision.HIGHEST
+    )
+    return jnp.einsum("way,...ywb->...ab", row_waves, partial, precision=lax.Precision.HIGHEST)
+
+
+def _at_center(covariance: Float[Array, "*bands rows columns"]) -> Float[Array, "*bands"]:
+    return covariance[..., 0, covariance.shape[-1] // 2]
+
+
+def _covariance(first: Bands, second: Bands) -> Float[Array, "orientations doubled"]:
+    first, second = (bands.reshape(len(bands), -1) for bands in (first, second))
+    products = jnp.matmul(first, second.T, precision=lax.Precision.HIGHEST)
+    return products / first.shape[1]
+
+
+def _mean_square(bands: Bands) -> Float[Array, " orientations"]:
+    return jnp.mean(bands**2, (-2, -1))
+
+
+def _squared(values: Complex[Array, "..."]) -> Float[Array, "..."]:
+    return values.real**2 + values.imag**2
+
+
+def _deviation(variance: Float[Array, "..."], floor: Float[Array, "..."]) -> Float[Array, "..."]:
+    """The square root of a variance; 0, and so is its gradient, where it is lost in rounding."""
+    is_flat = variance <= floor
+    return jnp.where(is_flat, 0, jnp.sqrt(jnp.where(is_flat, 1, variance)))
+
+
+def _shape_moments(values: Float[Array, "height width"], deviation: Scalar) -> list[Scalar]:
+    """Skew and kurtosis of values with a mean of 0; those of a Gaussian if they are constant."""
+    is_flat = deviation == 0
+    values = values / jnp.where(is_flat, 1, deviation)
+    moments = jnp.mean(values**3), jnp.mean(values**4)
+    return [jnp.where(is_flat, *pair) for pair in zip((0, 3), moments, strict=True)]
+
+
+def _autocorrelation(
+    covariance: Float[Array, "*bands rows columns"], deviation: Float[Array, "*bands"]
+) -> Float[Array, "*bands rows columns"]:
+    return _divide(covariance, deviation[..., None, None] ** 2)
+
+
+def _correlation(
+    covariance: Float[Array, "level first second"],
+    first: Float[Array, "level first"],
+    second: Float[Array, "level second"],
+) -> Float[Array, "level first second"]:
+    return _divide(covariance, first[:, :, None] * second[:, None, :])
+
+
+def _divide(covariance: Float[Array, "..."], scale: Float[Array, "..."]) -> Float[Array, "..."]:
+    """A correlation; 0, and so is its gradient, where one of the two is constant."""
+    is_flat = scale == 0
+    return jnp.where(is_flat, 0, covariance / jnp.where(is_flat, 1, scale))
