@@ -1,6 +1,6 @@
 """Make the picture of the README: three textures, and three metamers of each from other seeds.
 
-    python docs/images/make_textures.py
+python docs/images/make_textures.py
 """
 
 import pathlib

@@ -166,4 +166,6 @@ def _draw(
     ax.xaxis.set_visible(True)
     ax.set_xticks((starts + stops) / 2, group.labels, fontsize=7)
     ax.tick_params("x", length=0)
+    # Without a common factor, which would stand where the title is.
+    ax.yaxis.set_major_formatter("{x:.2g}")
     ax.set_xlabel(group.xlabel, fontsize=7, labelpad=1)

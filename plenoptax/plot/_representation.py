@@ -202,4 +202,4 @@ def _axes_of(drawn: Any) -> "list[matplotlib.axes.Axes]":
 
 
 def _is_portilla_simoncelli(model: Any) -> bool:
-    return isinstance(model, getattr(models, "PortillaSimoncelli", ()))
+    return isinstance(model, models.PortillaSimoncelli)

@@ -5,22 +5,22 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array
 
-from .. import models
 from .._types import Key
 from ..loss import mse, portilla_simoncelli_loss_factory
+from ..models import PortillaSimoncelli
 from ..solve import lbfgs
 
 
 def default_loss(model: Callable, image: Array) -> Callable:
     """The loss that brings a model's metamers about: weighted for Portilla-Simoncelli, else mse."""
-    if isinstance(model, getattr(models, "PortillaSimoncelli", ())):
+    if isinstance(model, PortillaSimoncelli):
         return portilla_simoncelli_loss_factory(model, image)
     return mse
 
 
 def default_optimizer(model: Callable) -> optax.GradientTransformation:
     """L-BFGS for Portilla-Simoncelli; else Adam with amsgrad and a rate of 0.01, as plenoptic."""
-    if isinstance(model, getattr(models, "PortillaSimoncelli", ())):
+    if isinstance(model, PortillaSimoncelli):
         return lbfgs()
     return optax.inject_hyperparams(optax.amsgrad)(learning_rate=0.01)
 
@@ -28,7 +28,7 @@ def default_optimizer(model: Callable) -> optax.GradientTransformation:
 def default_initial_image(model: Callable, image: Array, key: Key) -> Array:
     """Faint noise about the target's mean for Portilla-Simoncelli; else uniform noise in [0, 1]."""
     noise = jax.random.uniform(key, image.shape, image.dtype)
-    if isinstance(model, getattr(models, "PortillaSimoncelli", ())):
+    if isinstance(model, PortillaSimoncelli):
         mean = jnp.mean(image, axis=(-2, -1), keepdims=True)
         return jnp.clip(mean + 0.1 * (noise - 0.5), 0, 1)
     return noise
