@@ -233,3 +233,12 @@ def test_functions_are_short():
 def test_the_package_is_small():
     lines = sum(len(code_lines(source)) for source in SOURCES.values())
     assert 1000 < lines < 8000
+
+
+def test_every_public_name_has_a_page():
+    folder = pathlib.Path(__file__).parents[1] / "docs" / "api"
+    text = "".join(page.read_text() for page in folder.glob("*.md"))
+    listed = set(re.findall(r"^(?:   |\.\. py:data:: )plenoptax\.([\w.]+)$", text, re.MULTILINE))
+    assert listed - set(PUBLIC) == set()
+    shown = {id(PUBLIC[name]) for name in listed}
+    assert {name for name, value in PUBLIC.items() if id(value) not in shown} == set()
