@@ -141,8 +141,8 @@ class SteerablePyramidFreq(eqx.Module):
 
         Returns:
             Coefficients from fine to coarse, under the keys "residual_highpass", 0, 1, ...,
-            "residual_lowpass". Bands have shape (*batch, num_orientations, height, width), and
-            residuals, which are real, (*batch, height, width). The dictionary is ordered, since
+            "residual_lowpass". Bands have shape ``(*batch, num_orientations, height, width)``, and
+            residuals, which are real, ``(*batch, height, width)``. The dictionary is ordered, since
             JAX cannot sort keys of two types; ``jit``, ``vmap`` and ``grad`` keep it so.
 
         Raises:
@@ -188,7 +188,7 @@ class SteerablePyramidFreq(eqx.Module):
             bands: Use these orientations only: integers from 0 to ``num_orientations - 1``.
 
         Returns:
-            The image, of shape (*batch, height, width).
+            The image, of shape ``(*batch, height, width)``.
 
         Raises:
             ValueError: A level or band does not exist, is missing or has the wrong size.
