@@ -59,6 +59,11 @@ nitpick_ignore_regex = [
 html_theme = "pydata_sphinx_theme"
 html_title = "plenoptax"
 html_show_sourcelink = False
+# Only the API has pages beneath its pages.
+html_sidebars = {
+    page: []
+    for page in ("install", "how_it_works", "migration", "reproducibility", "design", "notebooks/*")
+}
 html_theme_options = {
     "navigation_with_keys": False,
     "show_toc_level": 2,
