@@ -25,9 +25,14 @@ HOUSE = (
 )
 FLOORS = {room: floor for floor, rooms in enumerate(HOUSE) for room in rooms}
 
-# What a room may import of another though that room's face does not show it: the file format lives
-# in solve, because checkpoints need it, and io is its public face.
-PRIVATE_IMPORTS = {("io", "solve._files")}
+# What a room may import of another though that room's face does not show it.
+PRIVATE_IMPORTS = {
+    # The file format lives in solve, because checkpoints need it; io is its public face.
+    ("io", "solve._files"),
+    # Texture statistics are measured on spectra, with the masks of the pyramid.
+    ("models", "process._fourier"),
+    ("models", "process._steerable_masks"),
+}
 
 RUN_TIME_DEPENDENCIES = {
     "equinox",
@@ -135,7 +140,7 @@ def test_faces_only_reexport():
                 assert ast.unparse(statement.targets[0]) == "__version__"
                 continue
             assert isinstance(statement, ast.ImportFrom), file
-            assert statement.level == 1, file
+            assert statement.level >= 1, file
             assert all(alias.asname == alias.name for alias in statement.names), file
 
 
