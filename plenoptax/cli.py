@@ -74,7 +74,7 @@ def _use_compilation_cache() -> None:
     """Keep compiled programs between runs, unless the user has said where, or not to."""
     if jax.config.jax_compilation_cache_dir is None:  # pyright: ignore[reportAttributeAccessIssue]
         jax.config.update("jax_compilation_cache_dir", str(pooch.os_cache("plenoptax") / "jax"))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
+        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 
 
 def _metamer(options: argparse.Namespace) -> None:

@@ -7,6 +7,7 @@ is zero its gradient is exactly 0, also where the derivative in the strict sense
 """
 
 import warnings
+from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any, final
 
@@ -168,7 +169,7 @@ def groupwise_relative_l2_norm_factory(
     for key, values in groups.items():
         norm = _safe_sqrt(_sum_of_squares([jnp.where(jnp.isnan(values), 0, values)]))
         weights[key] = _fill(values, factors.get(key, 1), key) / jnp.where(norm == 0, 1, norm)
-    return WeightedL2Norm(model.convert_to_tensor(weights))
+    return WeightedL2Norm(_to_tensor(model, OrderedDict(weights)))
 
 
 def portilla_simoncelli_loss_factory(
@@ -215,8 +216,8 @@ def portilla_simoncelli_loss_factory(
         [[  1.   1.   1.   1.   0.   0. 100.]]
     """
     _check_convertible(model)
-    representation = jax.eval_shape(model, image)
-    groups = model.convert_to_dict(jnp.ones(representation.shape, representation.dtype))
+    representation = eqx.filter_eval_shape(model, image)
+    groups = eqx.filter_eval_shape(lambda m, r: m.convert_to_dict(r), model, representation)
     factors = _check_keys(reweighting_dict, groups)
     for key, weight in (("pixel_statistics", [1, 1, 1, 1, 0, 0]), ("var_highpass_residual", [100])):
         if key not in groups:
@@ -232,8 +233,14 @@ def portilla_simoncelli_loss_factory(
                     f"{groups[key].shape[-1]}. Say its weight in reweighting_dict."
                 )
             factors[key] = np.array(weight)
-    weights = {key: _fill(ones, factors.get(key, 1), key) for key, ones in groups.items()}
-    return WeightedL2Norm(model.convert_to_tensor(weights))
+    weights = {key: _fill(group, factors.get(key, 1), key) for key, group in groups.items()}
+    return WeightedL2Norm(_to_tensor(model, OrderedDict(weights)))
+
+
+@eqx.filter_jit
+def _to_tensor(model: Any, groups: Mapping[Any, Array]) -> Array:
+    # Compiled as a whole: one by one, its little operations take seconds to compile.
+    return model.convert_to_tensor(groups)
 
 
 def _differences(synth_rep: PyTree, ref_rep: PyTree) -> list[Array]:
@@ -284,7 +291,7 @@ def _check_convertible(model: Any) -> None:
 
 
 def _check_keys(
-    reweighting_dict: Mapping[Any, ArrayLike] | None, groups: Mapping[Any, Array]
+    reweighting_dict: Mapping[Any, ArrayLike] | None, groups: Mapping[Any, Any]
 ) -> dict[Any, ArrayLike]:
     factors = dict(reweighting_dict or {})
     extra = [key for key in factors if key not in groups]
@@ -296,10 +303,10 @@ def _check_keys(
     return factors
 
 
-def _fill(values: Array, factor: ArrayLike, key: Any) -> Array:
-    factor = jnp.asarray(factor, jnp.finfo(values.dtype).dtype)
+def _fill(values: Array | jax.ShapeDtypeStruct, factor: ArrayLike, key: Any) -> Array:
+    factor = np.asarray(factor, jnp.finfo(values.dtype).dtype)
     try:
-        return jnp.broadcast_to(factor, values.shape)
+        return jnp.asarray(np.broadcast_to(factor, values.shape))
     except ValueError as error:
         raise ValueError(
             f"The weight of {key!r} has shape {factor.shape}, which does not broadcast to the "

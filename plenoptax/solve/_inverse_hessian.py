@@ -82,9 +82,10 @@ def learn_and_apply(
     size = memory.steps.shape[0]
     slot = memory.count % size
     steps, changes = memory.steps.at[slot].set(step), memory.changes.at[slot].set(change)
-    steps_on, steps_by_change = jnp.stack([gradient, change]) @ steps.T
-    changes_on, changes_by_change = jnp.stack([gradient, change]) @ changes.T
-    steps_by_changes = memory.steps_by_changes.at[:, slot].set(steps_by_change)
+    # Each product by itself: XLA's product with two columns at once takes three times as long.
+    steps_on, changes_on = steps @ gradient, changes @ gradient
+    changes_by_change = changes @ change
+    steps_by_changes = memory.steps_by_changes.at[:, slot].set(steps @ change)
     steps_by_changes = steps_by_changes.at[slot, slot].set(jnp.where(useful, curvature, 0))
     changes_by_changes = memory.changes_by_changes.at[:, slot].set(changes_by_change)
     changes_by_changes = changes_by_changes.at[slot, :].set(changes_by_change)
