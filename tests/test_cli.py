@@ -118,7 +118,7 @@ def write_nothing(folder):
     (folder / "image.png").touch()
 
 
-def write_odd_size(folder):
+def write_too_small(folder):
     plx.data.save_image(folder / "image.png", plx.data.brick()[:, :50, :63])
 
 
@@ -135,7 +135,7 @@ def make_folder(folder):
         (write_half_an_image, ("image.png",), "image.png"),
         (write_nothing, ("image.png",), "image.png"),
         (make_folder, ("image.png",), "image.png"),
-        (write_odd_size, ("image.png",), "50"),
+        (write_too_small, ("image.png",), "50"),
         (None, ("brick.png", *GAUSSIAN, "--out", "metamer.jpg"), "metamer.jpg"),
         (None, ("brick.png", *GAUSSIAN, "--out", "metamer"), ".png"),
         (None, ("brick.png", *GAUSSIAN, "--out", "nowhere/metamer.png"), "nowhere"),
