@@ -118,8 +118,7 @@ class PortillaSimoncelli(eqx.Module):
         self.n_orientations = n_orientations
         self.spatial_corr_width = spatial_corr_width
         self._check_size(self.image_shape)
-        masks = texture_masks(self.image_shape, n_scales, n_orientations)
-        self.masks = jax.tree.map(jnp.asarray, masks)
+        self.masks = texture_masks(self.image_shape, n_scales, n_orientations)
         self.weights = None if weights is None else self._as_weights(weights)
 
     @property
@@ -169,14 +168,11 @@ class PortillaSimoncelli(eqx.Module):
                 f"float64, got {image.dtype} of shape {image.shape}. Convert integers with "
                 "plenoptax.load_images or division by 255; map over a batch with jax.vmap."
             )
-        shape = image.shape[-2:]
+        _, height, width = image.shape
         masks = self.masks
-        if shape != self.image_shape:
-            self._check_size(shape)
-            masks = jax.tree.map(
-                partial(jnp.asarray, dtype=image.dtype),
-                texture_masks(shape, self.n_scales, self.n_orientations),
-            )
+        if (height, width) != self.image_shape:
+            self._check_size((height, width))
+            masks = texture_masks((height, width), self.n_scales, self.n_orientations, image.dtype)
         labels = tuple(self.scales) if scales is None else self._check_scales(scales)
         # All orders of the labels share one compiled function.
         labels = tuple(label for label in self.scales if label in labels)
@@ -298,7 +294,7 @@ class PortillaSimoncelli(eqx.Module):
                 ) from error
         return self.convert_to_tensor(factors)
 
-    def _check_size(self, shape: tuple[int, ...]) -> None:
+    def _check_size(self, shape: tuple[int, int]) -> None:
         smallest = min(shape)
         if smallest.bit_length() - 3 < self.n_scales:
             raise ValueError(
@@ -343,7 +339,9 @@ def _represent(
     def represent(channel: Float[Array, "height width"]) -> Float[Array, " statistic"]:
         measured = measure(channel, masks, width, scales)
         values = [measured[name].ravel() for name in groups if name in measured]
-        return jnp.concatenate(values)[indices]
+        # In bounds and unique, as XLA is told here: it scatters gradients without a check.
+        statistics = jnp.concatenate(values).at[indices]
+        return statistics.get(mode="promise_in_bounds", unique_indices=True)
 
     # XLA multiplies matrices faster on the CPU than batches of them, even of one.
     if len(image) == 1:

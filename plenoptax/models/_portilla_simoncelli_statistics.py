@@ -40,8 +40,13 @@ class Masks(NamedTuple):
     levels: tuple[LevelMasks, ...]
 
 
-def texture_masks(image_shape: tuple[int, int], num_scales: int, num_orientations: int) -> Masks:
-    """Compute the masks, in float64 NumPy.
+def texture_masks(
+    image_shape: tuple[int, int],
+    num_scales: int,
+    num_orientations: int,
+    dtype: jnp.dtype | None = None,
+) -> Masks:
+    """Compute the masks, in float64 NumPy until the end.
 
     A reconstruction from the steerable pyramid that begins at some scale multiplies the spectrum by
     the square of the lowpass mask of that scale, because the oriented bands and all that is coarser
@@ -59,31 +64,31 @@ def texture_masks(image_shape: tuple[int, int], num_scales: int, num_orientation
         lowpass, _ = radial_masks(radius, scale)
         coarser_lowpass, highpass = radial_masks(radius, scale + 1)
         _, coarser_highpass = radial_masks(radius, scale + 2)
-        angular = angular_mask(angle[None], num_orientations - 1, orientations, analytic=True)
-        bands = gain * lowpass * highpass * angular
-        coarser_bands = gain * coarser_lowpass * coarser_highpass * angular
-        reconstruction = gain * lowpass**2
-        reconstruction[0, 0] = 0
+        oriented = gain * angular_mask(angle[None], num_orientations - 1, orientations, True)
+        bands = jnp.asarray(oriented * lowpass * highpass, dtype)
+        coarser_bands = jnp.asarray(oriented * coarser_lowpass * coarser_highpass, dtype)
+        without_mean = np.where(radius == 0, 0, gain * lowpass**2)
         levels.append(
             LevelMasks(
-                reconstruction,
+                jnp.asarray(without_mean, dtype),
                 bands if scale < num_scales else None,
                 coarser_bands if scale < num_scales - 1 else None,
             )
         )
     radius, _ = frequency_grid(image_shape, image_shape)
-    return Masks(radial_masks(radius, 0)[1] ** 2, tuple(levels))
+    _, highpass = radial_masks(radius, 0)
+    return Masks(jnp.asarray(highpass**2, dtype), tuple(levels))
 
 
 def measure(
-    image: Float[Array, "height width"], masks: Masks, width: int, scales: tuple[Label, ...]
+    image: Float[Array, "height width"], masks: Masks, num_shifts: int, scales: tuple[Label, ...]
 ) -> dict[str, Float[Array, "..."]]:
     """Measure the groups of statistics that belong to some scales.
 
     Args:
         image: One channel.
         masks: The masks for this size of image.
-        width: Number of shifts of the autocorrelations, along each axis.
+        num_shifts: Width of the autocorrelations.
         scales: The labels of what is wanted. Only that is computed.
 
     Returns:
@@ -92,13 +97,17 @@ def measure(
     """
     # The FFT makes errors of a few eps of the root mean square: what is below is no signal.
     rounding = (8 * float(jnp.finfo(image.dtype).eps)) ** 2 * jnp.mean(image**2)
-    centered = image - jnp.mean(image)
+    mean = jnp.mean(image)
+    # A sum of many pixels is off by many eps, that of the differences from it is not.
+    correction = jnp.mean(image - mean)
+    mean, centered = mean + correction, image - mean - correction
     variance = jnp.sum(centered**2) / (image.size - 1)
+    height, width = image.shape
     spectrum = jnp.fft.fft2(image)
     measured = {}
     if PIXELS in scales:
-        shape = _shape_moments(centered, _deviation(variance, rounding))
-        pixels = [jnp.mean(image), variance, *shape, jnp.min(image), jnp.max(image)]
+        skew, kurtosis = _shape_moments(centered, _deviation(variance, rounding))
+        pixels = [mean, variance, skew, kurtosis, jnp.min(image), jnp.max(image)]
         measured["pixel_statistics"] = jnp.stack(pixels)
     if HIGHPASS in scales:
         power = _squared(spectrum) * jnp.asarray(masks.highpass, image.dtype)
@@ -106,11 +115,12 @@ def measure(
 
     lowpasses, bands, pairs = {}, {}, {}
     for scale, level in enumerate(masks.levels):
-        spectrum = crop_spectrum(spectrum, level.lowpass.shape)
+        shape = level_shape((height, width), scale)
+        spectrum = crop_spectrum(spectrum, shape)
         if (LOWPASS if level.bands is None else scale) not in scales:
             continue
         level = jax.tree.map(partial(jnp.asarray, dtype=spectrum.dtype), level)
-        waves = _shift_waves(spectrum.shape, image.shape, scale, width, image.dtype)
+        waves = _shift_waves(shape, (height, width), scale, num_shifts, image.dtype)
         floor = 16.0**scale * rounding
         lowpasses[scale] = _lowpass_moments(spectrum * level.lowpass, waves, floor, variance)
         if level.bands is not None:
@@ -225,16 +235,19 @@ def _double_phase(bands: AnalyticBands) -> tuple[Bands, Bands, Bands]:
     """Magnitudes, and the real and imaginary parts of ``z**2 / abs(z)``."""
     squared = _squared(bands)
     is_zero = squared < jnp.finfo(squared.dtype).tiny
-    inverse = jnp.where(is_zero, 0, lax.rsqrt(jnp.where(is_zero, 1, squared)))
-    real = (bands.real**2 - bands.imag**2) * inverse
-    return squared * inverse, real, 2 * bands.real * bands.imag * inverse
+    magnitude = jnp.sqrt(jnp.where(is_zero, 1, squared))
+    inverse = jnp.where(is_zero, 0, 1 / magnitude)
+    # In this order no intermediate result of the gradient overflows where bands are faint.
+    cosine, sine = bands.real * inverse, bands.imag * inverse
+    real = bands.real * cosine - bands.imag * sine
+    return squared * inverse, real, 2 * bands.real * sine
 
 
 def _shift_waves(
     level_shape: tuple[int, int],
     image_shape: tuple[int, int],
     scale: int,
-    width: int,
+    num_shifts: int,
     dtype: jnp.dtype,
 ) -> Waves:
     """Waves that evaluate an autocovariance at shifts of ``2**scale`` pixels of the image.
@@ -242,7 +255,7 @@ def _shift_waves(
     The sum over the half spectrum counts all but the first and, on even widths, the last column
     twice. The sines of the columns carry the sign of ``cos(a + b) = cos a cos b - sin a sin b``.
     """
-    center = width // 2
+    center = num_shifts // 2
     rows, columns = level_shape
     phase = 2 * np.pi * 2**scale * np.outer(range(center + 1), np.fft.fftfreq(rows, 1 / rows))
     row_waves = np.stack([np.cos(phase / image_shape[0]), np.sin(phase / image_shape[0])])
@@ -312,5 +325,6 @@ def _correlation(
 
 def _divide(covariance: Float[Array, "..."], scale: Float[Array, "..."]) -> Float[Array, "..."]:
     """A correlation; 0, and so is its gradient, where one of the two is constant."""
-    is_flat = scale == 0
+    # The gradient divides by the square.
+    is_flat = scale**2 < jnp.finfo(scale.dtype).tiny
     return jnp.where(is_flat, 0, covariance / jnp.where(is_flat, 1, scale))
