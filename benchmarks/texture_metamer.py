@@ -163,7 +163,8 @@ def summarize(values):
 
 
 def compare(options):
-    columns = [f"plenoptic, {t} thread" + "s" * (t > 1) for t in options.threads] + ["plenoptax cold", "warm"]
+    columns = [f"plenoptic, {t} thread" + "s" * (t > 1) for t in options.threads]
+    columns += ["plenoptax cold", "warm"]
     print("seconds from the start of the process to the first evaluation at or under the level")
     print("| texture | seed | level | " + " | ".join(columns) + " | evaluations |")
     print("|---" * (len(columns) + 4) + "|")
