@@ -8,8 +8,8 @@ class Status(eqx.Enumeration):
 
     Example:
         >>> import plenoptax as plx
-        >>> print(plx.Status.promote(plx.Status.plateau) == plx.Status.plateau)
-        True
+        >>> plx.Status[plx.Status.interrupted]
+        'The user interrupted the run; the state is that of the last finished step.'
     """
 
     running = "The synthesis has not stopped."

@@ -10,6 +10,7 @@ import pytest
 
 from plenoptax import stop
 from plenoptax.solve import init, run, Solver, Status
+from plenoptax.solve._progress import Interrupt
 
 from .problems import Quadratic
 
@@ -48,31 +49,15 @@ def test_ctrl_c_returns_the_steps_that_were_taken(driver, getkey):
     np.testing.assert_array_equal(trace.losses, reference.losses)
 
 
-def test_a_second_ctrl_c_insists(getkey):
-    problem, solver, start = make(getkey)
-    run(problem, solver, start, 5)
-
-    def twice():
-        os.kill(os.getpid(), signal.SIGINT)
-        os.kill(os.getpid(), signal.SIGINT)
-
-    class Insistent(threading.Timer):
-        def run(self):
-            self.finished.wait(self.interval)
-            os.kill(os.getpid(), signal.SIGINT)
-            self.finished.wait(0.05)
-            os.kill(os.getpid(), signal.SIGINT)
-
-    timer = Insistent(1.0, twice)
-    timer.start()
-    try:
-        state, _ = run(problem, solver, start, 10**7, driver="chunk")
-        # The first was obeyed before the second came, which then meets Python's own handler.
-        assert state.status == Status.interrupted
-        timer.join()
-    except KeyboardInterrupt:
-        return
-    pytest.fail("the second interrupt was lost")
+def test_a_second_ctrl_c_insists():
+    handler = signal.getsignal(signal.SIGINT)
+    with Interrupt() as interrupt:
+        assert not interrupt.is_set()
+        signal.raise_signal(signal.SIGINT)
+        assert interrupt.is_set()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is handler
 
 
 def test_runs_outside_the_main_thread_leave_ctrl_c_alone(getkey):
