@@ -127,7 +127,7 @@ def measure(
             band = _analytic(spectrum, level.bands)
             magnitude = _magnitude(band)
             bands[scale] = {
-                "shifted": _autocovariance(jnp.fft.rfft2(magnitude), magnitude.shape, waves),
+                "shifted": _autocovariance(jnp.fft.rfft2(magnitude), waves),
                 "oriented": _covariance(magnitude, magnitude),
             }
             if level.coarser_bands is not None:
@@ -149,8 +149,17 @@ def measure(
 def _lowpass_moments(
     spectrum: Complex[Array, "height width"], waves: Waves, floor: Scalar, image_variance: Scalar
 ) -> dict[str, Array]:
+    """Autocovariance, skew and kurtosis of the image that is reconstructed from one scale on.
+
+    Args:
+        spectrum: Its spectrum, in the order of ``fft2``.
+        waves: Those of its level.
+        floor: The variance that rounding alone may cause.
+        image_variance: The variance of the pixels. Skew and kurtosis are not measured where the
+            ratio of the variances is below the resolution of the dtype.
+    """
     half = spectrum[:, : spectrum.shape[1] // 2 + 1]
-    covariance = _autocovariance(half, spectrum.shape, waves)
+    covariance = _autocovariance(half, waves)
     variance = _at_center(covariance)
     resolution = float(jnp.finfo(variance.dtype).resolution)
     is_flat = variance < resolution * image_variance
@@ -162,6 +171,7 @@ def _lowpass_moments(
 def _lowpass_statistics(
     moments: dict[str, Array], floors: Float[Array, " level"]
 ) -> dict[str, Array]:
+    """The groups of reconstructed images, from moments stacked over levels."""
     deviation = _deviation(_at_center(moments["covariance"]), floors)
     return {
         "skew_reconstructed": moments["skew"],
@@ -174,6 +184,7 @@ def _lowpass_statistics(
 def _magnitude_statistics(
     moments: dict[str, Array], floors: Float[Array, " level"]
 ) -> dict[str, Array]:
+    """The groups of magnitudes within scales, from moments stacked over levels."""
     deviation = _deviation(_at_center(moments["shifted"]), floors[:, None])
     return {
         "auto_correlation_magnitude": _autocorrelation(moments["shifted"], deviation),
@@ -187,6 +198,15 @@ def _magnitude_statistics(
 def _pair_moments(
     magnitude: Bands, real: Bands, coarser: Bands, doubled_real: Bands, doubled_imaginary: Bands
 ) -> dict[str, Array]:
+    """Covariances of the bands of one scale with those of the next coarser one, and variances.
+
+    Args:
+        magnitude: Magnitudes of the finer bands, minus their means.
+        real: Real parts of the finer bands.
+        coarser: Magnitudes of the coarser bands, sampled like the finer ones.
+        doubled_real: Real parts of the coarser bands at twice their phase.
+        doubled_imaginary: The imaginary parts.
+    """
     centered = coarser - jnp.mean(coarser, (-2, -1), keepdims=True)
     doubled = (doubled_real, doubled_imaginary)
     return {
@@ -200,6 +220,8 @@ def _pair_moments(
 
 
 def _pair_statistics(moments: dict[str, Array], floors: Float[Array, " level"]) -> dict[str, Array]:
+    """The groups that compare scales, from moments stacked over levels."""
+
     def deviation(name: str) -> Float[Array, "level band"]:
         return _deviation(moments[name], floors[:, None])
 
@@ -268,8 +290,9 @@ def _shift_waves(
 
 
 def _autocovariance(
-    half_spectrum: Complex[Array, "*bands height half_width"], shape: tuple[int, ...], waves: Waves
+    half_spectrum: Complex[Array, "*bands height half_width"], waves: Waves
 ) -> Float[Array, "*bands rows columns"]:
+    """The inverse transform of the power spectrum, at the few shifts that are wanted."""
     row_waves, column_waves = waves
     partial = jnp.einsum(
         "...yx,wbx->...ywb", _squared(half_spectrum), column_waves, precision=lax.Precision.HIGHEST
@@ -278,10 +301,12 @@ def _autocovariance(
 
 
 def _at_center(covariance: Float[Array, "*bands rows columns"]) -> Float[Array, "*bands"]:
+    """The variance: the shift of 0."""
     return covariance[..., 0, covariance.shape[-1] // 2]
 
 
-def _covariance(first: Bands, second: Bands) -> Float[Array, "orientations doubled"]:
+def _covariance(first: Bands, second: Bands) -> Float[Array, "orientations orientations"]:
+    """Means of products of bands, one of which has the means 0."""
     first, second = (bands.reshape(len(bands), -1) for bands in (first, second))
     products = jnp.matmul(first, second.T, precision=lax.Precision.HIGHEST)
     return products / first.shape[1]
