@@ -100,22 +100,7 @@ def lbfgs(
         raise ValueError(f"The memory holds at least one pair; got memory_size={memory_size}.")
 
     def init(params: PyTree) -> LBFGSState:
-        flat, _ = ravel_pytree(params)
-        zero, false = jnp.zeros((), flat.dtype), jnp.zeros((), bool)
-        return LBFGSState(
-            memory=empty_inverse_hessian(flat.size, memory_size, flat.dtype),
-            anchor_value=zero,
-            direction=jnp.zeros_like(flat),
-            slope=zero,
-            learning_rate=zero,
-            low=zero,
-            high=zero,
-            num_trials=jnp.zeros((), jnp.int32),
-            fresh=jnp.ones((), bool),
-            restarted=false,
-            accepted=false,
-            exhausted=false,
-        )
+        return _before_first_evaluation(params, memory_size)
 
     def update(
         updates: PyTree, state: LBFGSState, params: PyTree, *, value: Scalar, **unused: PyTree
@@ -148,6 +133,25 @@ def lbfgs(
         return unravel(jnp.where(new.exhausted, 0, target - point)), new
 
     return optax.GradientTransformationExtraArgs(init, update)  # pyright: ignore[reportArgumentType]
+
+
+def _before_first_evaluation(params: PyTree, memory_size: int) -> LBFGSState:
+    flat, _ = ravel_pytree(params)
+    zero, false = jnp.zeros((), flat.dtype), jnp.zeros((), bool)
+    return LBFGSState(
+        memory=empty_inverse_hessian(flat.size, memory_size, flat.dtype),
+        anchor_value=zero,
+        direction=jnp.zeros_like(flat),
+        slope=zero,
+        learning_rate=zero,
+        low=zero,
+        high=zero,
+        num_trials=jnp.zeros((), jnp.int32),
+        fresh=jnp.ones((), bool),
+        restarted=false,
+        accepted=false,
+        exhausted=false,
+    )
 
 
 def _from_new_anchor(

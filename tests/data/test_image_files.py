@@ -323,4 +323,5 @@ def test_save_and_load_warn_of_nothing(tmp_path):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         data.save_image(tmp_path / "a.tif", np.zeros((1, 3, 3)))
-        data.load_images(tmp_path)
+        loaded = data.load_images(tmp_path)
+    np.testing.assert_array_equal(loaded, np.zeros((1, 1, 3, 3)))

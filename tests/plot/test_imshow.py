@@ -254,9 +254,11 @@ def test_imshow_passes_options_on(rng):
 
 def test_imshow_of_what_is_not_finite_is_drawn():
     image = np.full((4, 4), np.nan)
-    rendered(imshow(image))
-    image[0, 0] = 1.0
-    rendered(imshow(image))
+    for _ in range(2):
+        figure = imshow(image)
+        assert np.isfinite(rendered(figure)).all()
+        assert np.isfinite(figure.axes[0].images[0].get_clim()).all()
+        image[0, 0] = 1.0
 
 
 @pytest.mark.parametrize(

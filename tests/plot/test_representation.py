@@ -141,6 +141,10 @@ def test_plot_representation_in_a_figure_with_a_layout_engine(rng):
     plot_representation(data=rng.random((2, 6)), ax=axes[0])
     plot_representation(data=rng.random((1, 6, 6)), ax=axes[1])
     figure.canvas.draw()
+    for one in figure.axes:
+        place = one.get_position()
+        assert 0 <= place.x0 < place.x1 <= 1
+        assert 0 <= place.y0 < place.y1 <= 1
 
 
 def test_plot_representation_directions(rng):
@@ -173,7 +177,9 @@ def test_plot_representation_says_what_it_leaves_out(rng):
 def test_plot_representation_of_zeros_or_no_numbers_is_drawn():
     for shape in ((4,), (1, 4, 4)):
         for value in (0.0, np.nan):
-            plot_representation(data=np.full(shape, value), ylim=None)[0].figure.canvas.draw()
+            axes = plot_representation(data=np.full(shape, value), ylim=None)[0]
+            axes.figure.canvas.draw()
+            assert np.isfinite([*axes.get_xlim(), *axes.get_ylim()]).all()
 
 
 def test_plot_representation_refuses():
