@@ -2,7 +2,9 @@
 
 from . import data as data
 from . import io as io
+from . import linalg as linalg
 from . import loss as loss
+from . import metric as metric
 from . import models as models
 from . import parametrize as parametrize
 from . import plot as plot

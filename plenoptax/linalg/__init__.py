@@ -1,0 +1,1 @@
+"""Operators and eigensolvers; nothing here knows of images."""

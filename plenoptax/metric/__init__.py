@@ -1,0 +1,1 @@
+"""Metrics: how far apart two images are."""
