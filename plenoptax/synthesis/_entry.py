@@ -6,17 +6,19 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 from jaxtyping import Array
 
 from .. import io
-from .._types import Key
+from .._types import Key, PyTree
 from ..solve import (
     AbstractProblem,
     Batched,
     BatchedTrace,
     Checkpoint,
+    init,
     NonfiniteError,
     Record,
     run,
@@ -24,10 +26,81 @@ from ..solve import (
     State,
     Trace,
 )
+from ..solve import (
+    batch as make_batch,
+)
+from ._problem import check_image
 from ._result import Result
 
 
-def choose_solver(
+def pose_all(
+    pose: Callable[[Array], AbstractProblem],
+    image: Array,
+    *,
+    batch: bool,
+    num_seeds: int | None,
+) -> AbstractProblem | Batched:
+    """The problem of one image, of each image of a batch, or of one image several times over."""
+    if batch and num_seeds is not None:
+        raise ValueError(
+            "Give batch=True (a synthesis for each image) or num_seeds= (several of one image), "
+            "not both; plenoptax.batch maps over any combination."
+        )
+    if batch:
+        check_image(image)
+        return make_batch(pose, image)
+    if num_seeds is not None:
+        problem = pose(image)
+        return make_batch(lambda _: problem, jnp.arange(num_seeds))
+    return pose(image)
+
+
+def synthesize_problem(
+    problem: AbstractProblem | Batched,
+    image: PyTree,
+    *,
+    default_optimizer: Callable[[], optax.GradientTransformation],
+    key: Key | None,
+    initial_image: Array | Result | None,
+    optimizer: optax.GradientTransformation | None,
+    solver: Solver | None,
+    max_steps: int,
+    record: Record | int | None,
+    progress: bool,
+    checkpoint: Checkpoint | str | os.PathLike | None,
+) -> Result:
+    """What the entry functions share: start, or go on from a checkpoint, and run.
+
+    Args:
+        problem: What to minimize.
+        image: The image or images it was posed with, which tell its checkpoints from others.
+        default_optimizer: Makes the optimizer of those who gave none.
+        key: See `plenoptax.metamer`, as the rest.
+        initial_image: See there.
+        optimizer: See there.
+        solver: See there.
+        max_steps: See there.
+        record: See there.
+        progress: See there.
+        checkpoint: See there.
+    """
+    solver = _choose_solver(optimizer, solver, default_optimizer)
+    if isinstance(initial_image, Result):
+        initial_image = initial_image.image
+    state = init(problem, solver, key=key, initial_image=initial_image)
+    return _run_or_resume(
+        problem,
+        solver,
+        state,
+        max_steps,
+        record=record,
+        progress=progress,
+        checkpoint=checkpoint,
+        provenance=_describe_start(problem, image, key),
+    )
+
+
+def _choose_solver(
     optimizer: optax.GradientTransformation | None,
     solver: Solver | None,
     default: Callable[[], optax.GradientTransformation],
@@ -40,11 +113,12 @@ def choose_solver(
     return Solver(default() if optimizer is None else optimizer)
 
 
-def describe_start(
-    problem: AbstractProblem | Batched, image: Array, key: Array | Key | None
+def _describe_start(
+    problem: AbstractProblem | Batched, images: PyTree, key: Array | Key | None
 ) -> dict[str, Any]:
     """What a synthesis started from: its key, and what tells it from another synthesis."""
-    content = np.ascontiguousarray(np.asarray(image)).tobytes()
+    leaves = jax.tree.leaves(images)
+    content = b"".join(np.ascontiguousarray(np.asarray(leaf)).tobytes() for leaf in leaves)
     built = eqx.tree_pformat(problem).encode()
     return {
         "key": None if key is None else np.asarray(jax.random.key_data(key)).tolist(),
@@ -52,7 +126,7 @@ def describe_start(
     }
 
 
-def run_or_resume(
+def _run_or_resume(
     problem: AbstractProblem | Batched,
     solver: Solver,
     state: State,

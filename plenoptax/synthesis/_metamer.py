@@ -2,33 +2,22 @@ import os
 from collections.abc import Callable
 from typing import Any
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
-from jax.core import Tracer
-from jaxtyping import Array
+from jaxtyping import Array, Int
 
 from .._types import Key, PyTree, Scalar
 from ..parametrize import AbstractParametrization, Pixels
 from ..regularize import penalize_range
-from ..solve import (
-    AbstractProblem,
-    Batched,
-    Checkpoint,
-    init,
-    Record,
-    Solver,
-)
-from ..solve import (
-    batch as make_batch,
-)
+from ..solve import Checkpoint, Record, Solver
 from ._defaults import default_initial_image, default_loss, default_optimizer
-from ._entry import choose_solver, describe_start, run_or_resume
+from ._entry import pose_all, synthesize_problem
+from ._problem import AbstractImageProblem, as_weight, check_image, represent
 from ._result import Result
 
 
-class Metamer(AbstractProblem):
+class Metamer(AbstractImageProblem):
     """Find an image that a model cannot tell from a target.
 
     The objective is ``loss_function(model(x), model(image)) + penalty_lambda *
@@ -40,7 +29,7 @@ class Metamer(AbstractProblem):
         target: Its representation, computed once.
         loss_function: From two representations, the synthesized one first, to a scalar.
         penalty_function: From an image to a scalar.
-        penalty_lambda: The weight of the penalty.
+        penalty_lambda: The weight of the penalty, or its schedule.
         parametrization: What the optimizer moves in place of the pixels.
 
     References:
@@ -59,7 +48,7 @@ class Metamer(AbstractProblem):
     target: PyTree
     loss_function: Callable
     penalty_function: Callable
-    penalty_lambda: Scalar
+    penalty_lambda: Scalar | Callable
     parametrization: AbstractParametrization
 
     def __init__(
@@ -68,7 +57,7 @@ class Metamer(AbstractProblem):
         model: Callable,
         loss_function: Callable | None = None,
         penalty_function: Callable = penalize_range,
-        penalty_lambda: float | Scalar = 0.1,
+        penalty_lambda: float | Scalar | Callable = 0.1,
         *,
         parametrization: AbstractParametrization | None = None,
     ):
@@ -82,7 +71,8 @@ class Metamer(AbstractProblem):
             loss_function: By default `plenoptax.loss.mse`; for Portilla-Simoncelli the loss of
                 `portilla_simoncelli_loss_factory`.
             penalty_function: By default what lies outside of [0, 1], squared and summed.
-            penalty_lambda: Its weight.
+            penalty_lambda: Its weight, or a function of how many steps have been accepted, such as
+                an optax schedule.
             parametrization: By default the pixels themselves.
 
         Raises:
@@ -90,52 +80,40 @@ class Metamer(AbstractProblem):
                 callable, or it does not return arrays.
             ValueError: If the image is not finite.
         """
-        _check_image(image)
+        check_image(image)
         if not callable(model):
             raise TypeError(
                 f"The model is a callable from an image to arrays; got {type(model).__name__}."
             )
         self.model = model
         self.image = jnp.asarray(image)
-        self.target = _represent(model, self.image)
+        self.target = represent(model, self.image)
         self.loss_function = loss_function or default_loss(model, self.image)
         self.penalty_function = penalty_function
-        self.penalty_lambda = jnp.asarray(penalty_lambda, jnp.result_type(float))
+        self.penalty_lambda = as_weight(penalty_lambda)
         self.parametrization = parametrization or Pixels()
-
-    def __getattr__(self, name: str) -> Any:
-        if name in ("setup", "synthesize", "save", "load", "to"):
-            raise AttributeError(
-                f"A problem has no {name!r}: plenoptax.metamer(image, model, ...) synthesizes, "
-                "plenoptax.run goes on from a state, and plenoptax.io saves it."
-            )
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def initial_image(self, key: Key) -> Array:
         """Uniform noise in [0, 1]; for Portilla-Simoncelli faint noise about the target's mean."""
         return default_initial_image(self.model, self.image, key)
 
-    def encode(self, image: Array) -> PyTree:
-        """See `AbstractProblem.encode`."""
-        return self.parametrization.encode(image)
-
-    def decode(self, z: PyTree) -> Array:
-        """See `AbstractProblem.decode`."""
-        return self.parametrization.decode(z)
-
-    def project(self, z: PyTree) -> PyTree:
-        """See `AbstractProblem.project`."""
-        return self.parametrization.project(z)
-
-    def objective(self, z: PyTree, memory: None) -> tuple[Scalar, dict[str, Array]]:
+    def objective(
+        self, z: PyTree, memory: Int[Array, ""] | None
+    ) -> tuple[Scalar, dict[str, Array]]:
         """See `AbstractProblem.objective`."""
-        return self._evaluate(self.decode(z), self.target)
+        image = self.decode(z)
+        loss = self.loss_function(self.model(image), self.target)
+        return self.add_penalty(loss, image, memory)
 
-    def start(self) -> None:
-        """A metamer needs no memory."""
+    def start(self) -> Int[Array, ""] | None:
+        """The count of steps, if the penalty's weight follows a schedule."""
+        return self.count_steps()
 
-    def advance(self, memory: None, z: PyTree, terms: dict[str, Array]) -> None:
-        """A metamer needs no memory."""
+    def advance(
+        self, memory: Int[Array, ""] | None, z: PyTree, terms: dict[str, Array]
+    ) -> Int[Array, ""] | None:
+        """See `AbstractProblem.advance`."""
+        return self.count_steps(memory)
 
     def residual(self, z: PyTree) -> PyTree:
         """The difference between the representations of the image and of the target."""
@@ -152,32 +130,8 @@ class Metamer(AbstractProblem):
             **model_arguments: For the model, such as ``scales`` of a multiscale one.
         """
         target = self.target if target_representation is None else target_representation
-        return self._evaluate(image, target, **model_arguments)[0]
-
-    def _evaluate(
-        self, image: Array, target: PyTree, **model_arguments: Any
-    ) -> tuple[Scalar, dict[str, Array]]:
         loss = self.loss_function(self.model(image, **model_arguments), target)
-        penalty = self.penalty_function(image)
-        weight = self.penalty_lambda.astype(penalty.dtype)
-        return loss + (weight * penalty).astype(loss.dtype), {"penalty": penalty}
-
-
-@eqx.filter_jit
-def _represent(model: Callable, image: Array) -> PyTree:
-    return model(image)
-
-
-def _check_image(image: Array) -> None:
-    dtype = getattr(image, "dtype", None)
-    if dtype is None or not jnp.issubdtype(dtype, jnp.floating):
-        raise TypeError(
-            "The image is an array of floating-point numbers, such as plenoptax.load_images "
-            f"returns; got {type(image).__name__ if dtype is None else dtype}."
-        )
-    is_traced = isinstance(image, Tracer)
-    if not is_traced and not bool(jnp.all(jnp.isfinite(image))):
-        raise ValueError("The image has values that are infinite or not a number.")
+        return self.add_penalty(loss, image, None)[0]
 
 
 def metamer(
@@ -185,7 +139,7 @@ def metamer(
     model: Callable,
     loss_function: Callable | None = None,
     penalty_function: Callable = penalize_range,
-    penalty_lambda: float | Scalar = 0.1,
+    penalty_lambda: float | Scalar | Callable = 0.1,
     *,
     key: Key | None = None,
     initial_image: Array | Result | None = None,
@@ -250,36 +204,17 @@ def metamer(
             parametrization=parametrization,
         )
 
-    problem = _pose(pose, image, batch, num_seeds)
-    solver = choose_solver(optimizer, solver, lambda: default_optimizer(model))
-    if isinstance(initial_image, Result):
-        initial_image = initial_image.image
-    state = init(problem, solver, key=key, initial_image=initial_image)
-    provenance = describe_start(problem, image, key)
-    return run_or_resume(
+    problem = pose_all(pose, image, batch=batch, num_seeds=num_seeds)
+    return synthesize_problem(
         problem,
-        solver,
-        state,
-        max_steps,
+        image,
+        default_optimizer=lambda: default_optimizer(model),
+        key=key,
+        initial_image=initial_image,
+        optimizer=optimizer,
+        solver=solver,
+        max_steps=max_steps,
         record=record,
         progress=progress,
         checkpoint=checkpoint,
-        provenance=provenance,
     )
-
-
-def _pose(
-    pose: Callable[[Array], Metamer], image: Array, batch: bool, num_seeds: int | None
-) -> Metamer | Batched:
-    if batch and num_seeds is not None:
-        raise ValueError(
-            "Give batch=True (a metamer for each image) or num_seeds= (several of one image), not "
-            "both; plenoptax.batch maps over any combination."
-        )
-    if batch:
-        _check_image(image)
-        return make_batch(pose, image)
-    if num_seeds is not None:
-        problem = pose(image)
-        return make_batch(lambda _: problem, jnp.arange(num_seeds))
-    return pose(image)

@@ -1,0 +1,96 @@
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jax.core import Tracer
+from jaxtyping import Array, Int
+
+from .._types import PyTree, Scalar
+from ..parametrize import AbstractParametrization
+from ..solve import AbstractProblem
+
+
+class AbstractImageProblem(AbstractProblem):
+    """What the problems whose answer is an image have in common.
+
+    Attributes:
+        penalty_function: From an image to a scalar.
+        penalty_lambda: The weight of the penalty: a number, or a function of how many steps have
+            been accepted, such as an optax schedule.
+        parametrization: What the optimizer moves in place of the pixels.
+    """
+
+    penalty_function: eqx.AbstractVar[Callable]
+    penalty_lambda: eqx.AbstractVar[Scalar | Callable]
+    parametrization: eqx.AbstractVar[AbstractParametrization]
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("setup", "synthesize", "save", "load", "to"):
+            raise AttributeError(
+                f"A problem has no {name!r}: plenoptax.metamer(image, model, ...) and its like "
+                "synthesize, plenoptax.run goes on from a state, and plenoptax.io saves it."
+            )
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def encode(self, image: Array) -> PyTree:
+        """See `AbstractProblem.encode`."""
+        return self.parametrization.encode(image)
+
+    def decode(self, z: PyTree) -> Array:
+        """See `AbstractProblem.decode`."""
+        return self.parametrization.decode(z)
+
+    def project(self, z: PyTree) -> PyTree:
+        """See `AbstractProblem.project`."""
+        return self.parametrization.project(z)
+
+    def add_penalty(
+        self, loss: Scalar, image: Array, num_steps: Int[Array, ""] | None
+    ) -> tuple[Scalar, dict[str, Array]]:
+        """The loss with the penalty of an image, and the penalty before its weight.
+
+        Args:
+            loss: What the method minimizes.
+            image: The image to be penalized.
+            num_steps: How many steps have been accepted, as `count_steps` has it.
+        """
+        penalty = self.penalty_function(image)
+        weight = self.penalty_lambda
+        if callable(weight):
+            weight = jnp.asarray(weight(0 if num_steps is None else num_steps))
+        weighted = weight.astype(penalty.dtype) * penalty
+        return loss + weighted.astype(loss.dtype), {"penalty": penalty}
+
+    def count_steps(self, num_steps: Int[Array, ""] | None = None) -> Int[Array, ""] | None:
+        """The memory of a weight that follows a schedule, one step later; None for a constant."""
+        if not callable(self.penalty_lambda):
+            return None
+        return jnp.zeros((), jnp.int32) if num_steps is None else num_steps + 1
+
+
+def as_weight(penalty_lambda: float | Scalar | Callable) -> Scalar | Callable:
+    """A weight as an array, so that another one recompiles nothing; a schedule as it is."""
+    if callable(penalty_lambda):
+        return penalty_lambda
+    return jnp.asarray(penalty_lambda, jnp.result_type(float))
+
+
+@eqx.filter_jit
+def represent(model: Callable, image: Array) -> PyTree:
+    """The model's representation of an image, by a compiled program."""
+    return model(image)
+
+
+def check_image(image: Array) -> None:
+    """Refuse what is not an image: integers, lists, values that are not finite."""
+    dtype = getattr(image, "dtype", None)
+    if dtype is None or not jnp.issubdtype(dtype, jnp.floating):
+        raise TypeError(
+            "The image is an array of floating-point numbers, such as plenoptax.load_images "
+            f"returns; got {type(image).__name__ if dtype is None else dtype}."
+        )
+    is_traced = isinstance(image, Tracer)
+    if not is_traced and not bool(jnp.all(jnp.isfinite(jax.lax.stop_gradient(image)))):
+        raise ValueError("The image has values that are infinite or not a number.")
