@@ -1,10 +1,12 @@
 from typing import final
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
-from .._types import PyTree
+from .._types import Key, PyTree, Scalar
 from ..process import circular_gaussian2d, gaussian_blur, same_padding
 
 
@@ -91,10 +93,201 @@ class Gaussian(eqx.Module):
         Raises:
             ValueError: If the image has another number of channels or axes.
         """
-        if x.ndim != 3 or x.shape[0] != 1:
-            raise ValueError(
-                f"Gaussian takes an image of shape (1, height, width), got {x.shape}. Map over a "
-                "batch with jax.vmap, and blur several channels with "
-                "plenoptax.process.gaussian_blur."
-            )
+        check_one_channel(x)
         return gaussian_blur(x, self.kernel_size, self.std, pad_mode=self.pad_mode)
+
+
+@final
+class CenterSurround(eqx.Module):
+    """Filter with differences of Gaussians, one output channel for each.
+
+    A filter is ``amplitude_ratio * (center - surround)``, where center and surround are Gaussian
+    windows of sum 1; with the other sign for an off-center. Its sum is 0, so what is constant
+    gives no response, and ``amplitude_ratio`` is a gain.
+
+    Parameters are changed with ``equinox.tree_at``, also inside of another model. The filters are
+    computed from them with every call, which takes next to no time, so they cannot be out of date.
+
+    Attributes:
+        center_std: Standard deviations of the centers in pixels, one for each channel. As with
+            ``surround_std``, the sign does not matter.
+        surround_std: Standard deviations of the surrounds in pixels.
+        amplitude_ratio: The gain.
+        on_center: For each channel, whether the center excites and the surround inhibits.
+        kernel_size: Height and width of the windows in pixels.
+        pad_mode: How the image goes on beyond its edges.
+
+    Example:
+        >>> import equinox as eqx
+        >>> import jax.numpy as jnp
+        >>> model = CenterSurround(31, on_center=[True, False])
+        >>> model(jnp.ones((1, 48, 48))).shape
+        (2, 48, 48)
+        >>> wider = eqx.tree_at(lambda m: m.center_std, model, jnp.array([2.0, 3.0]))
+        >>> wider.center_std.tolist()
+        [2.0, 3.0]
+    """
+
+    center_std: Float[Array, " channel"]
+    surround_std: Float[Array, " channel"]
+    amplitude_ratio: Scalar
+    on_center: tuple[bool, ...] = eqx.field(static=True)
+    kernel_size: tuple[int, int] = eqx.field(static=True)
+    pad_mode: str = eqx.field(static=True)
+
+    def __init__(
+        self,
+        kernel_size: int | tuple[int, int],
+        on_center: bool | list[bool] | tuple[bool, ...] = True,
+        amplitude_ratio: float = 1.25,
+        center_std: ArrayLike | list[float] = 1.0,
+        surround_std: ArrayLike | list[float] = 4.0,
+        out_channels: int | None = None,
+        pad_mode: str = "reflect",
+    ):
+        """Choose the filters.
+
+        Args:
+            kernel_size: Height and width of the windows in pixels, or one number for both.
+            on_center: Whether the center excites: one value for all channels, or a list.
+            amplitude_ratio: The gain, at least 1. It is what plenoptic computes; its documentation
+                speaks of the ratio of center and surround.
+            center_std: Standard deviation of the center in pixels: a scalar, or one value for each
+                channel.
+            surround_std: Likewise of the surround.
+            out_channels: Number of filters. By default, as many as the lists have values.
+            pad_mode: As for ``Gaussian``.
+
+        Raises:
+            ValueError: If the lists differ in length, or an argument is out of range.
+        """
+        lists = {"on_center": on_center, "center_std": center_std, "surround_std": surround_std}
+        if out_channels is None:
+            out_channels = max(np.size(value) for value in lists.values())
+        for name, value in lists.items():
+            if np.shape(value) not in ((), (out_channels,)):
+                raise ValueError(
+                    f"{name} must be a scalar or have one value for each of {out_channels} output "
+                    f"channels, got {value}."
+                )
+        if np.ndim(amplitude_ratio) != 0 or amplitude_ratio < 1:
+            raise ValueError(f"amplitude_ratio must be one number from 1, got {amplitude_ratio}.")
+        center = Gaussian(kernel_size, center_std, pad_mode, out_channels)
+        surround = Gaussian(kernel_size, surround_std, pad_mode, out_channels)
+        self.center_std = center.std
+        self.surround_std = surround.std
+        self.amplitude_ratio = jnp.asarray(amplitude_ratio, jnp.result_type(float))
+        self.on_center = tuple(bool(on) for on in np.broadcast_to(on_center, out_channels))
+        self.kernel_size = center.kernel_size
+        self.pad_mode = pad_mode
+
+    @property
+    def filt(self) -> Float[Array, "channel 1 height width"]:
+        """The filters."""
+        center = circular_gaussian2d(self.kernel_size, self.center_std)
+        surround = circular_gaussian2d(self.kernel_size, self.surround_std)
+        return self._gains(center.dtype)[:, None] * (center - surround)
+
+    def __call__(
+        self, x: Float[Array, "*channel height width"]
+    ) -> Float[Array, "out_channels height width"]:
+        """Filter an image of one channel, with each of the filters.
+
+        Args:
+            x: Image of shape (1, height, width).
+
+        Raises:
+            ValueError: If the image has another number of channels or axes.
+        """
+        check_one_channel(x)
+        std = jnp.stack([self.center_std, self.surround_std])
+        center, surround = gaussian_blur(x, self.kernel_size, std, pad_mode=self.pad_mode)
+        return self._gains(x.dtype) * (center - surround)
+
+    def _gains(self, dtype: jnp.dtype) -> Float[Array, "channel 1 1"]:
+        signs = jnp.asarray([1 if on else -1 for on in self.on_center], dtype)
+        return (jnp.asarray(self.amplitude_ratio, dtype) * signs)[:, None, None]
+
+
+@final
+class Linear(eqx.Module):
+    """Filter with two windows, by default one for low and one for higher frequencies.
+
+    The first is a Gaussian of sum 1 and variance 3, the second is what a Gaussian of variance 1
+    has on top of it, so its sum is 0 and the two channels add up to the blurred image. (plenoptic
+    divides the second by its sum, which is rounding error, and gets values of 1e6 and more.)
+
+    Attributes:
+        filt: The filters.
+        pad_mode: How the image goes on beyond its edges.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> low, high = Linear()(jnp.ones((1, 8, 8)))
+        >>> print(f"{low.mean():.3f} {abs(high).max():.3f}")
+        1.000 0.000
+    """
+
+    filt: Float[Array, "channel 1 height width"]
+    pad_mode: str = eqx.field(static=True)
+
+    def __init__(
+        self,
+        kernel_size: int | tuple[int, int] = (3, 3),
+        pad_mode: str = "circular",
+        default_filters: bool = True,
+        *,
+        key: Key | None = None,
+    ):
+        """Choose the filters.
+
+        Args:
+            kernel_size: Height and width of the filters in pixels, or one number for both.
+            pad_mode: As for ``Gaussian``.
+            default_filters: Whether to take the filters above. Otherwise they are random: uniform
+                within plus and minus ``1 / sqrt(height * width)``.
+            key: Draws the random filters.
+
+        Raises:
+            ValueError: If an argument is out of range, or ``default_filters`` is False and there is
+                no key.
+        """
+        low, narrow = Gaussian(kernel_size, [3**0.5, 1.0], pad_mode).filt
+        if default_filters:
+            self.filt = jnp.stack([low, narrow - low])
+        elif key is None:
+            raise ValueError(
+                "The filters are random when default_filters is False: give a key, such as "
+                "key=jax.random.key(0)."
+            )
+        else:
+            bound = low.size**-0.5
+            self.filt = jax.random.uniform(key, (2, *low.shape), low.dtype, -bound, bound)
+        self.pad_mode = pad_mode
+
+    def __call__(
+        self, x: Float[Array, "*channel height width"]
+    ) -> Float[Array, "out_channels height width"]:
+        """Filter an image of one channel, with each of the filters.
+
+        Args:
+            x: Image of shape (1, height, width).
+
+        Raises:
+            ValueError: If the image has another number of channels or axes.
+        """
+        check_one_channel(x)
+        filt = jnp.asarray(self.filt[:, 0], x.dtype)
+        padded = same_padding(x, (filt.shape[1], filt.shape[2]), pad_mode=self.pad_mode)
+        shape = padded.shape[-2:]
+        spectrum = jnp.fft.rfft2(padded) * jnp.fft.rfft2(filt, s=shape).conj()
+        return jnp.fft.irfft2(spectrum, s=shape)[:, : x.shape[-2], : x.shape[-1]]
+
+
+def check_one_channel(x: Float[Array, "..."]) -> None:
+    """Refuse what is not an image of one channel."""
+    if x.ndim != 3 or x.shape[0] != 1:
+        raise ValueError(
+            f"The model takes an image of shape (1, height, width), got {x.shape}. Map over a "
+            "batch or over channels with jax.vmap."
+        )

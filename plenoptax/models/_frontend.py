@@ -1,0 +1,404 @@
+from collections.abc import Callable, Sequence
+from typing import Any, final, TYPE_CHECKING
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from .._types import Key
+from ..process import disk, gaussian_blur
+from ._frontend_parts import check_pretrained, gain_scalars, normalize, show_filters
+from ._naive import CenterSurround, Gaussian
+
+
+if TYPE_CHECKING:
+    import matplotlib.figure
+
+
+@final
+class LinearNonlinear(eqx.Module):
+    """A center-surround filter and an activation: the model LN of Berardino et al.
+
+    Attributes:
+        center_surround: The filter.
+        activation: Applied to each pixel of its response.
+
+    References:
+        Berardino, Balle, Laparra and Simoncelli (2017), Eigen-distortions of hierarchical
+        representations, NeurIPS; the pretrained values are those of table 2 of Berardino (2018),
+        Hierarchically normalized models of visual distortion sensitivity, thesis, New York
+        University.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> model = LinearNonlinear(31, pretrained=True)
+        >>> print(f"{model(jnp.ones((1, 48, 48))).mean():.4f}")
+        0.6931
+    """
+
+    center_surround: CenterSurround
+    activation: Callable = eqx.field(static=True)
+
+    def __init__(
+        self,
+        kernel_size: int | tuple[int, int],
+        on_center: bool = True,
+        amplitude_ratio: float = 1.25,
+        pad_mode: str = "reflect",
+        pretrained: bool = False,
+        activation: Callable[[Array], Array] = jax.nn.softplus,
+    ):
+        """Choose the filter.
+
+        Args:
+            kernel_size: Height and width of the filter in pixels, or one number for both.
+            on_center: Whether the center excites and the surround inhibits.
+            amplitude_ratio: The gain of the filter, at least 1.
+            pad_mode: How the image goes on beyond its edges, as for ``Gaussian``.
+            pretrained: Whether to take the standard deviations that were fitted to human judgments
+                of distortions. They go with ``kernel_size=31`` and ``amplitude_ratio=1.25``.
+                Otherwise they are 1 and 4 pixels.
+            activation: A function of arrays. Define it once: each new one compiles anew.
+
+        Raises:
+            ValueError: If an argument is out of range, or does not go with ``pretrained``.
+        """
+        stds = (1.0, 4.0)
+        if pretrained:
+            check_pretrained(kernel_size, amplitude_ratio, on_center)
+            stds = (0.5339, 6.148)
+        self.center_surround = CenterSurround(
+            kernel_size, on_center, amplitude_ratio, *stds, pad_mode=pad_mode
+        )
+        self.activation = activation
+
+    def __call__(self, x: Float[Array, "*channel height width"]) -> Float[Array, "1 height width"]:
+        """Respond to an image of shape (1, height, width)."""
+        return self.activation(self.center_surround(x))
+
+    def display_filters(
+        self,
+        vrange: tuple[float, float] | str = "indep0",
+        zoom: float | None = 5.0,
+        title: str | list[str] | None = "linear filter",
+        **kwargs: Any,
+    ) -> "matplotlib.figure.Figure":
+        """Show the filter.
+
+        Args:
+            vrange: As for ``plenoptax.plot.imshow``, as are all the others.
+            zoom: Pixels of the screen for each of the filter.
+            title: The title.
+            **kwargs: For ``plenoptax.plot.imshow``.
+        """
+        return show_filters([self.center_surround], vrange=vrange, zoom=zoom, title=title, **kwargs)
+
+
+@final
+class LuminanceGainControl(eqx.Module):
+    """A center-surround filter divided by the local luminance: the model LG of Berardino et al.
+
+    The response is ``activation(linear / (1 + luminance_scalar * luminance))``, where ``linear``
+    is the image filtered by ``center_surround``, and ``luminance`` the image blurred by a Gaussian.
+
+    Values of one's own are set by name with ``equinox.tree_at``. The names are plenoptic's.
+
+    Attributes:
+        center_surround: The filter.
+        luminance: The Gaussian that measures the local luminance.
+        luminance_scalar: The weight of the luminance, of shape (1,).
+        activation: Applied to each pixel of the response.
+
+    References:
+        As for ``LinearNonlinear``.
+
+    Example:
+        >>> import equinox as eqx
+        >>> import jax.numpy as jnp
+        >>> model = LuminanceGainControl(31, pretrained=True)
+        >>> print(f"{model(jnp.ones((1, 48, 48))).mean():.4f}")
+        0.6931
+        >>> names = lambda m: (m.luminance_scalar, m.luminance.std, m.center_surround.center_std)
+        >>> model = eqx.tree_at(names, model, tuple(jnp.array([x]) for x in (10.0, 5.0, 2.0)))
+        >>> model.luminance.std.tolist()
+        [5.0]
+    """
+
+    center_surround: CenterSurround
+    luminance: Gaussian
+    luminance_scalar: Float[Array, " 1"]
+    activation: Callable = eqx.field(static=True)
+
+    def __init__(
+        self,
+        kernel_size: int | tuple[int, int],
+        on_center: bool = True,
+        amplitude_ratio: float = 1.25,
+        pad_mode: str = "reflect",
+        pretrained: bool = False,
+        activation: Callable[[Array], Array] = jax.nn.softplus,
+        *,
+        key: Key | None = None,
+    ):
+        """Choose the filters.
+
+        Args:
+            kernel_size: As for ``LinearNonlinear``, as are the others.
+            on_center: Whether the center excites and the surround inhibits.
+            amplitude_ratio: The gain of the filter, at least 1.
+            pad_mode: How the image goes on beyond its edges.
+            pretrained: Whether to take values that were fitted. Otherwise the standard deviation of
+                the luminance is 3 pixels.
+            activation: A function of arrays.
+            key: Draws ``luminance_scalar`` uniformly from [0, 10]. Pretrained models need none.
+
+        Raises:
+            ValueError: If an argument is out of range or does not go with ``pretrained``, or
+                neither ``pretrained`` nor ``key`` is given.
+        """
+        stds, luminance_std, scalar = (1.0, 4.0), 3.0, [14.95]
+        if pretrained:
+            check_pretrained(kernel_size, amplitude_ratio, on_center)
+            stds, luminance_std = (1.962, 4.235), 4.235
+        self.center_surround = CenterSurround(
+            kernel_size, on_center, amplitude_ratio, *stds, pad_mode=pad_mode
+        )
+        self.luminance = Gaussian(kernel_size, luminance_std, pad_mode)
+        (self.luminance_scalar,) = gain_scalars(pretrained, key, scalar)
+        self.activation = activation
+
+    def __call__(self, x: Float[Array, "*channel height width"]) -> Float[Array, "1 height width"]:
+        """Respond to an image of shape (1, height, width)."""
+        linear, luminance = self.center_surround(x), self.luminance(x)
+        return self.activation(normalize(linear, self.luminance_scalar, luminance))
+
+    def display_filters(
+        self,
+        vrange: tuple[float, float] | str = "indep0",
+        zoom: float | None = 5.0,
+        title: str | Sequence[str] | None = ("linear filt", "luminance filt"),
+        col_wrap: int | None = 2,
+        **kwargs: Any,
+    ) -> "matplotlib.figure.Figure":
+        """Show the filters.
+
+        Args:
+            vrange: As for ``plenoptax.plot.imshow``, as are all the others.
+            zoom: Pixels of the screen for each of the filter.
+            title: The titles.
+            col_wrap: Number of filters in a row.
+            **kwargs: For ``plenoptax.plot.imshow``.
+        """
+        parts = [self.center_surround, self.luminance]
+        return show_filters(
+            parts, vrange=vrange, zoom=zoom, title=title, col_wrap=col_wrap, **kwargs
+        )
+
+
+@final
+class LuminanceContrastGainControl(eqx.Module):
+    """Luminance gain control, and contrast gain control on top: the model LGG of Berardino et al.
+
+    What ``LuminanceGainControl`` passes to its activation, ``normed``, is divided once more:
+    ``activation(normed / (1 + contrast_scalar * contrast))`` with ``contrast = sqrt(blurred) +
+    1e-6``, where ``blurred`` is ``normed**2`` blurred by a Gaussian. Where that is 0, so is the
+    gradient of its root: value and gradient are finite on all images, also constant ones.
+
+    Attributes:
+        center_surround: The filter.
+        luminance: The Gaussian that measures the local luminance.
+        contrast: The Gaussian that measures the local contrast.
+        luminance_scalar: The weight of the luminance, of shape (1,).
+        contrast_scalar: The weight of the contrast, of shape (1,).
+        activation: Applied to each pixel of the response.
+
+    References:
+        As for ``LinearNonlinear``.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> model = LuminanceContrastGainControl(31, pretrained=True)
+        >>> print(f"{model(jnp.ones((1, 48, 48))).mean():.4f}")
+        0.6931
+    """
+
+    center_surround: CenterSurround
+    luminance: Gaussian
+    contrast: Gaussian
+    luminance_scalar: Float[Array, " 1"]
+    contrast_scalar: Float[Array, " 1"]
+    activation: Callable = eqx.field(static=True)
+
+    def __init__(
+        self,
+        kernel_size: int | tuple[int, int],
+        on_center: bool = True,
+        amplitude_ratio: float = 1.25,
+        pad_mode: str = "reflect",
+        pretrained: bool = False,
+        activation: Callable[[Array], Array] = jax.nn.softplus,
+        *,
+        key: Key | None = None,
+    ):
+        """Choose the filters.
+
+        Args:
+            kernel_size: As for ``LuminanceGainControl``, as are the others.
+            on_center: Whether the center excites and the surround inhibits.
+            amplitude_ratio: The gain of the filter, at least 1.
+            pad_mode: How the image goes on beyond its edges.
+            pretrained: Whether to take values that were fitted. Otherwise the standard deviations
+                of luminance and contrast are 3 pixels.
+            activation: A function of arrays.
+            key: Draws the two scalars uniformly from [0, 10].
+
+        Raises:
+            ValueError: As for ``LuminanceGainControl``.
+        """
+        stds, luminance_std, contrast_std = (1.0, 4.0), 3.0, 3.0
+        if pretrained:
+            check_pretrained(kernel_size, amplitude_ratio, on_center)
+            stds, luminance_std, contrast_std = (0.7363, 48.37), 170.99, 2.658
+        self.center_surround = CenterSurround(
+            kernel_size, on_center, amplitude_ratio, *stds, pad_mode=pad_mode
+        )
+        self.luminance = Gaussian(kernel_size, luminance_std, pad_mode)
+        self.contrast = Gaussian(kernel_size, contrast_std, pad_mode)
+        self.luminance_scalar, self.contrast_scalar = gain_scalars(pretrained, key, [2.94], [34.03])
+        self.activation = activation
+
+    def __call__(self, x: Float[Array, "*channel height width"]) -> Float[Array, "1 height width"]:
+        """Respond to an image of shape (1, height, width)."""
+        return self.activation(_control_gain(self, x))
+
+    def display_filters(
+        self,
+        vrange: tuple[float, float] | str = "indep0",
+        zoom: float | None = 5.0,
+        title: str | Sequence[str] | None = ("linear filt", "luminance filt", "contrast filt"),
+        col_wrap: int | None = 3,
+        **kwargs: Any,
+    ) -> "matplotlib.figure.Figure":
+        """Show the filters. Arguments as for ``LuminanceGainControl.display_filters``."""
+        parts = [self.center_surround, self.luminance, self.contrast]
+        return show_filters(
+            parts, vrange=vrange, zoom=zoom, title=title, col_wrap=col_wrap, **kwargs
+        )
+
+
+@final
+class OnOff(eqx.Module):
+    """Two channels of luminance and contrast gain control, with an on- and an off-center.
+
+    Each is a ``LuminanceContrastGainControl`` with parameters of its own. It is the model of
+    Berardino et al. that predicts human thresholds for distortions best.
+
+    Attributes:
+        center_surround: The filters.
+        luminance: The Gaussians that measure the local luminance.
+        contrast: The Gaussians that measure the local contrast of each channel.
+        luminance_scalar: The weights of the luminance, of shape (2,).
+        contrast_scalar: The weights of the contrast, of shape (2,).
+        apply_mask: Whether the response fades out towards the edges of the image.
+        activation: Applied to each pixel of the response.
+
+    References:
+        As for ``LinearNonlinear``.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> model = OnOff(31, pretrained=True, apply_mask=True)
+        >>> model(jnp.ones((1, 48, 48))).shape
+        (2, 48, 48)
+    """
+
+    center_surround: CenterSurround
+    luminance: Gaussian
+    contrast: Gaussian
+    luminance_scalar: Float[Array, " 2"]
+    contrast_scalar: Float[Array, " 2"]
+    apply_mask: bool = eqx.field(static=True)
+    activation: Callable = eqx.field(static=True)
+
+    def __init__(
+        self,
+        kernel_size: int | tuple[int, int],
+        amplitude_ratio: float = 1.25,
+        pad_mode: str = "reflect",
+        pretrained: bool = False,
+        activation: Callable[[Array], Array] = jax.nn.softplus,
+        apply_mask: bool = False,
+        *,
+        key: Key | None = None,
+    ):
+        """Choose the filters.
+
+        Args:
+            kernel_size: As for ``LuminanceContrastGainControl``, as are the others.
+            amplitude_ratio: The gain of the filters, at least 1.
+            pad_mode: How the image goes on beyond its edges.
+            pretrained: Whether to take values that were fitted.
+            activation: A function of arrays.
+            apply_mask: Whether to multiply the response by ``plenoptax.process.disk``.
+            key: Draws the four scalars uniformly from [0, 10].
+
+        Raises:
+            ValueError: As for ``LuminanceGainControl``.
+        """
+        stds, luminance_std, contrast_std = (1.0, 4.0), 3.0, 3.0
+        if pretrained:
+            check_pretrained(kernel_size, amplitude_ratio)
+            stds = ([1.237, 0.3233], [30.12, 2.184])
+            luminance_std, contrast_std = [76.4, 2.184], [7.49, 2.43]
+        self.center_surround = CenterSurround(
+            kernel_size, [True, False], amplitude_ratio, *stds, pad_mode=pad_mode
+        )
+        self.luminance = Gaussian(kernel_size, luminance_std, pad_mode, 2)
+        self.contrast = Gaussian(kernel_size, contrast_std, pad_mode, 2)
+        self.luminance_scalar, self.contrast_scalar = gain_scalars(
+            pretrained, key, [3.2637, 14.3961], [7.3405, 16.7423]
+        )
+        self.apply_mask = apply_mask
+        self.activation = activation
+
+    def __call__(self, x: Float[Array, "*channel height width"]) -> Float[Array, "2 height width"]:
+        """Respond to an image of shape (1, height, width)."""
+        response = self.activation(_control_gain(self, x))
+        if not self.apply_mask:
+            return response
+        return response * jnp.asarray(disk(x.shape[-2:]), response.dtype)[None]
+
+    def display_filters(
+        self,
+        vrange: tuple[float, float] | str = "indep0",
+        zoom: float | None = 5.0,
+        title: str | Sequence[str] | None = (
+            "linear filt on",
+            "linear filt off",
+            "luminance filt on",
+            "luminance filt off",
+            "contrast filt on",
+            "contrast filt off",
+        ),
+        col_wrap: int | None = 2,
+        **kwargs: Any,
+    ) -> "matplotlib.figure.Figure":
+        """Show the filters. Arguments as for ``LuminanceGainControl.display_filters``."""
+        parts = [self.center_surround, self.luminance, self.contrast]
+        return show_filters(
+            parts, vrange=vrange, zoom=zoom, title=title, col_wrap=col_wrap, **kwargs
+        )
+
+
+def _control_gain(
+    model: LuminanceContrastGainControl | OnOff, x: Float[Array, "*channel height width"]
+) -> Float[Array, "out_channels height width"]:
+    linear, luminance = model.center_surround(x), model.luminance(x)
+    normed = normalize(linear, model.luminance_scalar, luminance)
+    gaussian = model.contrast
+    # Each channel is blurred by its own window.
+    power = gaussian_blur(normed**2, gaussian.kernel_size, gaussian.std, pad_mode=gaussian.pad_mode)
+    is_zero = power <= 0
+    contrast = jnp.where(is_zero, 0, jnp.sqrt(jnp.where(is_zero, 1, power))) + 1e-6
+    return normalize(normed, model.contrast_scalar, contrast)

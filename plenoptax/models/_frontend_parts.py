@@ -1,0 +1,62 @@
+import warnings
+from typing import Any, TYPE_CHECKING
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from .._types import Key
+from ._naive import CenterSurround, Gaussian
+
+
+if TYPE_CHECKING:
+    import matplotlib.figure
+
+
+def normalize(
+    response: Float[Array, "channel height width"],
+    scalar: Float[Array, " channel"],
+    pool: Float[Array, "channel height width"],
+) -> Float[Array, "channel height width"]:
+    return response / (1 + jnp.asarray(scalar, response.dtype)[:, None, None] * pool)
+
+
+def gain_scalars(
+    pretrained: bool, key: Key | None, *values: list[float]
+) -> list[Float[Array, " channel"]]:
+    """The fitted gain scalars, or random ones of the same shapes."""
+    dtype = jnp.result_type(float)
+    if pretrained:
+        return [jnp.asarray(value, dtype) for value in values]
+    if key is None:
+        raise ValueError(
+            "The gain scalars of a model that is not pretrained are random: give a key, such as "
+            "key=jax.random.key(0), or pretrained=True with kernel_size=31."
+        )
+    keys = jax.random.split(key, len(values))
+    return [
+        jax.random.uniform(key, (len(value),), dtype, 0, 10)
+        for key, value in zip(keys, values, strict=True)
+    ]
+
+
+def check_pretrained(
+    kernel_size: int | tuple[int, int], amplitude_ratio: float, on_center: bool = True
+) -> None:
+    if kernel_size not in (31, (31, 31)):
+        raise ValueError(
+            f"The pretrained model has kernel_size=31, got {kernel_size}. The values were fitted "
+            "to windows of this size."
+        )
+    if amplitude_ratio != 1.25:
+        raise ValueError(f"The pretrained model has amplitude_ratio=1.25, got {amplitude_ratio}.")
+    if not on_center:
+        warnings.warn("The pretrained values were fitted with on_center=True.", stacklevel=3)
+
+
+def show_filters(
+    parts: list[CenterSurround | Gaussian], **kwargs: Any
+) -> "matplotlib.figure.Figure":
+    from ..plot import imshow
+
+    return imshow(jnp.concatenate([part.filt for part in parts]), **kwargs)
