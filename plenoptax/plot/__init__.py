@@ -1,6 +1,9 @@
 """Figures of images, models and syntheses."""
 
+from ._animation import animshow as animshow
+from ._histogram import histogram as histogram
 from ._imshow import imshow as imshow
+from ._pyrshow import pyrshow as pyrshow
 from ._representation import plot_representation as plot_representation
 from ._status import synthesis_status as synthesis_status
 from ._stem import stem_plot as stem_plot
@@ -13,3 +16,4 @@ from ._synthesis import (
 from ._synthesis import (
     synthesis_loss as synthesis_loss,
 )
+from ._update import update_plot as update_plot

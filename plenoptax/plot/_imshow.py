@@ -1,6 +1,6 @@
 from collections.abc import Sequence
 from fractions import Fraction
-from typing import Any, TYPE_CHECKING
+from typing import Any, NamedTuple, TYPE_CHECKING
 
 import numpy as np
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import matplotlib.axes
     import matplotlib.colors
     import matplotlib.figure
+    import matplotlib.image
 
 
 def imshow(
@@ -100,20 +101,72 @@ def imshow(
         dims: [32, 32] * 2
         >>> plt.close(figure)
     """
+    panels = split_into_panels(image, plot_complex, batch_idx, channel_idx, as_rgb)
+    look = Look(vrange, zoom, title, col_wrap, ax, cmap, kwargs)
+    return root_figure(draw_panels(panels, panels, look)[0].image.axes)
+
+
+class Look(NamedTuple):
+    """How images are shown; the fields are the arguments of `imshow`."""
+
+    vrange: str | Sequence[float | int]
+    zoom: float | int | None
+    title: str | Sequence[str] | None
+    col_wrap: int | None
+    ax: "matplotlib.axes.Axes | None"
+    cmap: "str | matplotlib.colors.Colormap | None"
+    options: dict[str, Any]
+
+
+class Picture(NamedTuple):
+    """An image that was drawn.
+
+    Attributes:
+        image: The artist.
+        limits: The values shown as the ends of the color map.
+        zoom: The number of pixels of the screen for a sample.
+    """
+
+    image: "matplotlib.image.AxesImage"
+    limits: tuple[float, float]
+    zoom: Fraction
+
+    def show(self, panel: Panel) -> None:
+        """Show other values of the same shape in the same way."""
+        self.image.set_data(_colored(panel, self.limits, self.zoom))
+
+
+def draw_panels(
+    panels: Sequence[Panel],
+    ranged: Sequence[Panel],
+    look: Look,
+    cells: Sequence[int] | None = None,
+    enlarged: Sequence[int] | None = None,
+) -> list[Picture]:
+    """Draw pictures side by side, or the only one in the axes given.
+
+    Args:
+        panels: The pictures.
+        ranged: For each, the values which its limits are taken from: itself, or a whole video.
+        look: How they are shown.
+        cells: See `create_axes`.
+        enlarged: By what each picture is enlarged. The default makes those that fit as large as
+            the largest.
+    """
+    zoom, col_wrap, ax = look.zoom, look.col_wrap, look.ax
     if col_wrap is not None and col_wrap < 1:
         raise ValueError(f"col_wrap was {col_wrap}; it must be at least 1.")
-    panels = split_into_panels(image, plot_complex, batch_idx, channel_idx, as_rgb)
-    limits = _panel_limits(panels, vrange)
+    limits = _panel_limits(ranged, look.vrange)
     shapes = [panel.pixels.shape[:2] for panel in panels]
-    heads = _heads(panels, title)
+    heads = _heads(panels, look.title)
     exact = None if zoom is None else check_zoom(zoom)
     if ax is None:
-        enlarged = relative_zooms(shapes)
+        enlarged = enlarged or relative_zooms(shapes)
         sizes = [
             (rows * by, columns * by) for (rows, columns), by in zip(shapes, enlarged, strict=True)
         ]
         expected = _titles(heads, limits, shapes, [Fraction(1)] * len(panels))
-        axes, common = create_axes(sizes, expected, col_wrap, exact)
+        axes, common = create_axes(sizes, expected, col_wrap, exact, cells)
         zooms = [whole_zoom(float(common * by)) for by in enlarged]
     elif len(panels) == 1:
         axes, zooms = [ax], [zoom_in_axes(ax, shapes[0], exact)]
@@ -124,10 +177,12 @@ def imshow(
         )
     titles = _titles(heads, limits, shapes, zooms)
     points = font_size(titles, max(place_size(one)[0] for one in axes), axes[0].figure.dpi)
+    pictures = []
     for one, panel, limit, scale, text in zip(axes, panels, limits, zooms, titles, strict=True):
-        draw_panel(one, panel, limit, scale, _color_map(cmap, panel, vrange), kwargs)
+        cmap = _color_map(look.cmap, panel, look.vrange)
+        pictures.append(draw_panel(one, panel, limit, scale, cmap, look.options))
         one.set_title(text, fontsize=points, pad=4)
-    return root_figure(axes[0])
+    return pictures
 
 
 def _panel_limits(
@@ -162,8 +217,8 @@ def _titles(
     if heads is None:
         return [""] * len(shapes)
     titles = []
-    for head, (low, high), (height, width), zoom in zip(heads, limits, shapes, zooms, strict=True):
-        facts = f"range: [{low:.1e}, {high:.1e}]\ndims: [{height}, {width}] * {zoom}"
+    for head, limit, (height, width), zoom in zip(heads, limits, shapes, zooms, strict=True):
+        facts = f"{range_line(limit)}\ndims: [{height}, {width}] * {zoom}"
         titles.append(f"{head}\n{facts}" if head else facts)
     return titles
 
@@ -187,7 +242,7 @@ def draw_panel(
     zoom: Fraction,
     cmap: "str | matplotlib.colors.Colormap",
     options: dict[str, Any],
-) -> None:
+) -> Picture:
     """Draw one picture in axes, which get its size and lose their frame.
 
     Args:
@@ -199,12 +254,23 @@ def draw_panel(
         options: Further arguments of ``matplotlib.axes.Axes.imshow``.
     """
     low, high = limits
-    pixels = panel.pixels
-    if panel.kind == "color":
-        colors = np.clip((pixels[..., :3] - low) / (high - low), 0, 1)
-        pixels = np.concatenate([colors, np.clip(pixels[..., 3:], 0, 1)], -1)
-    pixels = shrink(pixels, zoom)
     shown = {"cmap": cmap, "vmin": low, "vmax": high, "interpolation": "none"} | options
-    image = axes.imshow(pixels, aspect="auto", **shown)
+    image = axes.imshow(_colored(panel, limits, zoom), aspect="auto", **shown)
     pin_to_pixels(image, max(int(zoom), 1))
     axes.set_axis_off()
+    return Picture(image, limits, zoom)
+
+
+def range_line(limits: tuple[float, float]) -> str:
+    """The line of a title that tells which values are shown as the ends of the color map."""
+    return f"range: [{limits[0]:.1e}, {limits[1]:.1e}]"
+
+
+def _colored(panel: Panel, limits: tuple[float, float], zoom: Fraction) -> np.ndarray:
+    """What matplotlib gets: shrunk at a zoom below 1, and colors within their limits."""
+    pixels = panel.pixels
+    if panel.kind == "color":
+        low, high = limits
+        colors = np.clip((pixels[..., :3] - low) / (high - low), 0, 1)
+        pixels = np.concatenate([colors, np.clip(pixels[..., 3:], 0, 1)], -1)
+    return shrink(pixels, zoom)

@@ -213,6 +213,7 @@ def create_axes(
     titles: Sequence[str],
     columns: int | None,
     zoom: Fraction | None,
+    cells: Sequence[int] | None = None,
 ) -> "tuple[list[matplotlib.axes.Axes], Fraction]":
     """Create a figure which has one axes for each image, with the exact size of the image.
 
@@ -222,6 +223,7 @@ def create_axes(
         columns: The number of images side by side. None is one row, or, where that would need a
             zoom below 1, the number which allows the largest zoom.
         zoom: None is the largest one with which the figure has a size that fits a screen.
+        cells: The place of each image, counted along the rows, where some are to stay empty.
 
     Returns:
         The axes, and the zoom.
@@ -230,21 +232,22 @@ def create_axes(
 
     dpi = plt.rcParams["figure.dpi"]
     height, width = (int(size) for size in np.max(shapes, axis=0))
-    sheet = Sheet(len(shapes), height, width, *_text_size(titles, _FONT_SIZES[-1], dpi), dpi)
+    cells = range(len(shapes)) if cells is None else cells
+    sheet = Sheet(cells[-1] + 1, height, width, *_text_size(titles, _FONT_SIZES[-1], dpi), dpi)
     columns, zoom = sheet.arrange(columns, zoom)
     width = math.ceil(width * zoom)
     text_height, text_width = _text_size(titles, font_size(titles, width, dpi), dpi)
     cell_width = math.ceil(max(width, text_width)) + round(_GAP * dpi)
     cell_height = math.ceil(height * zoom + text_height) + round(_GAP * dpi)
-    rows = -(-len(shapes) // columns)
+    rows = -(-sheet.count // columns)
     margin = round(_MARGIN * dpi)
     figure_width = columns * cell_width - round(_GAP * dpi) + 2 * margin
     figure_height = rows * cell_height - round(_GAP * dpi) + 2 * margin
     # A thousandth more, so that rounding does not cut off the last pixel.
     figure = plt.figure(figsize=((figure_width + 1e-3) / dpi, (figure_height + 1e-3) / dpi))
     axes = []
-    for index, (rows_of_image, columns_of_image) in enumerate(shapes):
-        row, column = divmod(index, columns)
+    for cell, (rows_of_image, columns_of_image) in zip(cells, shapes, strict=True):
+        row, column = divmod(cell, columns)
         size = math.ceil(columns_of_image * zoom), math.ceil(rows_of_image * zoom)
         left = margin + column * cell_width + (math.ceil(max(width, text_width)) - size[0]) // 2
         top = figure_height - margin - row * cell_height - math.ceil(text_height)

@@ -70,6 +70,14 @@ def plot_portilla_simoncelli(
     return root_figure(ax), axes
 
 
+def portilla_simoncelli_stems(
+    model: Any, data: Any, batch_idx: int, channel_idx: int | None = None
+) -> list[np.ndarray]:
+    """What `plot_portilla_simoncelli` shows as stems, one array for each axes."""
+    groups = _groups(model.convert_to_dict(_statistics(data, batch_idx, channel_idx)))
+    return [group.values.ravel() for group in groups]
+
+
 class _Group(NamedTuple):
     """The stems of one axes, which are in pieces of the same length.
 

@@ -7,7 +7,7 @@ import numpy as np
 
 from .. import models
 from ._divide import axes_of_new_figure, divide, grid_shape
-from ._imshow import draw_panel
+from ._imshow import draw_panel, range_line
 from ._layout import font_size, place_size, zoom_in_axes
 from ._panels import as_numbers, Panel, split_into_panels
 from ._portilla_simoncelli import plot_portilla_simoncelli
@@ -17,7 +17,7 @@ from ._stem import stem_plot
 if TYPE_CHECKING:
     import matplotlib.axes
 
-_MOST_AXES = 36
+MOST_AXES = 36
 
 YLimits = Sequence[float | int] | Literal[False] | None
 
@@ -95,7 +95,7 @@ def plot_representation(
     parts = list(_parts(data, batch_idx, as_rgb))
     if not parts:
         raise ValueError("there was nothing to show; the data held no arrays.")
-    shown = parts[:_MOST_AXES]
+    shown = parts[:MOST_AXES]
     if len(parts) > len(shown):
         title = f"{title or ''} (the first {len(shown)} of {len(parts)})".strip()
     rows, columns = grid_shape(len(shown))
@@ -139,7 +139,7 @@ class _Part(NamedTuple):
 
 
 def _parts(data: Any, batch_idx: int, as_rgb: bool) -> Iterator[_Part]:
-    for name, leaf in _leaves(data):
+    for name, leaf in leaves(data):
         array = as_numbers(leaf)
         if array.ndim > 4 or array.size == 0:
             raise ValueError(
@@ -163,11 +163,11 @@ def _parts(data: Any, batch_idx: int, as_rgb: bool) -> Iterator[_Part]:
             yield _Part(f"{name}{number} {label}".strip(), content, largest, index == 0)
 
 
-def _leaves(data: Any) -> Iterator[tuple[str, Any]]:
+def leaves(data: Any) -> Iterator[tuple[str, Any]]:
     """The leaves with their names; a dictionary in its own order, which JAX would sort."""
     if isinstance(data, Mapping):
         for key, value in data.items():
-            for name, leaf in _leaves(value):
+            for name, leaf in leaves(value):
                 yield f"{key}/{name}" if name else str(key), leaf
         return
     for path, leaf in jax.tree_util.tree_leaves_with_path(data):
@@ -183,7 +183,7 @@ def _draw(ax: "matplotlib.axes.Axes", part: _Part, ylim: YLimits) -> None:
             limits = (-0.5, 0.5)
         zoom = zoom_in_axes(ax, panel.pixels.shape[:2], None)
         draw_panel(ax, panel, limits, zoom, "RdBu_r", {})
-        facts = f"range: [{limits[0]:.1e}, {limits[1]:.1e}]" if part.is_first else ""
+        facts = range_line(limits) if part.is_first else ""
         title = "\n".join(filter(None, (part.title, facts)))
     else:
         if ylim is None:

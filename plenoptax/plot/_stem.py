@@ -64,14 +64,24 @@ def stem_plot(
     stems.markerline.set_markersize(float(np.clip(60 / count, 2, 4)))
     starts, stops = ([0], [count - 1]) if xvals is None else xvals
     ax.hlines(np.zeros(np.shape(starts)), starts, stops, color="0.5", linewidth=0.8, zorder=1)
-    for side in ("top", "right", "bottom"):
-        ax.spines[side].set_visible(False)
-    ax.xaxis.set_visible(False)
+    clean_up_axes(ax, ("top", "right", "bottom"), ("x",))
     ax.tick_params(labelsize=8)
     if title is not None:
         ax.set_title(title)
     _limit(ax, values, ylim)
     return ax
+
+
+def clean_up_axes(
+    ax: "matplotlib.axes.Axes",
+    spines_to_remove: Sequence[str],
+    axes_to_remove: Sequence[Literal["x", "y"]] = (),
+) -> None:
+    """Take sides of the frame away, and whole axes with their ticks and labels."""
+    for side in spines_to_remove:
+        ax.spines[side].set_visible(False)
+    for name in axes_to_remove:
+        getattr(ax, f"{name}axis").set_visible(False)
 
 
 def _limit(

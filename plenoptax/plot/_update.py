@@ -1,0 +1,215 @@
+from collections.abc import Iterator, Mapping, Sequence
+from fractions import Fraction
+from typing import Any, NamedTuple, TYPE_CHECKING
+
+import numpy as np
+
+from .. import models
+from ._imshow import range_line
+from ._layout import shrink
+from ._panels import as_numbers
+from ._portilla_simoncelli import portilla_simoncelli_stems
+from ._representation import leaves, MOST_AXES
+
+
+if TYPE_CHECKING:
+    import matplotlib.axes
+    import matplotlib.container
+    import matplotlib.image
+
+
+def update_plot(
+    axes: "matplotlib.axes.Axes | Sequence[matplotlib.axes.Axes]",
+    data: Any,
+    model: Any = None,
+    batch_idx: int = 0,
+    rescale_ylim: bool = False,
+) -> list[Any]:
+    """Show other data in a plot that is there, without drawing it anew, for an animation.
+
+    What can be updated are stems, images, scatter plots, lines and outlines of histograms. Either
+    all of ``axes`` show one series each, as those of ``plot_representation`` do, or ``axes`` is a
+    single one with several.
+
+    Args:
+        axes: The axes, or several.
+        data: An array of the kind that is shown: for stems and lines (value,) or (channel, value),
+            for points (point, 2) or (channel, point, 2), for images (height, width) or (channel,
+            height, width), each possibly with a batch axis in front. A channel is a series; colors
+            are one series of all their channels. A dictionary or another tree holds several. For a
+            single axes, the keys of a dictionary are the labels of what is shown; for several, the
+            order counts.
+        model: If the model has a method ``update_plot``, that updates.
+        batch_idx: The element of the batch.
+        rescale_ylim: Whether to fit the vertical limits, and the range of the colors of images, to
+            the data. They are symmetric about zero, or start at zero if they did so before and no
+            value is negative.
+
+    Returns:
+        What was updated: matplotlib's artists and containers of stems.
+
+    Raises:
+        TypeError: If the data are not numbers.
+        ValueError: If the data do not fit what is shown.
+
+    Example:
+        >>> import matplotlib.pyplot as plt
+        >>> import numpy as np
+        >>> import plenoptax as plx
+        >>> axes = plx.plot.stem_plot([0.5, 2.0, 1.0])
+        >>> (stems,) = plx.plot.update_plot(axes, np.array([1.0, 0.0, 3.0]))
+        >>> stems.markerline.get_ydata().tolist()
+        [1.0, 0.0, 3.0]
+        >>> plt.close(axes.figure)
+    """
+    method = getattr(model, "update_plot", None)
+    if method is not None:
+        return list(method(axes, data, batch_idx=batch_idx, rescale_ylim=rescale_ylim))
+    if isinstance(model, models.PortillaSimoncelli):
+        data = portilla_simoncelli_stems(model, data, batch_idx)
+    several = list(np.atleast_1d(np.asarray(axes, dtype=object)).ravel())
+    shown = [one for ax in several for one in _series_of(ax)]
+    if isinstance(data, Mapping) and len(several) == 1 and len(shown) > 1:
+        shown = _by_label(shown, list(data))
+    values = list(_split(data, shown, batch_idx))
+    # A representation of more parts than that is not shown as a whole.
+    if len(values) != len(shown) and len(shown) != MOST_AXES:
+        raise ValueError(
+            f"the axes show {len(shown)} series (stems, images, points or lines), but the data "
+            f"hold {len(values)}; give one for each, as plot_representation does."
+        )
+    for series, one in zip(shown, values, strict=False):
+        series.set_data(one)
+    if rescale_ylim:
+        for ax in several:
+            inside = [one for series, one in zip(shown, values, strict=False) if series.ax is ax]
+            _rescale_ylim(ax, inside)
+    return [series.artist for series in shown]
+
+
+class _Series(NamedTuple):
+    """What is shown of one array.
+
+    Attributes:
+        artist: What matplotlib drew it with.
+        ax: The axes that it is in.
+        kind: What it is.
+    """
+
+    artist: Any
+    ax: "matplotlib.axes.Axes"
+    kind: str
+
+    @property
+    def rank(self) -> int:
+        """The number of axes of its data."""
+        return {"color": 3, "image": 2, "points": 2}.get(self.kind, 1)
+
+    def set_data(self, values: np.ndarray) -> None:
+        if self.kind == "stems":
+            update_stem(self.artist, values)
+        elif self.kind in ("image", "color"):
+            _update_image(self.artist, values)
+        elif self.kind == "points":
+            self.artist.set_offsets(values)
+        elif self.kind == "outline":
+            self.artist.set_data(values)
+        else:
+            _check_length(values, self.artist.get_xdata())
+            self.artist.set_ydata(values)
+
+
+def update_stem(stem_container: "matplotlib.container.StemContainer", ydata: np.ndarray) -> None:
+    """Move the stems to other values at the same places."""
+    markers, lines, _ = stem_container
+    places = markers.get_xdata()
+    _check_length(ydata, places)
+    markers.set_ydata(ydata)
+    segments = np.zeros((len(places), 2, 2))
+    segments[:, :, 0] = np.asarray(places)[:, None]
+    segments[:, 1, 1] = ydata
+    lines.set_segments(segments)
+
+
+def _check_length(values: np.ndarray, places: Any) -> None:
+    if len(values) != len(places):
+        raise ValueError(
+            f"the data had the length {len(values)}, but {len(places)} values are shown; a plot is "
+            "updated with as many."
+        )
+
+
+def _update_image(image: "matplotlib.image.AxesImage", values: np.ndarray) -> None:
+    shown = np.asarray(image.get_array()).shape
+    pixels = np.clip(np.moveaxis(values, 0, -1), 0, 1) if len(shown) == 3 else values
+    block = -(-pixels.shape[0] // shown[0])
+    pixels = shrink(pixels, Fraction(1, block))
+    if pixels.shape != shown:
+        raise ValueError(
+            f"the data had the shape {values.shape}, but the image that is shown has the shape "
+            f"{shown}; an image is updated with one of the same size."
+        )
+    image.set_data(pixels)
+
+
+def _series_of(ax: "matplotlib.axes.Axes") -> list[_Series]:
+    from matplotlib.collections import PathCollection
+    from matplotlib.container import StemContainer
+    from matplotlib.patches import StepPatch
+
+    stems = [one for one in ax.containers if isinstance(one, StemContainer)]
+    parts = {id(part) for container in stems for part in container.get_children()}
+    images = ["color" if np.asarray(one.get_array()).ndim == 3 else "image" for one in ax.images]
+    return [
+        *(_Series(one, ax, "stems") for one in stems),
+        *(_Series(one, ax, kind) for one, kind in zip(ax.images, images, strict=True)),
+        *(_Series(one, ax, "points") for one in ax.collections if isinstance(one, PathCollection)),
+        *(_Series(one, ax, "line") for one in ax.lines if id(one) not in parts),
+        *(_Series(one, ax, "outline") for one in ax.patches if isinstance(one, StepPatch)),
+    ]
+
+
+def _by_label(shown: list[_Series], labels: list[Any]) -> list[_Series]:
+    found = {series.artist.get_label(): series for series in shown}
+    unknown = [label for label in labels if label not in found]
+    if unknown:
+        raise ValueError(
+            f"the data had the keys {labels}, but the labels of what is shown are {list(found)}; "
+            "the keys for a single axes are such labels."
+        )
+    return [found[label] for label in labels]
+
+
+def _split(data: Any, shown: list[_Series], batch_idx: int) -> Iterator[np.ndarray]:
+    """The arrays for the series, in their order."""
+    count = 0
+    for name, leaf in leaves(data):
+        array = np.atleast_1d(as_numbers(leaf))
+        series = shown[min(count, len(shown) - 1)] if shown else None
+        rank = series.rank if series else array.ndim
+        if array.ndim == rank + 2 or (series and series.kind == "color" and array.ndim == 4):
+            array = array[batch_idx]
+        if not rank <= array.ndim <= rank + 1:
+            raise ValueError(
+                f"the data {name!r} had the shape {np.shape(leaf)}, but what is shown are arrays "
+                f"of {rank} axes, possibly with a channel and a batch axis in front."
+            )
+        for row in array.reshape(-1, *array.shape[array.ndim - rank :]):
+            parts = (row.real, row.imag) if np.iscomplexobj(row) else (row,)
+            parts = parts if rank > 1 else (np.concatenate(parts),)
+            yield from parts
+            count += len(parts)
+
+
+def _rescale_ylim(ax: "matplotlib.axes.Axes", values: Sequence[np.ndarray]) -> None:
+    finite = [one[np.isfinite(one)] for one in values]
+    largest = max((float(np.abs(one).max(initial=0)) for one in finite), default=0.0) or 1.0
+    if not ax.images:
+        from_zero = ax.get_ylim()[0] == 0 and all((one >= 0).all() for one in finite)
+        ax.set_ylim(0 if from_zero else -1.05 * largest, 1.05 * largest)
+        return
+    for image in ax.images:
+        image.set_clim(-largest, largest)
+    lines = ax.get_title().split("\n")
+    ranged = range_line((-largest, largest))
+    ax.title.set_text("\n".join(ranged if one.startswith("range: ") else one for one in lines))
