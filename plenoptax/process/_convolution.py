@@ -1,8 +1,11 @@
+from collections.abc import Sequence
+
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
-from ._filters import gaussian_window
+from ._filters import filter_taps, gaussian_window
 
 
 # Up to this mean of height and width, in pixels, two matrix products are as fast as an FFT, and
@@ -108,10 +111,7 @@ def correlate_separable(
     if height + width <= 2 * _LARGEST_MATRIX:
         left = _correlation_matrix(vertical, height, pad_mode, stride)
         right = _correlation_matrix(horizontal, width, pad_mode, stride)
-        # The default precision of accelerators would round the pixels to 8 or 11 bits.
-        precision = jax.lax.Precision.HIGHEST
-        product = jnp.matmul(left, image, precision=precision)
-        return jnp.matmul(product, right.mT, precision=precision)
+        return _multiply(left, image, right)
     if pad_mode != "valid":
         image = same_padding(image, taps, pad_mode=pad_mode)
     return _correlate_fft(image, vertical, horizontal)[..., ::stride, ::stride]
@@ -149,24 +149,214 @@ def gaussian_blur(
     return correlate_separable(image, vertical, horizontal, pad_mode=pad_mode)
 
 
+def correlate_downsample(
+    image: Float[Array, "*batch height width"],
+    filt: Float[Array, "vertical_taps horizontal_taps"],
+    padding_mode: str = "reflect",
+) -> Float[Array, "*batch rows columns"]:
+    """Correlate an image with a filter, and keep every second row and column, from the first.
+
+    Args:
+        image: Image; leading axes are carried through.
+        filt: Two-dimensional filter. If it is an outer product of windows, then
+            ``correlate_separable`` with ``stride=2`` does the same in less time.
+        padding_mode: A mode of ``same_padding``.
+
+    Returns:
+        The filtered image, of half the height and width, rounded up.
+
+    Raises:
+        ValueError: If ``padding_mode`` is unknown or ``filt`` does not have two axes.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> correlate_downsample(jnp.ones((1, 4, 7)), jnp.ones((3, 3)) / 9).shape
+        (1, 2, 4)
+    """
+    rows = _check_filter(image, filt)
+    responses = correlate_separable(
+        image[..., None, :, :], jnp.eye(len(rows)), rows, pad_mode=padding_mode, stride=2
+    )
+    return responses.sum(axis=-3)
+
+
+def upsample_convolve(
+    image: Float[Array, "*batch height width"],
+    odd: Sequence[int],
+    filt: Float[Array, "vertical_taps horizontal_taps"],
+    padding_mode: str = "reflect",
+) -> Float[Array, "*batch rows columns"]:
+    """Insert zeros between the pixels of an image, and convolve it with a filter.
+
+    Up to the border, the adjoint of ``correlate_downsample``: the filter is flipped, and a pixel
+    goes back to the place that it was taken from.
+
+    Args:
+        image: Image; leading axes are carried through.
+        odd: Whether the height and the width of the result are to be odd, each 0 or 1: an axis of
+            ``n`` pixels becomes one of ``2 * n - odd``.
+        filt: Two-dimensional filter.
+        padding_mode: A mode of ``same_padding``. The image is padded before the zeros are
+            inserted; where an odd number of pixels is missing, the last is 0.
+
+    Raises:
+        ValueError: If ``padding_mode`` is unknown, ``filt`` does not have two axes, or ``odd`` is
+            not two numbers of 0 or 1.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> upsample_convolve(jnp.ones((1, 4, 7)), (0, 1), jnp.ones((3, 3))).shape
+        (1, 8, 13)
+    """
+    rows = _check_filter(image, filt)
+    eye = jnp.eye(len(rows), dtype=image.dtype)
+    responses = _upsample_separable(image[..., None, :, :], odd, eye, rows, padding_mode)
+    return responses.sum(axis=-3)
+
+
+def blur_downsample(
+    image: Float[Array, "*batch height width"],
+    n_scales: int = 1,
+    filtname: str = "binom5",
+    scale_filter: bool = True,
+) -> Float[Array, "*batch rows columns"]:
+    """Blur an image and halve its height and width, rounded up, ``n_scales`` times.
+
+    Borders are mirrored without repeating the edge.
+
+    Args:
+        image: Image; leading axes are carried through.
+        n_scales: How many times.
+        filtname: A filter of ``named_filter``, applied along both axes.
+        scale_filter: Scale the two-dimensional filter to a sum of 1, which keeps the mean. If not
+            it has a sum of 2, and the norm of a binomial filter of large order.
+
+    Raises:
+        ValueError: If ``n_scales`` is not positive or there is no filter of that name.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> blur_downsample(jnp.ones((1, 9, 12)), 2).shape
+        (1, 3, 3)
+    """
+    window = jnp.asarray(_scaled_taps(filtname, n_scales, 0.5 if scale_filter else 1), image.dtype)
+    for _ in range(n_scales):
+        image = correlate_separable(image, window, window, stride=2)
+    return image
+
+
+def upsample_blur(
+    image: Float[Array, "*batch height width"],
+    odd: Sequence[int],
+    n_scales: int = 1,
+    filtname: str = "binom5",
+    scale_filter: bool = True,
+) -> Float[Array, "*batch rows columns"]:
+    """Double the height and width of an image and blur it, ``n_scales`` times.
+
+    Args:
+        image: Image; leading axes are carried through.
+        odd: Whether the height and the width are to be odd after each doubling, each 0 or 1.
+        n_scales: How many times.
+        filtname: A filter of ``named_filter``, applied along both axes.
+        scale_filter: Scale the two-dimensional filter to a sum of 4, which keeps the mean, for
+            three of four pixels are zeros when it is applied. If not it has a sum of 2.
+
+    Raises:
+        ValueError: If ``n_scales`` is not positive, there is no filter of that name, or ``odd`` is
+            not two numbers of 0 or 1.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> upsample_blur(jnp.ones((1, 3, 3)), (0, 1)).shape
+        (1, 6, 5)
+    """
+    window = jnp.asarray(_scaled_taps(filtname, n_scales, 2 if scale_filter else 1), image.dtype)
+    for _ in range(n_scales):
+        image = _upsample_separable(image, odd, window, window, "reflect")
+    return image
+
+
+def _upsample_separable(
+    image: Float[Array, "*batch height width"],
+    odd: Sequence[int],
+    vertical: Float[Array, "*channel vertical_taps"],
+    horizontal: Float[Array, "*channel horizontal_taps"],
+    pad_mode: str,
+) -> Float[Array, "*broadcast rows columns"]:
+    parity = tuple(int(value) for value in odd)
+    if len(parity) != 2 or not {0, 1}.issuperset(odd):
+        raise ValueError(
+            "odd must be two numbers, 1 where the height and the width of the result are odd and 0 "
+            f"where they are even, got {odd!r}."
+        )
+    left = _upsampling_matrix(vertical, image.shape[-2], parity[0], pad_mode)
+    right = _upsampling_matrix(horizontal, image.shape[-1], parity[1], pad_mode)
+    left, right = _with_rank(left, image.ndim), _with_rank(right, image.ndim)
+    return _multiply(left, image, right)
+
+
+def _check_filter(image: Array, filt: Array) -> Array:
+    if jnp.ndim(filt) != 2:
+        raise ValueError(
+            f"filt must have two axes, got shape {jnp.shape(filt)}: one-dimensional windows are "
+            "for correlate_separable."
+        )
+    return jnp.asarray(filt, image.dtype)
+
+
+def _scaled_taps(filtname: str, n_scales: int, scale: float) -> np.ndarray:
+    if n_scales < 1:
+        raise ValueError(f"n_scales must be 1 or more, got {n_scales}.")
+    return np.sqrt(scale) * filter_taps(filtname)
+
+
 def _correlation_matrix(
     window: Float[Array, "*channel taps"], size: int, pad_mode: str, stride: int
 ) -> Float[Array, "*channel rows size"]:
     taps = window.shape[-1]
     pads = (0, 0) if pad_mode == "valid" else ((taps - 1) // 2, taps // 2)
-    padded = pads[0] + size + pads[1]
-    rows = padded - taps + 1
+    band = _band_matrix(window, pads[0] + size + pads[1])[..., ::stride, :]
+    return band if pad_mode == "valid" else _fold(band, size, pads, pad_mode)
+
+
+def _upsampling_matrix(
+    window: Float[Array, "*channel taps"], size: int, odd: int, pad_mode: str
+) -> Float[Array, "*channel rows size"]:
+    taps = window.shape[-1]
+    pads = taps // 2, taps - odd - taps // 2
+    # Half of the padding is made of pixels, before zeros come between them; an odd rest is zeros.
+    inner = pads[0] // 2, pads[1] // 2
+    padded = 2 * (inner[0] + size + inner[1]) - 1 + pads[0] % 2 + pads[1] % 2
+    band = _band_matrix(window[..., ::-1], padded)[..., pads[0] % 2 :: 2]
+    return _fold(band, size, inner, pad_mode)
+
+
+def _band_matrix(
+    window: Float[Array, "*channel taps"], padded: int
+) -> Float[Array, "*channel rows padded"]:
+    rows = padded - window.shape[-1] + 1
     leading = window.shape[:-1]
     # Rows of ``padded`` numbers cut out of a sequence of period ``padded + 1`` hold the window
     # one place further to the right each, which is cheaper than a scatter or a gather.
-    period = jnp.concatenate([window, jnp.zeros((*leading, padded + 1 - taps), window.dtype)], -1)
-    band = jnp.tile(period, rows)[..., : rows * padded].reshape(*leading, rows, padded)
-    band = band[..., ::stride, :]
-    if pad_mode == "valid":
-        return band
+    zeros = jnp.zeros((*leading, padded + 1 - window.shape[-1]), window.dtype)
+    period = jnp.concatenate([window, zeros], axis=-1)
+    return jnp.tile(period, rows)[..., : rows * padded].reshape(*leading, rows, padded)
+
+
+def _fold(
+    band: Float[Array, "*channel rows padded"], size: int, pads: tuple[int, int], pad_mode: str
+) -> Float[Array, "*channel rows size"]:
+    # The adjoint of padding adds the weight of each pixel of the padding to the one it repeats.
     unpadded = jax.ShapeDtypeStruct((*band.shape[:-1], size), band.dtype)
     fold = jax.linear_transpose(lambda rows: _pad(rows, [pads], pad_mode), unpadded)
     return fold(band)[0]
+
+
+def _multiply(left: Array, image: Array, right: Array) -> Array:
+    # The default precision of accelerators would round the pixels to 8 or 11 bits.
+    precision = jax.lax.Precision.HIGHEST
+    return jnp.matmul(jnp.matmul(left, image, precision=precision), right.mT, precision=precision)
 
 
 def _correlate_fft(

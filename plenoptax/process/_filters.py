@@ -1,7 +1,45 @@
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
+
+
+# Johnston (1980), with an even number of taps: halves, mirrored without repetition.
+_EVEN_QMF = {
+    "qmf8": (0.00938715, -0.07065183, 0.06942827, 0.4899808),
+    "qmf12": (-0.003809699, 0.01885659, -0.002710326, -0.08469594, 0.08846992, 0.4843894),
+    "qmf16": (
+        *(0.001050167, -0.005054526, -0.002589756, 0.0276414),
+        *(-0.009666376, -0.09039223, 0.09779817, 0.4810284),
+    ),
+}
+
+# Simoncelli (1988), with an odd number of taps: halves that end with the middle one.
+_ODD_QMF = {
+    "qmf5": (-0.076103, 0.3535534, 0.8593118),
+    "qmf9": (0.02807382, -0.060944743, -0.073386624, 0.41472545, 0.7973934),
+    "qmf13": (
+        *(-0.014556438, 0.021651438, 0.039045125, -0.09800052),
+        *(-0.057827797, 0.42995453, 0.7737113),
+    ),
+}
+
+# Daubechies (1988).
+_DAUBECHIES = {
+    "daub2": (0.482962913145, 0.836516303738, 0.224143868042, -0.129409522551),
+    "daub3": (
+        *(0.332670552950, 0.806891509311, 0.459877502118),
+        *(-0.135011020010, -0.085441273882, 0.035226291882),
+    ),
+    "daub4": (
+        *(0.230377813309, 0.714846570553, 0.630880767930, -0.027983769417),
+        *(-0.187034811719, 0.030841381836, 0.032883011667, -0.010597401785),
+    ),
+}
+
+_BINOMIAL = {"haar": 2, "gauss3": 3, "gauss5": 5}
 
 
 def gaussian_window(kernel_size: int, std: Float[Array, "*batch"]) -> Float[Array, "*batch taps"]:
@@ -70,6 +108,76 @@ def circular_gaussian2d(
     std = _check_std(std, out_channels)
     vertical, horizontal = gaussian_window(height, std), gaussian_window(width, std)
     return vertical[:, None, :, None] * horizontal[:, None, None, :]
+
+
+def gaussian1d(
+    kernel_size: int = 11, std: ArrayLike | list[float] = 1.5
+) -> Float[Array, "*batch taps"]:
+    """Sample a one-dimensional Gaussian with sum 1, by default the window of SSIM.
+
+    The checked form of ``gaussian_window``.
+
+    Args:
+        kernel_size: Number of samples. With an even number the middle lies between two pixels.
+        std: Standard deviation in pixels, or several of them for one window each.
+
+    Returns:
+        The window, or the windows, on the last axis.
+
+    Raises:
+        ValueError: If ``kernel_size`` is not a positive integer, or ``std`` is not positive. A
+            traced ``std`` is not known to be positive and is not checked.
+
+    Example:
+        >>> [f"{weight:.3f}" for weight in gaussian1d(5, 1.0)]
+        ['0.054', '0.244', '0.403', '0.244', '0.054']
+    """
+    size, _ = _check_kernel_size(kernel_size)
+    windows = gaussian_window(size, _check_std(std, None))
+    return windows if np.shape(std) else windows[0]
+
+
+def named_filter(filtname: str) -> Float[Array, " taps"]:
+    """One-dimensional filters for pyramids, by the names that pyrtools gives them.
+
+    All have sum of about sqrt(2), so that a filter may serve both to analyze and to synthesize.
+
+    Args:
+        filtname: ``"binomN"`` with any ``N`` of at least 2: the binomial coefficients of order
+            ``N - 1``, ``"gauss3"`` and ``"gauss5"`` being other names of the third and fifth.
+            Orthogonal or nearly so, with unit norm: ``"haar"``, ``"daub2"``, ``"daub3"``,
+            ``"daub4"`` (Daubechies, Commun. Pure Appl. Math. 1988), the quadrature mirror filters
+            ``"qmf8"``, ``"qmf12"``, ``"qmf16"`` (Johnston, ICASSP 1980), and ``"qmf5"``,
+            ``"qmf9"``, ``"qmf13"`` (Simoncelli, MIT Media Laboratory Technical Report 100, 1988).
+
+    Raises:
+        ValueError: If there is no filter of that name.
+
+    Example:
+        >>> [f"{weight:.3f}" for weight in named_filter("binom3") / 2**0.5]
+        ['0.250', '0.500', '0.250']
+    """
+    return jnp.asarray(filter_taps(filtname))
+
+
+def filter_taps(filtname: str) -> Float[np.ndarray, " taps"]:
+    """The filter of ``named_filter`` in NumPy and double precision, to be scaled exactly."""
+    binomial = filtname[5:] if filtname.startswith("binom") else str(_BINOMIAL.get(filtname))
+    if binomial.isdecimal() and int(binomial) > 1:
+        order = int(binomial) - 1
+        taps = [math.comb(order, i) / 2**order for i in range(order + 1)]
+    elif filtname in _ODD_QMF:
+        half = _ODD_QMF[filtname]
+        return np.array(half + half[-2::-1])
+    elif filtname in _EVEN_QMF:
+        half = _EVEN_QMF[filtname]
+        taps = half + half[::-1]
+    elif filtname in _DAUBECHIES:
+        return np.array(_DAUBECHIES[filtname])
+    else:
+        names = ["binomN (N > 1)", *_BINOMIAL, *_ODD_QMF, *_EVEN_QMF, *_DAUBECHIES]
+        raise ValueError(f"filtname must be one of {', '.join(names)}, got {filtname!r}.")
+    return np.sqrt(2) * np.array(taps)
 
 
 def _check_kernel_size(kernel_size: int | tuple[int, int]) -> tuple[int, int]:

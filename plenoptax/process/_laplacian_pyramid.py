@@ -1,0 +1,97 @@
+import equinox as eqx
+from jaxtyping import Array, Float
+
+from ._convolution import blur_downsample, upsample_blur
+
+
+class LaplacianPyramid(eqx.Module):
+    """The Laplacian pyramid, a multi-scale decomposition of an image into isotropic bands.
+
+    Each scale is what is left of the image when its blurred version of half the size is taken away,
+    and the next scale comes from that version. The last is the blurred image itself (Burt and
+    Adelson, "The Laplacian pyramid as a compact image code", IEEE Trans. Commun. 1983). Since every
+    difference is kept, ``recon_pyr`` inverts the transform whatever the filter and the image size,
+    odd ones included. Borders are mirrored. Leading axes of the image are carried.
+
+    Attributes:
+        n_scales: Number of scales, with the lowpass residual.
+        scale_filter: Whether the filter has a sum of 1.
+
+    Example:
+        >>> import jax
+        >>> image = jax.random.uniform(jax.random.key(0), (1, 37, 64))
+        >>> pyramid = LaplacianPyramid(n_scales=3)
+        >>> coefficients = pyramid(image)
+        >>> [band.shape for band in coefficients]
+        [(1, 37, 64), (1, 19, 32), (1, 10, 16)]
+        >>> bool(abs(pyramid.recon_pyr(coefficients) - image).max() < 1e-5)
+        True
+    """
+
+    n_scales: int = eqx.field(static=True)
+    scale_filter: bool = eqx.field(static=True)
+
+    def __init__(self, n_scales: int = 5, scale_filter: bool = False):
+        """Choose the number of scales.
+
+        Args:
+            n_scales: Number of scales, with the lowpass residual: with 1 that is all there is.
+            scale_filter: Give the filter, a binomial of five taps along either axis, a sum of 1,
+                and multiply by 4 when a scale is enlarged: then all scales are in units of the
+                image. If not, the filter has a sum of 2 both ways, and values double from one
+                scale to the next.
+
+        Raises:
+            ValueError: ``n_scales`` is less than 1.
+        """
+        if n_scales < 1:
+            raise ValueError(f"n_scales must be 1 or more, got {n_scales}.")
+        self.n_scales = n_scales
+        self.scale_filter = scale_filter
+
+    def __call__(
+        self, x: Float[Array, "*batch height width"]
+    ) -> list[Float[Array, "*batch _rows _columns"]]:
+        """Decompose an image.
+
+        Args:
+            x: Image of any size.
+
+        Returns:
+            The scales from fine to coarse; each has half the height and width of the one before,
+            rounded up.
+        """
+        y = []
+        for _ in range(self.n_scales - 1):
+            coarser = blur_downsample(x, scale_filter=self.scale_filter)
+            y.append(x - self._enlarge(coarser, x))
+            x = coarser
+        return [*y, x]
+
+    def recon_pyr(
+        self, y: list[Float[Array, "*batch _rows _columns"]]
+    ) -> Float[Array, "*batch height width"]:
+        """Reconstruct an image from its scales; up to rounding, the inverse of the transform.
+
+        Args:
+            y: Scales from fine to coarse.
+
+        Raises:
+            ValueError: The number of scales is not that of the pyramid, or their sizes are not
+                each half of the one before, rounded up.
+        """
+        shapes = [band.shape for band in y]
+        halves = [(*shape[:-2], *(-(-size // 2) for size in shape[-2:])) for shape in shapes]
+        if len(y) != self.n_scales or halves[:-1] != shapes[1:]:
+            raise ValueError(
+                f"y must be {self.n_scales} scales from fine to coarse, each of half the height "
+                f"and width of the one before, rounded up, got arrays of shapes {shapes}."
+            )
+        *bands, x = y
+        for band in reversed(bands):
+            x = band + self._enlarge(x, band)
+        return x
+
+    def _enlarge(self, coarser: Array, finer: Array) -> Array:
+        odd = [size % 2 for size in finer.shape[-2:]]
+        return upsample_blur(coarser, odd, scale_filter=self.scale_filter)
