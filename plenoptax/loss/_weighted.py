@@ -1,11 +1,3 @@
-"""Losses: how far the representation of one image is from that of another.
-
-Each takes the synthesized representation, then that of the reference, and returns a scalar. A
-representation is an array of any shape, or a pytree of arrays. The two must agree in structure and
-shapes (``ValueError``: nothing is broadcast) and be of floating point (``TypeError``). Where a loss
-is zero its gradient is exactly 0, also where the derivative in the strict sense does not exist.
-"""
-
 import warnings
 from collections import OrderedDict
 from collections.abc import Mapping
@@ -17,69 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Inexact
 
-from ._types import PyTree, Scalar
-
-
-def mse(synth_rep: PyTree, ref_rep: PyTree, **kwargs: Any) -> Scalar:
-    """Average the squared difference over all values of the representations.
-
-    In a pytree every value counts the same, so larger arrays count more.
-
-    Args:
-        synth_rep: Representation of the synthesized image.
-        ref_rep: Representation of the reference image.
-        **kwargs: Ignored.
-
-    Example:
-        >>> import jax.numpy as jnp
-        >>> print(mse(jnp.array([1.0, 2.0]), jnp.array([1.0, 4.0])))
-        2.0
-    """
-    differences = _differences(synth_rep, ref_rep)
-    return _sum_of_squares(differences) / sum(d.size for d in differences)
-
-
-def l2_norm(synth_rep: PyTree, ref_rep: PyTree, **kwargs: Any) -> Scalar:
-    """Compute the Euclidean norm of the difference of the representations.
-
-    Where they are equal the norm has no derivative; the gradient is 0 there.
-
-    Args:
-        synth_rep: Representation of the synthesized image.
-        ref_rep: Representation of the reference image.
-        **kwargs: Ignored.
-
-    Example:
-        >>> import jax.numpy as jnp
-        >>> print(l2_norm(jnp.array([3.0, 2.0]), jnp.array([0.0, 6.0])))
-        5.0
-        >>> synthesized = {"mean": jnp.array(3.0), "band": jnp.array([1.0, 2.0])}
-        >>> reference = {"mean": jnp.array(1.0), "band": jnp.array([0.0, 0.0])}
-        >>> print(l2_norm(synthesized, reference))
-        3.0
-    """
-    return _safe_sqrt(_sum_of_squares(_differences(synth_rep, ref_rep)))
-
-
-def relative_sse(synth_rep: PyTree, ref_rep: PyTree, **kwargs: Any) -> Scalar:
-    """Divide the sum of squared differences by the sum of squares of the reference.
-
-    The loss does not change with the units of the representation. Where the reference is zero
-    everywhere nothing can be relative to it, and the sum of squared differences is returned.
-
-    Args:
-        synth_rep: Representation of the synthesized image.
-        ref_rep: Representation of the reference image.
-        **kwargs: Ignored.
-
-    Example:
-        >>> import jax.numpy as jnp
-        >>> print(relative_sse(jnp.array([1.0, 2.0]), jnp.array([1.0, 1.0])))
-        0.5
-    """
-    errors = _sum_of_squares(_differences(synth_rep, ref_rep))
-    reference = _sum_of_squares([jnp.asarray(leaf) for leaf in jax.tree.leaves(ref_rep)])
-    return errors / jnp.where(reference == 0, 1, reference)
+from .._types import Scalar
+from ._differences import safe_sqrt, subtract, sum_of_squares
 
 
 @final
@@ -109,7 +40,7 @@ class WeightedL2Norm(eqx.Module):
         Raises:
             ValueError: If either has another shape than the weights.
         """
-        (difference,) = _differences(synth_rep, ref_rep)
+        (difference,) = subtract(synth_rep, ref_rep)
         if difference.shape != self.weights.shape:
             raise ValueError(
                 f"The representations have shape {difference.shape}, but the weights were made "
@@ -117,7 +48,7 @@ class WeightedL2Norm(eqx.Module):
                 "shape."
             )
         weights = jnp.asarray(self.weights, difference.dtype)
-        return _safe_sqrt(_sum_of_squares([weights * difference]))
+        return safe_sqrt(sum_of_squares([weights * difference]))
 
 
 def groupwise_relative_l2_norm_factory(
@@ -167,7 +98,7 @@ def groupwise_relative_l2_norm_factory(
     factors = _check_keys(reweighting_dict, groups)
     weights = {}
     for key, values in groups.items():
-        norm = _safe_sqrt(_sum_of_squares([jnp.where(jnp.isnan(values), 0, values)]))
+        norm = safe_sqrt(sum_of_squares([jnp.where(jnp.isnan(values), 0, values)]))
         weights[key] = _fill(values, factors.get(key, 1), key) / jnp.where(norm == 0, 1, norm)
     return WeightedL2Norm(_to_tensor(model, OrderedDict(weights)))
 
@@ -241,44 +172,6 @@ def portilla_simoncelli_loss_factory(
 def _to_tensor(model: Any, groups: Mapping[Any, Array]) -> Array:
     # Compiled as a whole: one by one, its little operations take seconds to compile.
     return model.convert_to_tensor(groups)
-
-
-def _differences(synth_rep: PyTree, ref_rep: PyTree) -> list[Array]:
-    synthesized, structure = jax.tree.flatten(synth_rep)
-    reference, wanted = jax.tree.flatten(ref_rep)
-    if structure != wanted:
-        raise ValueError(
-            f"The representations must have the same structure, got {structure} for the "
-            f"synthesized image and {wanted} for the reference."
-        )
-    if not reference:
-        raise ValueError("The representations hold no arrays.")
-    differences = []
-    for x, y in zip(map(jnp.asarray, synthesized), map(jnp.asarray, reference), strict=True):
-        if x.shape != y.shape:
-            raise ValueError(
-                f"The representations must have the same shape, got {x.shape} for the synthesized "
-                f"image and {y.shape} for the reference."
-            )
-        for dtype in (x.dtype, y.dtype):
-            if not jnp.issubdtype(dtype, jnp.inexact):
-                raise TypeError(f"Representations must be of floating point, got {dtype}.")
-        differences.append(x - y)
-    return differences
-
-
-def _sum_of_squares(arrays: list[Array]) -> Scalar:
-    total = jnp.zeros((), jnp.finfo(arrays[0].dtype).dtype)
-    for array in arrays:
-        squares = array.real**2 + array.imag**2 if jnp.iscomplexobj(array) else array**2
-        total = total + jnp.sum(squares)
-    return total
-
-
-def _safe_sqrt(value: Scalar) -> Scalar:
-    # A test for equality with zero, and not for being positive, lets NaN through.
-    zero = value == 0
-    return jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, value)))
 
 
 def _check_convertible(model: Any) -> None:

@@ -1,0 +1,234 @@
+from collections.abc import Callable, Sequence
+from typing import Any, final
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float
+
+from .._types import PyTree, Scalar
+from ._differences import mse
+
+
+@final
+class WeightedSum(eqx.Module):
+    """A weighted sum of losses, or of penalties.
+
+    Attributes:
+        terms: What is added up: losses, functions of two representations, or penalties, functions
+            of an image. The sum takes the same arguments.
+        weights: One for each term. Other weights recompile nothing.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from plenoptax.loss import l2_norm, mse
+        >>> from plenoptax.regularize import penalize_range, penalize_total_variation
+        >>> loss = WeightedSum([mse, l2_norm], [1.0, 10.0])
+        >>> print(loss(jnp.array([3.0, 4.0]), jnp.zeros(2)))
+        62.5
+        >>> penalty = WeightedSum([penalize_range, penalize_total_variation], [1.0, 0.1])
+        >>> print(penalty(jnp.array([[[0.0, 2.0]]])))
+        1.2
+    """
+
+    terms: tuple[Callable, ...]
+    weights: Float[Array, " terms"]
+
+    def __init__(self, terms: Sequence[Callable], weights: ArrayLike | Sequence[ArrayLike]):
+        """Choose the terms.
+
+        Args:
+            terms: Losses or penalties, at least one.
+            weights: One number for each.
+
+        Raises:
+            ValueError: If there are no terms, or not one weight for each.
+            TypeError: If a term is not callable.
+        """
+        self.terms, self.weights = _check_terms(terms, weights)
+
+    def __call__(self, *arguments: PyTree, **kwargs: Any) -> Scalar:
+        """Add the terms up.
+
+        Args:
+            *arguments: Two representations, or an image.
+            **kwargs: Passed on to every term.
+        """
+        return jnp.sum(_evaluate(self.terms, self.weights, arguments, kwargs))
+
+
+@final
+class SoftMaximum(eqx.Module):
+    """A smooth stand-in for the largest of several losses, or penalties.
+
+    A sum can be lowered by one term at the cost of another, and the term that falls fastest is
+    served first. Here the largest gets most of the gradient, so the terms come down together.
+
+    The value is ``temperature * log(mean(exp(weights * terms / temperature)))``: between the mean
+    of the weighted terms, reached at high temperatures, and the largest of them, reached at low
+    ones; 0 where all are 0.
+
+    Attributes:
+        terms: Losses, functions of two representations, or penalties, functions of an image.
+        weights: One for each term, which brings them to one scale.
+        temperature: How far below the largest a weighted term still counts, in the units of these.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from plenoptax.loss import l2_norm, mse
+        >>> x, y = jnp.array([3.0, 4.0]), jnp.zeros(2)
+        >>> for temperature in (0.01, 1.0, 1000.0):
+        ...     print(f"{SoftMaximum([mse, l2_norm], temperature=temperature)(x, y):.2f}")
+        12.49
+        11.81
+        8.76
+    """
+
+    terms: tuple[Callable, ...]
+    weights: Float[Array, " terms"]
+    temperature: Scalar
+
+    def __init__(
+        self,
+        terms: Sequence[Callable],
+        weights: ArrayLike | Sequence[ArrayLike] | None = None,
+        *,
+        temperature: ArrayLike = 1.0,
+    ):
+        """Choose the terms.
+
+        Args:
+            terms: Losses or penalties, at least one.
+            weights: One number for each. By default 1.
+            temperature: A positive number.
+
+        Raises:
+            ValueError: If there are no terms, or not one weight for each.
+            TypeError: If a term is not callable.
+        """
+        weights = jnp.ones(len(terms)) if weights is None else weights
+        self.terms, self.weights = _check_terms(terms, weights)
+        self.temperature = jnp.asarray(temperature, jnp.result_type(float))
+
+    def __call__(self, *arguments: PyTree, **kwargs: Any) -> Scalar:
+        """Find the soft maximum.
+
+        Args:
+            *arguments: Two representations, or an image.
+            **kwargs: Passed on to every term.
+        """
+        values = _evaluate(self.terms, self.weights, arguments, kwargs)
+        temperature = jnp.asarray(self.temperature, values.dtype)
+        mean = jax.nn.logsumexp(values / temperature, b=1 / len(self.terms))
+        return temperature * mean
+
+
+@final
+class ZScored(eqx.Module):
+    """A loss between representations that are standardized first.
+
+    Statistics may differ in scale by orders of magnitude, and the largest would dominate. Here each
+    is ``(x - mean) / standard_deviation``, with the mean and standard deviation that it has over a
+    set of images: a difference counts by how unusual it is.
+
+    Attributes:
+        mean: What is subtracted: an array, or a tree of arrays as the model returns it.
+        standard_deviation: What is divided by, of the same structure. A statistic that does not
+            vary, whose standard deviation is 0, counts as it is.
+        loss_function: The loss between the standardized representations.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from plenoptax.loss import l2_norm
+        >>> representations = jnp.array([[1.0, 100.0], [3.0, 500.0]])
+        >>> loss = ZScored(representations.mean(0), representations.std(0), l2_norm)
+        >>> print(loss(jnp.array([4.0, 300.0]), jnp.array([0.0, 900.0])))
+        5.0
+    """
+
+    mean: PyTree
+    standard_deviation: PyTree
+    loss_function: Callable
+
+    def __init__(self, mean: PyTree, standard_deviation: PyTree, loss_function: Callable = mse):
+        """Choose the scale.
+
+        Args:
+            mean: An array or a tree of arrays, as the model returns it.
+            standard_deviation: The same.
+            loss_function: By default the mean squared difference.
+
+        Raises:
+            ValueError: If the two differ in structure or shapes.
+        """
+        _check_structure("The standard deviation", standard_deviation, mean)
+        self.mean, self.standard_deviation = jax.tree.map(jnp.asarray, (mean, standard_deviation))
+        shapes = [
+            [x.shape for x in jax.tree.leaves(tree)]
+            for tree in (self.mean, self.standard_deviation)
+        ]
+        if shapes[0] != shapes[1]:
+            raise ValueError(
+                "The mean and the standard deviation should have the same shapes, got "
+                f"{shapes[0]} and {shapes[1]}."
+            )
+        self.loss_function = loss_function
+
+    def __call__(self, synth_rep: PyTree, ref_rep: PyTree, **kwargs: Any) -> Scalar:
+        """Compare two representations.
+
+        Args:
+            synth_rep: Representation of the synthesized image.
+            ref_rep: Representation of the reference image.
+            **kwargs: Passed on to the loss.
+
+        Raises:
+            ValueError: If either has another structure or other shapes than the mean.
+        """
+        return self.loss_function(
+            self._standardize(synth_rep), self._standardize(ref_rep), **kwargs
+        )
+
+    def _standardize(self, representation: PyTree) -> PyTree:
+        _check_structure("The representation", representation, self.mean)
+        return jax.tree.map(_standardize, representation, self.mean, self.standard_deviation)
+
+
+def _check_terms(
+    terms: Sequence[Callable], weights: ArrayLike | Sequence[ArrayLike]
+) -> tuple[tuple[Callable, ...], Float[Array, " terms"]]:
+    weights = jnp.asarray(weights, jnp.result_type(float))
+    if not terms or weights.shape != (len(terms),):
+        raise ValueError(
+            f"There should be at least one term, and a weight for each; got {len(terms)} terms and "
+            f"weights of shape {weights.shape}."
+        )
+    for term in terms:
+        if not callable(term):
+            raise TypeError(f"A term is a loss or a penalty to be called, got {term!r}.")
+    return tuple(terms), weights
+
+
+def _evaluate(
+    terms: tuple[Callable, ...], weights: Array, arguments: tuple[PyTree, ...], kwargs: Any
+) -> Float[Array, " terms"]:
+    values = jnp.stack([term(*arguments, **kwargs) for term in terms])
+    return jnp.asarray(weights, values.dtype) * values
+
+
+def _check_structure(name: str, tree: PyTree, mean: PyTree) -> None:
+    found, wanted = jax.tree.structure(tree), jax.tree.structure(mean)
+    if found != wanted:
+        raise ValueError(
+            f"{name} should have the structure of the mean, {wanted}, but has {found}."
+        )
+
+
+def _standardize(x: Array, mean: Array, standard_deviation: Array) -> Array:
+    if x.shape != mean.shape:
+        raise ValueError(
+            f"The representation has an array of shape {x.shape}, but the mean was given for "
+            f"{mean.shape}. Measure it with this model, and images of this shape."
+        )
+    scale = jnp.where(standard_deviation == 0, 1, standard_deviation)
+    return (x - jnp.asarray(mean, x.dtype)) / jnp.asarray(scale, x.dtype)
