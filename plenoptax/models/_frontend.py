@@ -73,7 +73,7 @@ class LinearNonlinear(eqx.Module):
         )
         self.activation = activation
 
-    def __call__(self, x: Float[Array, "*channel height width"]) -> Float[Array, "1 height width"]:
+    def __call__(self, x: Float[Array, "1 height width"]) -> Float[Array, "1 height width"]:
         """Respond to an image of shape (1, height, width)."""
         return self.activation(self.center_surround(x))
 
@@ -84,14 +84,7 @@ class LinearNonlinear(eqx.Module):
         title: str | list[str] | None = "linear filter",
         **kwargs: Any,
     ) -> "matplotlib.figure.Figure":
-        """Show the filter.
-
-        Args:
-            vrange: As for ``plenoptax.plot.imshow``, as are all the others.
-            zoom: Pixels of the screen for each of the filter.
-            title: The title.
-            **kwargs: For ``plenoptax.plot.imshow``.
-        """
+        """Show the filter, with the arguments of ``plenoptax.plot.imshow``."""
         return show_filters([self.center_surround], vrange=vrange, zoom=zoom, title=title, **kwargs)
 
 
@@ -144,13 +137,13 @@ class LuminanceGainControl(eqx.Module):
         """Choose the filters.
 
         Args:
-            kernel_size: As for ``LinearNonlinear``, as are the others.
-            on_center: Whether the center excites and the surround inhibits.
-            amplitude_ratio: The gain of the filter, at least 1.
-            pad_mode: How the image goes on beyond its edges.
-            pretrained: Whether to take values that were fitted. Otherwise the standard deviation of
-                the luminance is 3 pixels.
-            activation: A function of arrays.
+            kernel_size: Of all filters, as for ``LinearNonlinear``.
+            on_center: As for ``LinearNonlinear``.
+            amplitude_ratio: As for ``LinearNonlinear``.
+            pad_mode: As for ``LinearNonlinear``.
+            pretrained: As for ``LinearNonlinear``. Otherwise the standard deviation of
+                ``luminance`` is 3 pixels.
+            activation: As for ``LinearNonlinear``.
             key: Draws ``luminance_scalar`` uniformly from [0, 10]. Pretrained models need none.
 
         Raises:
@@ -168,7 +161,7 @@ class LuminanceGainControl(eqx.Module):
         (self.luminance_scalar,) = gain_scalars(pretrained, key, scalar)
         self.activation = activation
 
-    def __call__(self, x: Float[Array, "*channel height width"]) -> Float[Array, "1 height width"]:
+    def __call__(self, x: Float[Array, "1 height width"]) -> Float[Array, "1 height width"]:
         """Respond to an image of shape (1, height, width)."""
         linear, luminance = self.center_surround(x), self.luminance(x)
         return self.activation(normalize(linear, self.luminance_scalar, luminance))
@@ -181,15 +174,7 @@ class LuminanceGainControl(eqx.Module):
         col_wrap: int | None = 2,
         **kwargs: Any,
     ) -> "matplotlib.figure.Figure":
-        """Show the filters.
-
-        Args:
-            vrange: As for ``plenoptax.plot.imshow``, as are all the others.
-            zoom: Pixels of the screen for each of the filter.
-            title: The titles.
-            col_wrap: Number of filters in a row.
-            **kwargs: For ``plenoptax.plot.imshow``.
-        """
+        """Show the filters, with the arguments of ``plenoptax.plot.imshow``."""
         parts = [self.center_surround, self.luminance]
         return show_filters(
             parts, vrange=vrange, zoom=zoom, title=title, col_wrap=col_wrap, **kwargs
@@ -244,17 +229,14 @@ class LuminanceContrastGainControl(eqx.Module):
         """Choose the filters.
 
         Args:
-            kernel_size: As for ``LuminanceGainControl``, as are the others.
-            on_center: Whether the center excites and the surround inhibits.
-            amplitude_ratio: The gain of the filter, at least 1.
-            pad_mode: How the image goes on beyond its edges.
-            pretrained: Whether to take values that were fitted. Otherwise the standard deviations
-                of luminance and contrast are 3 pixels.
-            activation: A function of arrays.
+            kernel_size: Of all filters, as for ``LinearNonlinear``.
+            on_center: As for ``LinearNonlinear``.
+            amplitude_ratio: As for ``LinearNonlinear``.
+            pad_mode: As for ``LinearNonlinear``.
+            pretrained: As for ``LinearNonlinear``. Otherwise the standard deviations of
+                ``luminance`` and ``contrast`` are 3 pixels.
+            activation: As for ``LinearNonlinear``.
             key: Draws the two scalars uniformly from [0, 10].
-
-        Raises:
-            ValueError: As for ``LuminanceGainControl``.
         """
         stds, luminance_std, contrast_std = (1.0, 4.0), 3.0, 3.0
         if pretrained:
@@ -268,7 +250,7 @@ class LuminanceContrastGainControl(eqx.Module):
         self.luminance_scalar, self.contrast_scalar = gain_scalars(pretrained, key, [2.94], [34.03])
         self.activation = activation
 
-    def __call__(self, x: Float[Array, "*channel height width"]) -> Float[Array, "1 height width"]:
+    def __call__(self, x: Float[Array, "1 height width"]) -> Float[Array, "1 height width"]:
         """Respond to an image of shape (1, height, width)."""
         return self.activation(_control_gain(self, x))
 
@@ -280,7 +262,7 @@ class LuminanceContrastGainControl(eqx.Module):
         col_wrap: int | None = 3,
         **kwargs: Any,
     ) -> "matplotlib.figure.Figure":
-        """Show the filters. Arguments as for ``LuminanceGainControl.display_filters``."""
+        """Show the filters, with the arguments of ``plenoptax.plot.imshow``."""
         parts = [self.center_surround, self.luminance, self.contrast]
         return show_filters(
             parts, vrange=vrange, zoom=zoom, title=title, col_wrap=col_wrap, **kwargs
@@ -335,16 +317,13 @@ class OnOff(eqx.Module):
         """Choose the filters.
 
         Args:
-            kernel_size: As for ``LuminanceContrastGainControl``, as are the others.
-            amplitude_ratio: The gain of the filters, at least 1.
-            pad_mode: How the image goes on beyond its edges.
-            pretrained: Whether to take values that were fitted.
-            activation: A function of arrays.
+            kernel_size: Of all filters, as for ``LinearNonlinear``.
+            amplitude_ratio: As for ``LinearNonlinear``.
+            pad_mode: As for ``LinearNonlinear``.
+            pretrained: As for ``LuminanceContrastGainControl``.
+            activation: As for ``LinearNonlinear``.
             apply_mask: Whether to multiply the response by ``plenoptax.process.disk``.
             key: Draws the four scalars uniformly from [0, 10].
-
-        Raises:
-            ValueError: As for ``LuminanceGainControl``.
         """
         stds, luminance_std, contrast_std = (1.0, 4.0), 3.0, 3.0
         if pretrained:
@@ -362,7 +341,7 @@ class OnOff(eqx.Module):
         self.apply_mask = apply_mask
         self.activation = activation
 
-    def __call__(self, x: Float[Array, "*channel height width"]) -> Float[Array, "2 height width"]:
+    def __call__(self, x: Float[Array, "1 height width"]) -> Float[Array, "2 height width"]:
         """Respond to an image of shape (1, height, width)."""
         response = self.activation(_control_gain(self, x))
         if not self.apply_mask:
@@ -384,7 +363,7 @@ class OnOff(eqx.Module):
         col_wrap: int | None = 2,
         **kwargs: Any,
     ) -> "matplotlib.figure.Figure":
-        """Show the filters. Arguments as for ``LuminanceGainControl.display_filters``."""
+        """Show the filters, with the arguments of ``plenoptax.plot.imshow``."""
         parts = [self.center_surround, self.luminance, self.contrast]
         return show_filters(
             parts, vrange=vrange, zoom=zoom, title=title, col_wrap=col_wrap, **kwargs
@@ -392,7 +371,7 @@ class OnOff(eqx.Module):
 
 
 def _control_gain(
-    model: LuminanceContrastGainControl | OnOff, x: Float[Array, "*channel height width"]
+    model: LuminanceContrastGainControl | OnOff, x: Float[Array, "1 height width"]
 ) -> Float[Array, "out_channels height width"]:
     linear, luminance = model.center_surround(x), model.luminance(x)
     normed = normalize(linear, model.luminance_scalar, luminance)

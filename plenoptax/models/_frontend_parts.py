@@ -18,7 +18,7 @@ def normalize(
     scalar: Float[Array, " channel"],
     pool: Float[Array, "channel height width"],
 ) -> Float[Array, "channel height width"]:
-    return response / (1 + jnp.asarray(scalar, response.dtype)[:, None, None] * pool)
+    return response / (1 + jnp.asarray(scalar, response.dtype).reshape(-1, 1, 1) * pool)
 
 
 def gain_scalars(
@@ -51,7 +51,7 @@ def check_pretrained(
     if amplitude_ratio != 1.25:
         raise ValueError(f"The pretrained model has amplitude_ratio=1.25, got {amplitude_ratio}.")
     if not on_center:
-        warnings.warn("The pretrained values were fitted with on_center=True.", stacklevel=3)
+        warnings.warn("The pretrained values were fitted with on_center=True.", stacklevel=5)
 
 
 def show_filters(

@@ -85,14 +85,7 @@ class Gaussian(eqx.Module):
     def __call__(
         self, x: Float[Array, "*channel height width"]
     ) -> Float[Array, "out_channels height width"]:
-        """Blur an image of one channel, with each of the windows.
-
-        Args:
-            x: Image of shape (1, height, width).
-
-        Raises:
-            ValueError: If the image has another number of channels or axes.
-        """
+        """Blur an image of shape (1, height, width), with each of the windows."""
         check_one_channel(x)
         return gaussian_blur(x, self.kernel_size, self.std, pad_mode=self.pad_mode)
 
@@ -150,10 +143,8 @@ class CenterSurround(eqx.Module):
         Args:
             kernel_size: Height and width of the windows in pixels, or one number for both.
             on_center: Whether the center excites: one value for all channels, or a list.
-            amplitude_ratio: The gain, at least 1. It is what plenoptic computes; its documentation
-                speaks of the ratio of center and surround.
-            center_std: Standard deviation of the center in pixels: a scalar, or one value for each
-                channel.
+            amplitude_ratio: The gain, at least 1.
+            center_std: Standard deviation of the center in pixels: a scalar, or a list.
             surround_std: Likewise of the surround.
             out_channels: Number of filters. By default, as many as the lists have values.
             pad_mode: As for ``Gaussian``.
@@ -191,14 +182,7 @@ class CenterSurround(eqx.Module):
     def __call__(
         self, x: Float[Array, "*channel height width"]
     ) -> Float[Array, "out_channels height width"]:
-        """Filter an image of one channel, with each of the filters.
-
-        Args:
-            x: Image of shape (1, height, width).
-
-        Raises:
-            ValueError: If the image has another number of channels or axes.
-        """
+        """Filter an image of shape (1, height, width), with each of the filters."""
         check_one_channel(x)
         std = jnp.stack([self.center_std, self.surround_std])
         center, surround = gaussian_blur(x, self.kernel_size, std, pad_mode=self.pad_mode)
@@ -268,14 +252,7 @@ class Linear(eqx.Module):
     def __call__(
         self, x: Float[Array, "*channel height width"]
     ) -> Float[Array, "out_channels height width"]:
-        """Filter an image of one channel, with each of the filters.
-
-        Args:
-            x: Image of shape (1, height, width).
-
-        Raises:
-            ValueError: If the image has another number of channels or axes.
-        """
+        """Filter an image of shape (1, height, width), with each of the filters."""
         check_one_channel(x)
         filt = jnp.asarray(self.filt[:, 0], x.dtype)
         padded = same_padding(x, (filt.shape[1], filt.shape[2]), pad_mode=self.pad_mode)
