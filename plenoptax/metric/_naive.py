@@ -1,0 +1,31 @@
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from .._types import Scalar
+from ._pair import as_floats
+
+
+def mse(img1: Float[Array, "*shape"], img2: Float[Array, "*shape"]) -> Scalar:
+    """Average the squared difference over all pixels.
+
+    It does not describe what people see, and is what other metrics have to be better than.
+
+    Args:
+        img1: An image, or any other array.
+        img2: Another of the same shape and dtype.
+
+    Raises:
+        ValueError: If the shapes differ.
+        TypeError: If the images are not of one floating-point dtype.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> print(mse(jnp.zeros((1, 2, 2)), jnp.full((1, 2, 2), 0.5)))
+        0.25
+    """
+    first, second = as_floats(img1, img2)
+    if first.shape != second.shape:
+        raise ValueError(
+            f"img1 and img2 must have the same shape, got {first.shape} and {second.shape}."
+        )
+    return jnp.mean((first - second) ** 2)

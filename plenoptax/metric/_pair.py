@@ -1,0 +1,64 @@
+import warnings
+
+import jax.numpy as jnp
+from jax.core import Tracer
+from jaxtyping import Array, ArrayLike, Float
+
+from .._types import Scalar
+
+
+def as_floats(img1: ArrayLike, img2: ArrayLike) -> tuple[Array, Array]:
+    """Make arrays of two images, and refuse them if they are not of one floating-point dtype."""
+    first, second = jnp.asarray(img1), jnp.asarray(img2)
+    for name, image in (("img1", first), ("img2", second)):
+        if not jnp.issubdtype(image.dtype, jnp.floating):
+            raise TypeError(
+                f"{name} must be of floating point, got {image.dtype}. Divide integers by their "
+                "maximum, as plenoptax.load_images does."
+            )
+    if first.dtype != second.dtype:
+        raise TypeError(
+            f"img1 and img2 must have the same dtype, got {first.dtype} and {second.dtype}. "
+            "Convert one with .astype."
+        )
+    return first, second
+
+
+def as_pair(
+    img1: ArrayLike, img2: ArrayLike, data_range: int | float | Scalar = 1.0
+) -> tuple[Float[Array, "channel height width"], Float[Array, "channel height width"]]:
+    """Check two images, and broadcast their channels against each other.
+
+    Raises:
+        TypeError: If they are not of one floating-point dtype.
+        ValueError: If they are not of the shape (channel, height, width), or differ in height or
+            width, or in the number of channels unless one has a single one.
+
+    Warns:
+        UserWarning: If a value lies outside of [0, data_range]. Under a transformation of JAX the
+            values are not known, and nothing is said.
+    """
+    first, second = as_floats(img1, img2)
+    if first.ndim != 3 or second.ndim != 3:
+        raise ValueError(
+            f"Images must have the shape (channel, height, width), got {first.shape} and "
+            f"{second.shape}. Map over a batch with jax.vmap."
+        )
+    channels = {first.shape[0], second.shape[0]}
+    if first.shape[1:] != second.shape[1:] or len(channels - {1}) > 1:
+        raise ValueError(
+            "img1 and img2 must have the same height and width, and as many channels or one, got "
+            f"{first.shape} and {second.shape}."
+        )
+    if not any(isinstance(x, Tracer) for x in (first, second, data_range)):
+        lowest = min(float(first.min()), float(second.min()))
+        highest = max(float(first.max()), float(second.max()))
+        if lowest < 0 or highest > data_range:
+            warnings.warn(
+                f"The images should lie in [0, {float(data_range):g}] and have values from "
+                f"{lowest:g} to {highest:g}, for which the metric may mean nothing. Rescale them"
+                " first.",
+                stacklevel=3,
+            )
+    shape = jnp.broadcast_shapes(first.shape, second.shape)
+    return jnp.broadcast_to(first, shape), jnp.broadcast_to(second, shape)

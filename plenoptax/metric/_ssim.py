@@ -1,0 +1,204 @@
+import functools
+import warnings
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from .._types import Scalar
+from ..process import gaussian_blur
+from ._pair import as_pair
+
+
+Pad = Literal[False, "constant", "reflect", "replicate", "circular"]
+
+_WINDOW_SIZE = 11
+_WINDOW_STD = 1.5
+
+
+def ssim(
+    img1: Float[Array, "_channels height width"],
+    img2: Float[Array, "_channels height width"],
+    weighted: bool = False,
+    pad: Pad = False,
+    *,
+    data_range: int | float | Scalar = 1.0,
+) -> Scalar:
+    """Compute the structural similarity index of two images, averaged over pixels and channels.
+
+    Around each pixel, means, variances and the covariance of the images are compared in a Gaussian
+    window of 11 x 11 pixels with a standard deviation of 1.5 (Wang, Bovik, Sheikh and Simoncelli,
+    "Image quality assessment: from error visibility to structural similarity", IEEE Trans. Image
+    Process. 2004). The index is 1 for equal images, near 0 for unrelated ones, and negative, down
+    to -1, where one image is the negative of the other. It is not a distance: minimize
+    ``ssim_distance``. It was made for grayscale images; channels are compared each by itself.
+
+    Args:
+        img1: An image, with values from 0 to ``data_range``.
+        img2: Another of the same height, width and dtype, and of as many channels; an image of one
+            channel is compared with every channel of the other.
+        weighted: Weigh each pixel by the information in its window, ``log((1 + var1 / c2) * (1 +
+            var2 / c2))`` (Wang and Simoncelli, "Maximum differentiation (MAD) competition", Journal
+            of Vision 2008). If there is none anywhere, all pixels count the same.
+        pad: How the images go on beyond their edges: ``"constant"`` (zeros), ``"reflect"``,
+            ``"replicate"`` or ``"circular"``. By default only whole windows count.
+        data_range: The largest value that a pixel can have. Both stabilizing constants are relative
+            to it: ``c1 = (0.01 * data_range)**2`` and ``c2 = (0.03 * data_range)**2``.
+
+    Raises:
+        ValueError: If the shapes are wrong or do not fit, or ``pad`` is unknown.
+        TypeError: If the images are not of one floating-point dtype.
+
+    Warns:
+        UserWarning: If a value lies outside of [0, data_range], which is not looked for under a
+            transformation of JAX; or if the images are smaller than 11 pixels, in which case the
+            window is as large as the smaller side.
+
+    Example:
+        >>> import plenoptax as plx
+        >>> brick, grass = plx.data.brick(), plx.data.grass()
+        >>> print(f"{ssim(brick, brick):.4f}, {ssim(brick, 0.9 * brick):.4f}")
+        1.0000, 0.9911
+        >>> print(f"{ssim(brick, grass):.4f}")
+        0.0661
+    """
+    first, second = _as_ssim_pair(img1, img2, pad, data_range)
+    return _ssim(first, second, data_range, weighted, pad)
+
+
+def ssim_map(
+    img1: Float[Array, "_channels height width"],
+    img2: Float[Array, "_channels height width"],
+    *,
+    pad: Pad = False,
+    data_range: int | float | Scalar = 1.0,
+) -> Float[Array, "_channels _rows _columns"]:
+    """Compute the structural similarity of two images around each pixel.
+
+    Args:
+        img1: As in ``ssim``.
+        img2: As in ``ssim``.
+        pad: As in ``ssim``.
+        data_range: As in ``ssim``.
+
+    Returns:
+        The map whose average ``ssim`` is. Without padding it lacks 5 pixels on each side.
+
+    Raises:
+        ValueError: As in ``ssim``.
+        TypeError: As in ``ssim``.
+
+    Warns:
+        UserWarning: As in ``ssim``.
+
+    Example:
+        >>> import plenoptax as plx
+        >>> brick = plx.data.brick()
+        >>> ssim_map(brick, 0.9 * brick).shape
+        (1, 246, 246)
+    """
+    first, second = _as_ssim_pair(img1, img2, pad, data_range)
+    return _ssim_map(first, second, data_range, pad)
+
+
+def ssim_distance(
+    img1: Float[Array, "_channels height width"],
+    img2: Float[Array, "_channels height width"],
+    weighted: bool = False,
+    pad: Pad = False,
+    *,
+    data_range: int | float | Scalar = 1.0,
+) -> Scalar:
+    """Compute ``1 - ssim``, which is 0 for equal images and grows as they differ, to at most 2.
+
+    Args:
+        img1: As in ``ssim``.
+        img2: As in ``ssim``.
+        weighted: As in ``ssim``.
+        pad: As in ``ssim``.
+        data_range: As in ``ssim``.
+
+    Raises:
+        ValueError: As in ``ssim``.
+        TypeError: As in ``ssim``.
+
+    Warns:
+        UserWarning: As in ``ssim``.
+
+    Example:
+        >>> import plenoptax as plx
+        >>> print(f"{ssim_distance(plx.data.brick(), plx.data.brick()):.4f}")
+        0.0000
+    """
+    first, second = _as_ssim_pair(img1, img2, pad, data_range)
+    return 1 - _ssim(first, second, data_range, weighted, pad)
+
+
+def ssim_parts(
+    img1: Float[Array, "channel height width"],
+    img2: Float[Array, "channel height width"],
+    data_range: int | float | Scalar,
+    *,
+    pad: Pad = False,
+    weighted: bool = False,
+) -> tuple[Array, Array, Array | None]:
+    """The maps of the whole index, of contrast and structure alone, and of the weights if asked."""
+    size = min(_WINDOW_SIZE, *img1.shape[-2:])
+    maps = [img1, img2, img1 * img2, img1**2 + img2**2] + ([img1**2] if weighted else [])
+    pad_mode = "valid" if pad is False else pad
+    averages = gaussian_blur(jnp.stack(maps), size, _WINDOW_STD, pad_mode=pad_mode)
+    mean1, mean2, product, squares = averages[:4]
+    # The index depends on both variances through their sum, so one map serves for both.
+    covariance = product - mean1 * mean2
+    variances = squares - mean1**2 - mean2**2
+    data_range = jnp.asarray(data_range, img1.dtype)
+    c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
+    luminance = (2 * mean1 * mean2 + c1) / (mean1**2 + mean2**2 + c1)
+    contrast_structure = (2 * covariance + c2) / (variances + c2)
+    weight = None
+    if weighted:
+        variance1 = averages[4] - mean1**2
+        pair = jnp.stack([variance1, variances - variance1])
+        # In windows without contrast rounding leaves variances just below zero.
+        weight = jnp.log1p(jnp.maximum(pair, 0) / c2).sum(0)
+    return luminance * contrast_structure, contrast_structure, weight
+
+
+def warn_of_small_windows(shape: tuple[int, ...], *, stacklevel: int) -> None:
+    """Say that the images, or their coarsest scale, are smaller than the window."""
+    if min(shape[-2:]) < _WINDOW_SIZE:
+        warnings.warn(
+            f"The window of {_WINDOW_SIZE} x {_WINDOW_SIZE} pixels is larger than images (or a "
+            f"scale of them) of {shape[-2]} x {shape[-1]}. It is cut to the smaller side.",
+            stacklevel=stacklevel,
+        )
+
+
+def _as_ssim_pair(
+    img1: Array, img2: Array, pad: Pad, data_range: int | float | Scalar
+) -> tuple[Array, Array]:
+    modes = (False, "constant", "reflect", "replicate", "circular")
+    if pad not in modes:
+        raise ValueError(f"pad must be one of {list(modes)}, got {pad!r}.")
+    first, second = as_pair(img1, img2, data_range)
+    warn_of_small_windows(first.shape, stacklevel=4)
+    return first, second
+
+
+@functools.partial(jax.jit, static_argnames=("weighted", "pad"))
+def _ssim(
+    img1: Array, img2: Array, data_range: int | float | Scalar, weighted: bool, pad: Pad
+) -> Scalar:
+    index, _, weight = ssim_parts(img1, img2, data_range, pad=pad, weighted=weighted)
+    if weight is None:
+        return index.mean()
+    total = weight.sum((-2, -1))
+    is_flat = total == 0
+    average = (index * weight).sum((-2, -1)) / jnp.where(is_flat, 1, total)
+    return jnp.where(is_flat, index.mean((-2, -1)), average).mean()
+
+
+@functools.partial(jax.jit, static_argnames="pad")
+def _ssim_map(img1: Array, img2: Array, data_range: int | float | Scalar, pad: Pad) -> Array:
+    return ssim_parts(img1, img2, data_range, pad=pad)[0]
