@@ -1,5 +1,3 @@
-"""What the optimizer sees: variables that stand for an image."""
-
 import abc
 from collections.abc import Sequence
 from typing import final
@@ -92,6 +90,7 @@ class Sigmoid(AbstractParametrization):
     Attributes:
         bounds: Lowest and highest value, neither of which is reached.
         margin: Distance from the bounds at which ``encode`` clips, as a part of their distance.
+        inner: Makes what the sigmoid is taken of.
 
     Example:
         >>> import jax.numpy as jnp
@@ -105,8 +104,15 @@ class Sigmoid(AbstractParametrization):
 
     bounds: tuple[Float[Array, "..."], Float[Array, "..."]]
     margin: float = eqx.field(static=True)
+    inner: AbstractParametrization
 
-    def __init__(self, bounds: Sequence[ArrayLike] = (0.0, 1.0), *, margin: float = 1e-3):
+    def __init__(
+        self,
+        bounds: Sequence[ArrayLike] = (0.0, 1.0),
+        *,
+        margin: float = 1e-3,
+        inner: AbstractParametrization | None = None,
+    ):
         """Choose the range.
 
         Args:
@@ -115,6 +121,7 @@ class Sigmoid(AbstractParametrization):
             margin: How near to a bound ``encode`` goes, as a part of their distance. The default
                 is a quarter of a gray level of 8 bits: black and white pixels of a file are black
                 and white again when they are rounded to 8 bits, and start at z = -6.9 and 6.9.
+            inner: By default the pixels themselves.
 
         Raises:
             ValueError: If the bounds are not a pair of finite values, the lower one first, or
@@ -124,27 +131,29 @@ class Sigmoid(AbstractParametrization):
         if not 0 < margin < 0.5:
             raise ValueError(f"margin must be between 0 and 0.5, both excluded, got {margin}.")
         self.margin = margin
+        self.inner = inner or Pixels()
 
     def encode(self, image: Float[Array, "..."]) -> Float[Array, "..."]:
         """Invert the sigmoid, after clipping the image to ``margin`` inside the bounds."""
         low, high = (jnp.asarray(bound, image.dtype) for bound in self.bounds)
         fraction = jnp.clip((image - low) / (high - low), self.margin, 1 - self.margin)
-        return jnp.log(fraction) - jnp.log1p(-fraction)
+        return self.inner.encode(jnp.log(fraction) - jnp.log1p(-fraction))
 
     def decode(self, z: Float[Array, "..."]) -> Float[Array, "..."]:
         """Map the variable between the bounds."""
-        low, high = (jnp.asarray(bound, z.dtype) for bound in self.bounds)
-        image = low + (high - low) * jax.nn.sigmoid(z)
-        # The sigmoid rounds to 1, and the sum to either bound, where z is beyond about 17 in
-        # float32. The neighbors of zero are subnormal, which XLA flushes to zero.
-        tiny = jnp.finfo(z.dtype).tiny
+        logit = self.inner.decode(z)
+        low, high = (jnp.asarray(bound, logit.dtype) for bound in self.bounds)
+        image = low + (high - low) * jax.nn.sigmoid(logit)
+        # The sigmoid rounds to 1, and the sum to either bound, where the logit is beyond about 17
+        # in float32. The neighbors of zero are subnormal, which XLA flushes to zero.
+        tiny = jnp.finfo(logit.dtype).tiny
         lowest = jnp.maximum(jnp.nextafter(low, high), low + tiny)
         highest = jnp.minimum(jnp.nextafter(high, low), high - tiny)
         return jnp.clip(image, lowest, highest)
 
     def project(self, z: Float[Array, "..."]) -> Float[Array, "..."]:
-        """Return the variable: there is nothing to constrain."""
-        return z
+        """Leave the constraints to the inner parametrization: the sigmoid needs none."""
+        return self.inner.project(z)
 
 
 def _check_bounds(

@@ -1,0 +1,75 @@
+from typing import final
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from ._pixels import AbstractParametrization
+
+
+@final
+class Fourier(AbstractParametrization):
+    """Fourier coefficients, each in units of the amplitude that is usual at its frequency.
+
+    The amplitudes of natural images fall with frequency, so a step of equal size for all pixels is
+    mostly noise. Here the optimizer moves numbers that are all of one order in a natural image, and
+    low frequencies, which take longest in pixels, come first.
+
+    The variable has the shape of the image, of any height and width. At each frequency and its
+    opposite it has the real part of the coefficient less and plus the imaginary one: this is the
+    Hartley transform, which is orthogonal, and its own inverse. The scale is normalized so that
+    equal steps of all variables move the pixels by as much, in root mean square: learning rates for
+    pixels serve here too.
+
+    Attributes:
+        exponent: The power of the frequency with which amplitudes are taken to fall.
+
+    References:
+        Olah, Mordvintsev and Schubert (2017), Feature Visualization, Distill.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> parametrization = Fourier()
+        >>> image = jnp.ones((1, 3, 5)).at[0, 1, 2].set(0.0)
+        >>> z = parametrization.encode(image)
+        >>> z.shape
+        (1, 3, 5)
+        >>> bool(jnp.allclose(parametrization.decode(z), image, atol=1e-6))
+        True
+    """
+
+    exponent: float = eqx.field(static=True)
+
+    def __init__(self, *, exponent: float = 1.0):
+        """Choose the scale.
+
+        Args:
+            exponent: By default 1, which is about that of photographs. With 0 all frequencies have
+                the same scale.
+        """
+        self.exponent = exponent
+
+    def encode(self, image: Float[Array, "*batch height width"]) -> Float[Array, "..."]:
+        """Transform, and divide by the scale."""
+        return _hartley(image) / self._scale(image)
+
+    def decode(self, z: Float[Array, "*batch height width"]) -> Float[Array, "..."]:
+        """Multiply by the scale, and transform back."""
+        return _hartley(z * self._scale(z))
+
+    def project(self, z: Float[Array, "..."]) -> Float[Array, "..."]:
+        """Return the variable: there is nothing to constrain."""
+        return z
+
+    def _scale(self, like: Array) -> Array:
+        height, width = like.shape[-2:]
+        frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.fftfreq(width))
+        scale = np.maximum(frequency, 1 / max(height, width)) ** -self.exponent
+        scale /= np.sqrt(np.mean(scale**2))
+        return jnp.broadcast_to(jnp.asarray(scale, like.dtype), like.shape)
+
+
+def _hartley(x: Array) -> Array:
+    spectrum = jnp.fft.fft2(x, norm="ortho")
+    return spectrum.real - spectrum.imag
