@@ -1,7 +1,17 @@
 import operator
+from collections.abc import Sequence
+from types import ModuleType
+from typing import TypeAlias
 
+import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Inexact
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float, Inexact
+
+from .._types import Key
+
+
+Samples: TypeAlias = Float[Array, " samples"] | Float[np.ndarray, " samples"]
 
 
 def rescale(
@@ -62,3 +72,180 @@ def center_crop(
         )
     top, left = height // 2 - size // 2, width // 2 - size // 2
     return x[..., top : top + size, left : left + size]
+
+
+def add_noise(
+    img: Float[Array, "*shape height width"], noise_mse: ArrayLike | list[float], *, key: Key
+) -> Float[Array, "... height width"]:
+    """Add Gaussian white noise of an exact mean squared error to an image.
+
+    The noise of each channel has a mean of exactly 0 and a mean square of exactly ``noise_mse``, up
+    to rounding. Values are not clipped, for that would change them.
+
+    Args:
+        img: Image; each of its leading axes gets noise of its own.
+        noise_mse: Mean squared error, in squared units of the image; or an array of them.
+        key: Random key.
+
+    Returns:
+        The noisy image. With an array, an image for each of its values, on new leading axes.
+
+    Raises:
+        ValueError: ``noise_mse`` is negative, or the image has less than two pixels.
+
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> image = jnp.full((1, 16, 16), 0.5)
+        >>> noisy = add_noise(image, [0.01, 0.04], key=jax.random.key(0))
+        >>> noisy.shape
+        (2, 1, 16, 16)
+        >>> [f"{mse:.4f}" for mse in ((noisy - image[None]) ** 2).mean(axis=(1, 2, 3))]
+        ['0.0100', '0.0400']
+    """
+    refuse_negative(noise_mse, "noise_mse")
+    if img.shape[-2] * img.shape[-1] < 2:
+        raise ValueError(
+            f"The image must have two pixels or more for noise of mean zero, got {img.shape}."
+        )
+    mse = jnp.asarray(noise_mse, img.dtype)
+    noise = jax.random.normal(key, mse.shape + img.shape, img.dtype)
+    noise = noise - noise.mean((-2, -1), keepdims=True)
+    rms = jnp.sqrt(jnp.mean(noise**2, (-2, -1), keepdims=True))
+    scale = safe_sqrt(mse).reshape(mse.shape + (1,) * img.ndim)
+    return img.reshape((1,) * mse.ndim + img.shape) + noise / rms * scale
+
+
+def raised_cosine(
+    width: int | float = 1,
+    position: int | float = 0,
+    values: Sequence[int | float] = (0, 1),
+) -> tuple[Float[Array, " samples"], Float[Array, " samples"]]:
+    """Samples of a smooth step, half a period of a squared cosine, for ``interpolate1d``.
+
+    Args:
+        width: Length of the step.
+        position: Position of its middle.
+        values: Values before and after the step.
+
+    Returns:
+        ``(X, Y)``: 259 positions, one more on either side than the 257 that sample the step, and
+        the values there.
+
+    Example:
+        >>> X, Y = raised_cosine(width=2, position=5)
+        >>> [f"{position:.2f}" for position in X[:: len(X) // 2]]
+        ['3.99', '5.00', '6.01']
+        >>> [f"{abs(value):.2f}" for value in Y[:: len(X) // 2]]
+        ['0.00', '0.50', '1.00']
+    """
+    phase = np.arange(-257, 2) / 256
+    step = np.cos(np.pi / 2 * np.clip(phase, -1, 0)) ** 2
+    X = position + width * (phase + 0.5)
+    return jnp.asarray(X), jnp.asarray(values[0] + (values[1] - values[0]) * step)
+
+
+def interpolate1d(x_new: Float[Array, "*shape"], Y: Samples, X: Samples) -> Float[Array, "*shape"]:
+    """Read a function off its samples, along straight lines between them.
+
+    Args:
+        x_new: Where to read the function. Beyond the samples it keeps its first and last value.
+        Y: Values of the samples.
+        X: Positions of the samples, increasing.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> X, Y = jnp.asarray([0.0, 1.0, 3.0]), jnp.asarray([0.0, 10.0, 20.0])
+        >>> interpolate1d(jnp.asarray([[0.5, 2.0], [-1.0, 9.0]]), Y, X)
+        Array([[ 5., 15.],
+               [ 0., 20.]], dtype=float32)
+    """
+    return jnp.interp(x_new, jnp.asarray(X, x_new.dtype), jnp.asarray(Y, x_new.dtype))
+
+
+def steer(
+    basis: Float[Array, "*batch filters"],
+    angle: ArrayLike,
+    harmonics: Sequence[int] | None = None,
+    steermtx: Float[Array, "harmonics filters"]
+    | Float[np.ndarray, "harmonics filters"]
+    | None = None,
+    return_weights: bool = False,
+    even_phase: bool = True,
+) -> Float[Array, "*batch 1"] | tuple[Float[Array, "*batch 1"], Float[Array, "... filters"]]:
+    """Rotate a steerable filter, or responses to one, to another angle.
+
+    A function of an angle with few harmonics is a weighted sum of copies of itself, rotated to as
+    many angles as it has harmonics (Freeman and Adelson, "The design and use of steerable filters",
+    PAMI 1991). For whole pyramids see ``SteerablePyramidFreq.steer_coeffs``.
+
+    Args:
+        basis: Copies rotated by ``pi * k / filters``, or the responses to them, on the last axis.
+        angle: Angle in radians; or one for each row, on axes that are broadcast against
+            the leading axes of ``basis``.
+        harmonics: Angular harmonics of the filter. Default: those of a directional derivative of
+            order ``filters - 1``, which are every second number up to that.
+        steermtx: Matrix that takes the basis to the cosine and sine of each harmonic, in turn (a
+            harmonic of 0 has only one). Default: the one for the angles above.
+        return_weights: Return the weights too.
+        even_phase: Whether the harmonics of the filter are in cosine phase, or else in sine phase.
+
+    Returns:
+        The steered filter or responses, with a last axis of 1, and the weights if asked for.
+
+    Raises:
+        ValueError: The harmonics are not those of as many filters.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> angles = jnp.pi * jnp.arange(4.0) / 4
+        >>> responses = jnp.cos(0.3 - angles) ** 3
+        >>> float(steer(responses, 0.3).round(5)[0])
+        1.0
+    """
+    num = basis.shape[-1]
+    frequencies = np.arange(1 - num % 2, num, 2) if harmonics is None else np.ravel(harmonics)
+    if 2 * len(frequencies) - (frequencies == 0).sum() != num:
+        raise ValueError(
+            f"{num} filters need harmonics that have {num} cosines and sines together, where 0 has "
+            f"one and others have two, got {frequencies.tolist()}."
+        )
+    if steermtx is None:
+        positions = np.pi * np.arange(num) / num
+        steermtx = np.linalg.pinv(_waves(positions, frequencies.tolist(), even_phase, np))
+    angle = jnp.asarray(angle, basis.dtype)
+    precision = jax.lax.Precision.HIGHEST
+    waves = _waves(angle, frequencies.tolist(), True, jnp)
+    weights = jnp.matmul(waves, jnp.asarray(steermtx, basis.dtype), precision=precision)
+    aligned = weights.reshape((1,) * (basis.ndim - weights.ndim) + weights.shape)
+    steered = jnp.sum(basis * aligned, axis=-1, keepdims=True)
+    return (steered, weights) if return_weights else steered
+
+
+def refuse_negative(values: ArrayLike | list[float], name: str):
+    """Raise an error if a value is negative; those of traced arrays are not known."""
+    try:
+        negative = bool(np.any(np.asarray(values) < 0))
+    except jax.errors.TracerArrayConversionError:
+        return
+    if negative:
+        raise ValueError(f"{name} must not be negative, got a minimum of {np.min(values)}.")
+
+
+def safe_sqrt(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """Square root with a gradient of zero at zero, where it would be infinite."""
+    zero = x == 0
+    return jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, x)))
+
+
+def _waves(
+    angles: ArrayLike, frequencies: list[int], even_phase: bool, numpy: ModuleType
+) -> Array | np.ndarray:
+    columns = []
+    for frequency in frequencies:
+        cosine, sine = numpy.cos(frequency * angles), numpy.sin(frequency * angles)
+        if frequency == 0:
+            columns += [cosine]
+        else:
+            columns += [cosine, sine] if even_phase else [sine, -cosine]
+    return numpy.stack(columns, axis=-1)

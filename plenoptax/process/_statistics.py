@@ -103,6 +103,40 @@ def _standardized_moment(
     return moment if keepdim else jnp.squeeze(moment, axes)
 
 
+def maximum(x: Float[Array, "..."], dim: Axes = None, keepdim: bool = False) -> Float[Array, "..."]:
+    """The largest value over one axis, several or all.
+
+    Args:
+        x: Values.
+        dim: Axis or axes to reduce. Default: all.
+        keepdim: Keep the reduced axes, with size 1.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from plenoptax.process import maximum
+        >>> maximum(jnp.arange(8.0).reshape(2, 2, 2), dim=(0, 2))
+        Array([5., 7.], dtype=float32)
+    """
+    return jnp.max(x, _axes(dim), keepdims=keepdim)
+
+
+def minimum(x: Float[Array, "..."], dim: Axes = None, keepdim: bool = False) -> Float[Array, "..."]:
+    """The smallest value over one axis, several or all.
+
+    Args:
+        x: Values.
+        dim: Axis or axes to reduce. Default: all.
+        keepdim: Keep the reduced axes, with size 1.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from plenoptax.process import minimum
+        >>> minimum(jnp.arange(8.0).reshape(2, 2, 2), dim=(0, 2))
+        Array([0., 2.], dtype=float32)
+    """
+    return jnp.min(x, _axes(dim), keepdims=keepdim)
+
+
 def _deviation(x: Array, mean: Moment, axes: int | tuple[int, ...] | None) -> Array:
     if mean is not None:
         return x - mean

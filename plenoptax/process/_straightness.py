@@ -1,0 +1,160 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from .._types import Key
+from ._signal import safe_sqrt
+
+
+def make_straight_line(
+    start: Float[Array, "*shape"], stop: Float[Array, "*shape"], n_steps: int
+) -> Float[Array, "time *shape"]:
+    """The straight path from one image to another, a cross-fade, in equal steps.
+
+    Args:
+        start: First image of the path, of any shape.
+        stop: Last image.
+        n_steps: Number of steps.
+
+    Returns:
+        The path of ``n_steps + 1`` images, with both ends exact.
+
+    Raises:
+        ValueError: The two shapes differ or ``n_steps`` is not positive.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> make_straight_line(jnp.zeros((1, 1, 2)), jnp.ones((1, 1, 2)), 4)[:, 0, 0, 0]
+        Array([0.  , 0.25, 0.5 , 0.75, 1.  ], dtype=float32)
+    """
+    time = _times(start, stop, n_steps)
+    return (1 - time) * start[None] + time * stop[None]
+
+
+def sample_brownian_bridge(
+    start: Float[Array, "*shape"],
+    stop: Float[Array, "*shape"],
+    n_steps: int,
+    max_norm: int | float = 1,
+    *,
+    key: Key,
+) -> Float[Array, "time *shape"]:
+    """Draw a random path from one image to another: Brownian motion that is made to arrive.
+
+    At the fraction ``t`` of the way, every pixel deviates from the straight line with a standard
+    deviation of ``2 * max_norm * sqrt(t * (1 - t) / size)``, with ``size`` pixels in an image. So
+    ``max_norm`` is about the Euclidean distance from the line at the middle, where it is largest.
+
+    Args:
+        start: First image of the path, of any shape.
+        stop: Last image.
+        n_steps: Number of steps.
+        max_norm: Root mean square distance from the line at the middle of the path.
+        key: Random key.
+
+    Returns:
+        The path of ``n_steps + 1`` images, with both ends exact.
+
+    Raises:
+        ValueError: The two shapes differ, ``n_steps`` is not positive or ``max_norm`` is negative.
+
+    Example:
+        >>> import jax
+        >>> import jax.numpy as jnp
+        >>> start, stop = jnp.zeros((1, 8, 8)), jnp.ones((1, 8, 8))
+        >>> path = sample_brownian_bridge(start, stop, 10, key=jax.random.key(0))
+        >>> path.shape
+        (11, 1, 8, 8)
+        >>> bool((path[-1] == stop).all())
+        True
+    """
+    if max_norm < 0:
+        raise ValueError(f"max_norm must not be negative, got {max_norm}.")
+    line = make_straight_line(start, stop, n_steps)
+    std = 2 * max_norm / np.sqrt(max(start.size, 1) * n_steps)
+    steps = jax.random.normal(key, (n_steps, *start.shape), start.dtype)
+    motion = jnp.concatenate([jnp.zeros_like(line[:1]), jnp.cumsum(steps, axis=0)])
+    bridge = motion - _times(start, stop, n_steps) * motion[-1:]
+    return line + float(std) * bridge
+
+
+def deviation_from_line(
+    sequence: Float[Array, "time *shape"], normalize: bool = True
+) -> tuple[Float[Array, " time"], Float[Array, " time"]]:
+    """How far each image of a path has come along the line of its ends, and how far it is from it.
+
+    A straight path has no deviation, and a natural video has much: of images that are far apart in
+    time, the mean is no image of the scene (Henaff and Simoncelli, "Geodesics of learned
+    representations", ICLR 2016).
+
+    Args:
+        sequence: Path of images along the first axis.
+        normalize: Divide both distances by that of the ends.
+
+    Returns:
+        ``(dist_along_line, dist_from_line)``. If the ends are the same image there is no line: the
+        first is then 0, and the second the distance from the ends, undivided. Gradients are finite
+        in that case, and on the line.
+
+    Raises:
+        ValueError: There are fewer than two images.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> path = jnp.asarray([[0.0, 0.0], [1.0, 2.0], [4.0, 0.0]])
+        >>> deviation_from_line(path)
+        (Array([0.  , 0.25, 1.  ], dtype=float32), Array([0. , 0.5, 0. ], dtype=float32))
+    """
+    if len(sequence) < 2:
+        raise ValueError(
+            f"A path needs two or more images along its first axis, got shape {sequence.shape}."
+        )
+    offset = sequence.reshape(len(sequence), -1) - sequence[:1].reshape(1, -1)
+    length = safe_sqrt(jnp.sum(offset[-1] ** 2))
+    unit = jnp.where(length > 0, length, 1)
+    direction = offset[-1] / unit
+    along = jnp.sum(offset * direction[None], axis=1)
+    away = safe_sqrt(jnp.sum((offset - along[:, None] * direction[None]) ** 2, axis=1))
+    return (along / unit, away / unit) if normalize else (along, away)
+
+
+def translation_sequence(
+    image: Float[Array, "*batch height width"], n_steps: int = 10
+) -> Float[Array, "time *batch height width"]:
+    """Move an image to the right, a pixel a step; what leaves on the right returns on the left.
+
+    Args:
+        image: Image; leading axes are carried through.
+        n_steps: Number of steps.
+
+    Returns:
+        The path of ``n_steps + 1`` images, the first of them ``image``.
+
+    Raises:
+        ValueError: ``n_steps`` is not positive.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> translation_sequence(jnp.arange(3.0)[None], 2)[:, 0]
+        Array([[0., 1., 2.],
+               [2., 0., 1.],
+               [1., 2., 0.]], dtype=float32)
+    """
+    _check_steps(n_steps)
+    return jnp.stack([jnp.roll(image, shift, axis=-1) for shift in range(n_steps + 1)])
+
+
+def _times(start: Array, stop: Array, n_steps: int) -> Array:
+    _check_steps(n_steps)
+    if start.shape != stop.shape:
+        raise ValueError(
+            f"start and stop must have the same shape, got {start.shape} and {stop.shape}."
+        )
+    times = jnp.asarray(np.linspace(0, 1, n_steps + 1), start.dtype)
+    return times.reshape(-1, *(1,) * start.ndim)
+
+
+def _check_steps(n_steps: int):
+    if n_steps < 1:
+        raise ValueError(f"n_steps must be 1 or more, got {n_steps}.")
