@@ -62,3 +62,9 @@ def as_pair(
             )
     shape = jnp.broadcast_shapes(first.shape, second.shape)
     return jnp.broadcast_to(first, shape), jnp.broadcast_to(second, shape)
+
+
+def safe_sqrt(value: Float[Array, "..."]) -> Float[Array, "..."]:
+    """The square root, of which the gradient at zero is zero."""
+    zero = value == 0
+    return jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, value)))

@@ -1,5 +1,6 @@
 import functools
 import warnings
+from collections.abc import Sequence
 from typing import Literal
 
 import jax
@@ -165,7 +166,7 @@ def ssim_parts(
     return luminance * contrast_structure, contrast_structure, weight
 
 
-def warn_of_small_windows(shape: tuple[int, ...], *, stacklevel: int) -> None:
+def warn_of_small_windows(shape: Sequence[int], *, stacklevel: int) -> None:
     """Say that the images, or their coarsest scale, are smaller than the window."""
     if min(shape[-2:]) < _WINDOW_SIZE:
         warnings.warn(

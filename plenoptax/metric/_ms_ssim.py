@@ -1,0 +1,141 @@
+import functools
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float
+
+from .._types import Scalar
+from ._pair import as_pair
+from ._ssim import ssim_parts, warn_of_small_windows
+
+
+# Wang, Simoncelli and Bovik (2003), from matches that observers made between scales.
+_POWER_FACTORS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
+
+
+def ms_ssim(
+    img1: Float[Array, "_channels height width"],
+    img2: Float[Array, "_channels height width"],
+    power_factors: ArrayLike | list[float] | None = None,
+    *,
+    data_range: int | float | Scalar = 1.0,
+    floor: float = 0.0,
+) -> Scalar:
+    """Compute the multiscale structural similarity index, averaged over channels.
+
+    At each scale but the coarsest, contrast and structure are compared as ``ssim`` compares them,
+    and at the coarsest luminance as well. The averages over space are raised to ``power_factors``
+    and multiplied (Wang, Simoncelli and Bovik, "Multiscale structural similarity for image quality
+    assessment", Asilomar Conference 2003). Each scale is the one before, averaged over blocks of
+    2 x 2 pixels. The index is 1 for equal images, and with one scale it is ``ssim``.
+
+    An average below zero, as for an image and its negative, has no real power; it counts as 0. The
+    index is then 0, and so is its gradient: an optimizer that starts from there stays there. With a
+    positive ``floor`` there is a way out.
+
+    Args:
+        img1: An image, with values from 0 to ``data_range``.
+        img2: Another of the same height, width and dtype, and of as many channels; an image of one
+            channel is compared with every channel of the other.
+        power_factors: Exponents from fine to coarse, as many as there are scales. By default those
+            of five scales that the paper measured, which add up to 1.
+        data_range: The largest value that a pixel can have.
+        floor: Averages ``m`` below it count as ``floor**2 / (2 * floor - m)``, which is positive,
+            continues the identity smoothly and grows with ``m``. So the index stays positive with
+            a gradient that points toward the other image. Averages above it, and with them the
+            index of images that are somewhat alike, do not change. 0.05 is a good value.
+
+    Raises:
+        ValueError: If the shapes are wrong or do not fit, ``power_factors`` is not a sequence of
+            one number or more, or ``floor`` is negative.
+        TypeError: If the images are not of one floating-point dtype.
+
+    Warns:
+        UserWarning: If a value lies outside of [0, data_range], which is not looked for under a
+            transformation of JAX; or if the coarsest scale is smaller than 11 pixels, the window
+            of ``ssim``, which is then as large as the smaller side.
+
+    Example:
+        >>> import plenoptax as plx
+        >>> brick, grass = plx.data.brick(), plx.data.grass()
+        >>> print(f"{ms_ssim(brick, 0.9 * brick):.4f}")
+        0.9949
+        >>> print(ms_ssim(brick, 1 - brick))
+        0.0
+        >>> bool(ms_ssim(brick, 1 - brick, floor=0.05) > 0)
+        True
+    """
+    first, second = as_pair(img1, img2, data_range)
+    powers = _POWER_FACTORS if power_factors is None else power_factors
+    powers = jnp.asarray(powers, first.dtype)
+    if powers.ndim != 1 or not powers.size:
+        raise ValueError(
+            "power_factors must be a sequence of one number for each scale, got shape "
+            f"{powers.shape}."
+        )
+    if floor < 0:
+        raise ValueError(f"floor must be 0 or positive, got {floor}.")
+    halvings = powers.size - 1
+    warn_of_small_windows([-(-size // 2**halvings) for size in first.shape[-2:]], stacklevel=3)
+    return _ms_ssim(first, second, powers, data_range, floor)
+
+
+def ms_ssim_distance(
+    img1: Float[Array, "_channels height width"],
+    img2: Float[Array, "_channels height width"],
+    power_factors: ArrayLike | list[float] | None = None,
+    *,
+    data_range: int | float | Scalar = 1.0,
+    floor: float = 0.0,
+) -> Scalar:
+    """Compute ``1 - ms_ssim``, which is 0 for equal images and grows as they differ, to at most 1.
+
+    Args:
+        img1: As in ``ms_ssim``.
+        img2: As in ``ms_ssim``.
+        power_factors: As in ``ms_ssim``.
+        data_range: As in ``ms_ssim``.
+        floor: As in ``ms_ssim``.
+
+    Raises:
+        ValueError: As in ``ms_ssim``.
+        TypeError: As in ``ms_ssim``.
+
+    Warns:
+        UserWarning: As in ``ms_ssim``.
+
+    Example:
+        >>> import plenoptax as plx
+        >>> print(ms_ssim_distance(plx.data.brick(), 1 - plx.data.brick()))
+        1.0
+    """
+    return 1 - ms_ssim(img1, img2, power_factors, data_range=data_range, floor=floor)
+
+
+@functools.partial(jax.jit, static_argnames="floor")
+def _ms_ssim(
+    img1: Array, img2: Array, powers: Array, data_range: int | float | Scalar, floor: float
+) -> Scalar:
+    product = jnp.ones(img1.shape[0], img1.dtype)
+    for scale, power in enumerate(powers):
+        if scale:
+            img1, img2 = _halve(img1), _halve(img2)
+        index, contrast_structure, _ = ssim_parts(img1, img2, data_range)
+        compared = index if scale == powers.size - 1 else contrast_structure
+        average = compared.mean((-2, -1))
+        if floor:
+            # Where the average is above the floor, the denominator could be zero or negative.
+            distance = jnp.maximum(2 * floor - average, floor)
+            average = jnp.where(average < floor, floor**2 / distance, average)
+        # The power of 0 has no finite slope. To the power of 0 even that is 1.
+        is_positive = average > 0
+        factor = jnp.where(is_positive, average, 1) ** power
+        product = product * jnp.where(is_positive | (power == 0), factor, 0)
+    return product.mean()
+
+
+def _halve(image: Float[Array, "channel height width"]) -> Float[Array, "channel rows columns"]:
+    height, width = image.shape[-2:]
+    image = jnp.pad(image, [(0, 0), (0, height % 2), (0, width % 2)], mode="edge")
+    rows = image[..., ::2, :] + image[..., 1::2, :]
+    return (rows[..., ::2] + rows[..., 1::2]) / 4

@@ -1,0 +1,190 @@
+import functools
+from typing import final, Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from .._types import Scalar
+from ..process import correlate_separable, LaplacianPyramid
+from ._pair import as_pair, safe_sqrt
+
+
+Variant = Literal["plenoptic", "matlab"]
+
+# Fitted by Laparra et al. (2016) to make responses to photographs less dependent. A scale divides
+# each value by the first number plus the magnitudes around it, weighted: (row, column, weight).
+_NORMALIZATION = (
+    (
+        0.0248,
+        ((-1, 0, 0.1011), (0, -1, 0.1493), (0, 1, 0.1460), (0, 2, 0.0072), (1, 0, 0.1015)),
+    ),
+    (0.0185, ((-1, 0, 0.0757), (0, -1, 0.1986), (0, 1, 0.1846), (1, 0, 0.0837))),
+    (0.0179, ((-1, 0, 0.0477), (0, -1, 0.2138), (0, 1, 0.2243), (1, 0, 0.0467))),
+    (0.0191, ((0, -1, 0.2503), (0, 1, 0.2616))),
+    (0.0220, ((0, -1, 0.2598), (0, 1, 0.2552))),
+    (0.2782, ((0, -1, 0.2215), (0, 1, 0.0717))),
+)
+_REACH = 2
+
+
+def nlpd(
+    img1: Float[Array, "_channels height width"],
+    img2: Float[Array, "_channels height width"],
+    epsilon: float = 1e-10,
+    *,
+    variant: Variant = "plenoptic",
+) -> Scalar:
+    """Compute the normalized Laplacian pyramid distance, averaged over channels.
+
+    It is the root mean squared difference of two normalized Laplacian pyramids within each of the
+    six scales, averaged over the scales, so that coarse scales, which have few values, count as
+    much as fine ones (Laparra, Ballé, Berardino and Simoncelli, "Perceptual image quality
+    assessment using a normalized Laplacian pyramid", Human Vision and Electronic Imaging 2016).
+
+    Args:
+        img1: An image, with values from 0 to 1.
+        img2: Another of the same height, width and dtype, and of as many channels; an image of one
+            channel is compared with every channel of the other.
+        epsilon: Added to the mean square in each scale, to keep the gradient finite at equal
+            images, whose distance is therefore ``sqrt(epsilon)``. With 0 the distance is 0 there,
+            and the gradient as well, but the gradient close by is not small.
+        variant: As in ``normalized_laplacian_pyramid``. ``"matlab"`` gives the distance of the
+            code that the authors published; that code has no ``epsilon``.
+
+    Raises:
+        ValueError: If the shapes are wrong or do not fit, or ``variant`` is unknown.
+        TypeError: If the images are not of one floating-point dtype.
+
+    Warns:
+        UserWarning: If a value lies outside of [0, 1], which is not looked for under a
+            transformation of JAX.
+
+    Example:
+        >>> import plenoptax as plx
+        >>> brick, grass = plx.data.brick(), plx.data.grass()
+        >>> print(f"{nlpd(brick, grass):.4f}, {nlpd(brick, brick):.0e}")
+        1.2225, 1e-05
+    """
+    first, second = as_pair(img1, img2)
+    _check_variant(variant)
+    return _nlpd(first, second, epsilon, variant)
+
+
+def normalized_laplacian_pyramid(
+    img: Float[Array, "*batch height width"], *, variant: Variant = "plenoptic"
+) -> list[Float[Array, "*batch _rows _columns"]]:
+    """Divide the scales of a Laplacian pyramid by local averages of their magnitude.
+
+    The pyramid subtracts a local mean luminance at six scales, and the division is a local gain
+    control: both are done early in the visual system (Laparra et al. 2016, as in ``nlpd``).
+
+    Args:
+        img: Image, with values from 0 to 1. Leading axes are carried.
+        variant: Two programs go by this name and differ in four details. ``"plenoptic"`` has the
+            binomial filter [1, 4, 6, 4, 1] / 16, mirrors images at their edges without repeating
+            the edge, and takes the weights of the normalization as they are printed.
+            ``"matlab"``, the authors' own, has the filter [1, 5, 8, 5, 1] / 20, repeats the edge
+            when it mirrors, enlarges the edge by replication and zeros, and turns the weights
+            around, which are not symmetric.
+
+    Returns:
+        Six scales from fine to coarse, each of half the height and width of the one before, rounded
+        up; the last is the normalized lowpass residual.
+
+    Raises:
+        ValueError: If ``variant`` is unknown.
+
+    Example:
+        >>> import plenoptax as plx
+        >>> scales = normalized_laplacian_pyramid(plx.data.brick())
+        >>> [scale.shape[-1] for scale in scales]
+        [256, 128, 64, 32, 16, 8]
+    """
+    _check_variant(variant)
+    return _normalized_laplacian_pyramid(img, variant)
+
+
+@final
+class NLP(eqx.Module):
+    """The normalized Laplacian pyramid as a model, whose representation is one row to a channel.
+
+    It has what it takes to synthesize metamers and eigendistortions of early vision. Its Euclidean
+    distance is not ``nlpd``, which gives each scale the same weight.
+
+    Attributes:
+        variant: As in ``normalized_laplacian_pyramid``.
+
+    Example:
+        >>> import plenoptax as plx
+        >>> NLP()(plx.data.brick()).shape
+        (1, 87360)
+    """
+
+    variant: Variant = eqx.field(static=True, default="plenoptic")
+
+    def __check_init__(self):
+        _check_variant(self.variant)
+
+    def __call__(
+        self, image: Float[Array, "*channel height width"]
+    ) -> Float[Array, "*channel coefficients"]:
+        """Compute the scales of an image, from fine to coarse, each row by row.
+
+        Args:
+            image: Image, with values from 0 to 1. Leading axes are carried.
+        """
+        scales = _normalized_laplacian_pyramid(image, self.variant)
+        return jnp.concatenate([scale.reshape(*image.shape[:-2], -1) for scale in scales], axis=-1)
+
+
+def _check_variant(variant: str) -> None:
+    if variant not in ("plenoptic", "matlab"):
+        raise ValueError(f"variant must be 'plenoptic' or 'matlab', got {variant!r}.")
+
+
+@functools.partial(jax.jit, static_argnames="variant")
+def _nlpd(img1: Array, img2: Array, epsilon: float | Scalar, variant: Variant) -> Scalar:
+    scales = _normalized_laplacian_pyramid(jnp.stack([img1, img2]), variant)
+    squares = [jnp.mean((scale[0] - scale[1]) ** 2, axis=(-2, -1)) for scale in scales]
+    return safe_sqrt(jnp.stack(squares) + jnp.asarray(epsilon, img1.dtype)).mean()
+
+
+@functools.partial(jax.jit, static_argnames="variant")
+def _normalized_laplacian_pyramid(img: Array, variant: Variant) -> list[Array]:
+    num_scales = len(_NORMALIZATION)
+    if variant == "plenoptic":
+        scales = LaplacianPyramid(num_scales, scale_filter=True)(img)
+    else:
+        scales = _matlab_pyramid(img, num_scales)
+    # MATLAB's conv2 turns its kernel around.
+    sign = 1 if variant == "plenoptic" else -1
+    normalized = []
+    for scale, (constant, weights) in zip(scales, _NORMALIZATION, strict=True):
+        height, width = scale.shape[-2:]
+        edges = [(0, 0)] * (scale.ndim - 2) + [(_REACH, _REACH)] * 2
+        magnitude = jnp.pad(jnp.abs(scale), edges)
+        pool = jnp.full_like(scale, constant)
+        for row, column, weight in weights:
+            top, left = _REACH + sign * row, _REACH + sign * column
+            pool += weight * magnitude[..., top : top + height, left : left + width]
+        normalized.append(scale / pool)
+    return normalized
+
+
+def _matlab_pyramid(img: Array, num_scales: int) -> list[Array]:
+    taps = jnp.asarray([0.05, 0.25, 0.4, 0.25, 0.05], img.dtype)
+    outer = [(0, 0)] * (img.ndim - 2)
+    scales = []
+    for _ in range(num_scales - 1):
+        mirrored = jnp.pad(img, [*outer, (2, 2), (2, 2)], mode="symmetric")
+        coarser = correlate_separable(mirrored, taps, taps, pad_mode="valid", stride=2)
+        replicated = 4 * jnp.pad(coarser, [*outer, (1, 1), (1, 1)], mode="edge")
+        between = [(0, 0, 0)] * (img.ndim - 2) + [(0, 1, 1)] * 2
+        spread = jax.lax.pad(replicated, jnp.zeros((), img.dtype), between)
+        enlarged = correlate_separable(spread, taps, taps, pad_mode="constant")
+        height, width = img.shape[-2:]
+        scales.append(img - enlarged[..., 2 : 2 + height, 2 : 2 + width])
+        img = coarser
+    return [*scales, img]
