@@ -68,9 +68,9 @@ class Gaussian(eqx.Module):
             ValueError: If ``kernel_size`` or ``out_channels`` are not positive integers, ``std``
                 is not positive or not of this length, or ``pad_mode`` is unknown.
         """
-        windows = circular_gaussian2d(kernel_size, std, out_channels)
-        # Nothing is padded here: an unknown mode is refused before there is an image.
-        same_padding(jnp.zeros((1, 1)), 1, pad_mode=pad_mode)
+        # Nothing is computed here: bad arguments are refused before there is an image.
+        windows = jax.eval_shape(lambda: circular_gaussian2d(kernel_size, std, out_channels))
+        jax.eval_shape(lambda: same_padding(jnp.zeros((1, 1)), 1, pad_mode=pad_mode))
         out_channels, _, height, width = windows.shape
         std = jnp.asarray(std, jnp.result_type(float))
         self.std = jnp.broadcast_to(std, (out_channels,))
