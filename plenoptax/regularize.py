@@ -136,7 +136,12 @@ def penalize_lp(
     if exponent < 1:
         raise ValueError(f"exponent must be at least 1, got {exponent}.")
     _check_floating(image)
-    return jnp.sum(jnp.abs(image - jnp.asarray(level, image.dtype)) ** exponent)
+    difference = image - jnp.asarray(level, image.dtype)
+    # The derivative of the absolute value is 1 at 0, and there the second one of a power below 2
+    # is infinite.
+    zero = difference == 0
+    powers = jnp.abs(jnp.where(zero, 1, difference)) ** exponent
+    return jnp.sum(jnp.where(zero, 0, powers))
 
 
 def penalize_nonbinary(
@@ -280,6 +285,7 @@ class PowerSpectrum(eqx.Module):
         power: The spectrum of the target, the power of white noise being its variance everywhere.
         floor: What is added to all powers.
         radial: Whether spectra are averaged over orientations.
+        image_shape: That of the target.
 
     Example:
         >>> import math
@@ -295,6 +301,7 @@ class PowerSpectrum(eqx.Module):
     power: Float[Array, "..."]
     floor: Scalar
     radial: bool = eqx.field(static=True)
+    image_shape: tuple[int, ...] = eqx.field(static=True)
 
     def __init__(self, image: Images, *, radial: bool = True, floor: float = (1 / 255) ** 2 / 12):
         """Choose the target.
@@ -315,6 +322,7 @@ class PowerSpectrum(eqx.Module):
         self.power = _power(image, radial)
         self.floor = jnp.asarray(floor, jnp.result_type(float))
         self.radial = radial
+        self.image_shape = image.shape
 
     def __call__(self, image: Images) -> Scalar:
         """Compare spectra, each channel with its own.
@@ -323,10 +331,10 @@ class PowerSpectrum(eqx.Module):
             image: An image of the shape of the target.
 
         Raises:
-            ValueError: If its spectrum has another shape than that of the target.
+            ValueError: If it has another shape.
         """
+        _check_shape(image, self.image_shape)
         power = _power(image, self.radial)
-        _check_shape(power, self.power.shape)
         floor = jnp.asarray(self.floor, power.dtype)
         target = jnp.asarray(self.power, power.dtype)
         return jnp.mean(jnp.log((power + floor) / (target + floor)) ** 2)
@@ -359,6 +367,6 @@ def _check_floating(image: Array) -> None:
 def _check_shape(found: Array, wanted: tuple[int, ...]) -> None:
     if found.shape != wanted:
         raise ValueError(
-            f"The penalty was made from an image of another shape: it holds {wanted}, but this "
-            f"image gives {found.shape}. Make it from an image of the shape that is synthesized."
+            f"The penalty was made from an image of another shape: it is for {wanted}, got "
+            f"{found.shape}. Make it from an image of the shape that is synthesized."
         )

@@ -16,7 +16,11 @@ from plenoptax.loss import (
     mse,
     portilla_simoncelli_loss_factory,
     relative_sse,
+    SoftMaximum,
+    WeightedSum,
+    ZScored,
 )
+from plenoptax.regularize import penalize_range, penalize_total_variation
 
 
 REFERENCE = Path(__file__).parent / "reference" / "loss.npz"
@@ -270,3 +274,123 @@ def test_portilla_simoncelli_factory_warns_of_missing_statistics(missing):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         groupwise_relative_l2_norm_factory(Groups(sizes), image)
+
+
+def test_weighted_sum_adds_losses_up(rng):
+    x, y = jnp.asarray(rng.standard_normal((2, 6)), jnp.float32)
+    loss = WeightedSum([mse, l2_norm, relative_sse], np.array([2.0, 0.0, -3.0]))
+    np.testing.assert_allclose(loss(x, y), 2 * mse(x, y) - 3 * relative_sse(x, y), rtol=1e-5)
+    assert loss(x, y, step=3) == loss(x, y)
+    tree = {"a": x[:2], "b": (x[2:],)}
+    assert WeightedSum([mse], [1.0])(tree, tree) == 0
+
+
+def test_weighted_sum_adds_penalties_up():
+    image = jnp.array([[[0.0, 2.0], [0.0, 2.0]]])
+    penalty = WeightedSum([penalize_range, penalize_total_variation], [1.0, 0.25])
+    assert penalty(image) == 2 + 0.25 * 4
+    nested = WeightedSum([penalty, penalize_range], [2.0, 1.0])
+    assert nested(image) == 2 * 3 + 2
+
+
+def test_soft_maximum_lies_between_the_mean_and_the_maximum(rng, x64):
+    x, y = jnp.asarray(rng.standard_normal((2, 50)))
+    terms, weights = (mse, l2_norm, relative_sse), np.array([3.0, 0.2, 1.0])
+    values = np.array([float(w * loss(x, y)) for loss, w in zip(terms, weights, strict=True)])
+    found = []
+    for temperature in (1e-3, 0.1, 1.0, 10.0, 1e6):
+        loss = SoftMaximum(terms, weights, temperature=temperature)
+        expected = temperature * np.log(np.mean(np.exp((values - values.max()) / temperature)))
+        np.testing.assert_allclose(loss(x, y), expected + values.max(), rtol=1e-9)
+        found.append(float(loss(x, y)))
+    assert np.all(np.diff(found) < 0)
+    np.testing.assert_allclose(found[0], values.max(), atol=1.2e-3)
+    np.testing.assert_allclose(found[-1], values.mean(), rtol=1e-5)
+    assert SoftMaximum(terms)(x, x) == 0
+
+
+def test_soft_maximum_gives_the_gradient_to_the_largest_term():
+    target = jnp.zeros(2)
+    loss = SoftMaximum(
+        [lambda x, y: mse(x[:1], y[:1]), lambda x, y: mse(x[1:], y[1:])], temperature=0.01
+    )
+    gradient = jax.grad(loss)(jnp.array([1.0, 2.0]), target)
+    np.testing.assert_allclose(gradient, [0, 4], atol=1e-6)
+    gradient = jax.grad(loss)(jnp.array([2.0, 2.0]), target)
+    np.testing.assert_allclose(gradient, [2, 2], rtol=1e-6)
+    huge = jax.value_and_grad(loss)(jnp.array([1e15, 1e15]), target)
+    assert all(np.all(np.isfinite(value)) for value in huge)
+
+
+def test_z_scored_loss_counts_in_standard_deviations(rng):
+    values = rng.standard_normal((40, 5)) * np.geomspace(1e-3, 1e3, 5) + 7
+    mean, deviation = values.mean(0), values.std(0)
+    loss = ZScored(mean, deviation, l2_norm)
+    x = jnp.asarray(mean + deviation * np.arange(5), jnp.float32)
+    y = jnp.asarray(mean, jnp.float32)
+    np.testing.assert_allclose(loss(x, y), np.sqrt(30), rtol=1e-2)
+    relative = ZScored(mean, deviation, relative_sse)
+    z = jnp.asarray(mean + deviation, jnp.float32)
+    np.testing.assert_allclose(relative(y, z), 1, rtol=1e-2)
+
+
+def test_z_scored_loss_of_a_tree_leaves_what_does_not_vary_as_it_is():
+    mean = {"a": jnp.array([1.0, 5.0]), "b": (jnp.array(2.0),)}
+    deviation = {"a": jnp.array([0.5, 0.0]), "b": (jnp.array(4.0),)}
+    x = {"a": jnp.array([2.0, 6.0]), "b": (jnp.array(10.0),)}
+    value, gradient = jax.value_and_grad(ZScored(mean, deviation))(x, mean)
+    np.testing.assert_allclose(value, (4 + 1 + 4) / 3)
+    np.testing.assert_allclose(gradient["a"], np.array([2 / 0.5, 1.0]) * 2 / 3, rtol=1e-6)
+
+
+# Made inside of the tests, to be of the precision that is enabled there.
+COMBINED = {
+    "weighted sum": lambda: WeightedSum([mse, l2_norm], [0.3, 2.0]),
+    "soft maximum": lambda: SoftMaximum([mse, l2_norm], [0.3, 2.0], temperature=0.5),
+    "z-scored": lambda: ZScored(np.arange(4.0), np.arange(1.0, 5.0), l2_norm),
+}
+
+
+@pytest.mark.parametrize("name", COMBINED)
+def test_combined_loss_is_differentiable_in_either_precision(name, rng, x64):
+    x, y = jnp.asarray(rng.standard_normal((2, 4)))
+    loss = COMBINED[name]()
+    check_grads(jax.jit(lambda x, y: loss(x, y)), (x, y), order=2, eps=1e-5)
+    value, gradient = jax.value_and_grad(loss)(x, x)
+    assert value == 0
+    np.testing.assert_array_equal(gradient, np.zeros(4))
+    assert loss(x, y).dtype == jnp.float64
+    single = loss(x.astype(jnp.float32), y.astype(jnp.float32))
+    assert single.dtype == jnp.float32
+    np.testing.assert_allclose(single, loss(x, y), rtol=1e-5)
+
+
+def test_weights_of_combinations_are_no_reason_to_retrace():
+    count = eqx.debug.assert_max_traces(lambda loss, x: loss(x, x), max_traces=1)
+    evaluate = eqx.filter_jit(count)
+    for scale in (1.0, 2.0):
+        evaluate(SoftMaximum([mse], [scale], temperature=scale), jnp.ones(2))
+
+
+@pytest.mark.parametrize("combination", [WeightedSum, SoftMaximum])
+def test_combinations_refuse(combination):
+    for terms, weights in (([], []), ([mse], [1.0, 2.0]), ([mse, l2_norm], 1.0)):
+        with pytest.raises(ValueError, match="a weight for each"):
+            combination(terms, weights)
+
+
+def test_combinations_refuse_what_cannot_be_called(unchecked):
+    with pytest.raises(TypeError, match="a loss or a penalty"):
+        WeightedSum(["mse"], [1.0])
+
+
+def test_z_scored_loss_refuses():
+    with pytest.raises(ValueError, match="standard deviation should have the structure"):
+        ZScored({"a": jnp.ones(2)}, jnp.ones(2))
+    with pytest.raises(ValueError, match=r"same shapes, got \[\(2,\)\] and \[\(3,\)\]"):
+        ZScored(jnp.ones(2), jnp.ones(3))
+    loss = ZScored(jnp.ones(2), jnp.ones(2))
+    with pytest.raises(ValueError, match="representation should have the structure"):
+        loss((jnp.ones(2),), (jnp.ones(2),))
+    with pytest.raises(ValueError, match=r"shape \(3,\).* for \(2,\)"):
+        loss(jnp.ones(3), jnp.ones(3))

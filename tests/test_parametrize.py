@@ -2,12 +2,21 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
-from plenoptax.parametrize import AbstractParametrization, Pixels, Sigmoid
+import plenoptax as plx
+from plenoptax.parametrize import (
+    AbstractParametrization,
+    DecorrelatedColor,
+    Fourier,
+    Masked,
+    Pixels,
+    Sigmoid,
+)
 
 
-ALL = [Pixels(), Pixels(bounds=(0.0, 1.0)), Sigmoid(), Sigmoid((-2.0, 3.0))]
+ALL = [Pixels(), Pixels(bounds=(0.0, 1.0)), Sigmoid(), Sigmoid((-2.0, 3.0)), Fourier()]
 
 
 @pytest.mark.parametrize("parametrization", ALL)
@@ -123,3 +132,189 @@ def test_bad_arguments_are_refused():
             Sigmoid(margin=margin)
     with pytest.raises(TypeError):
         AbstractParametrization()  # pyright: ignore[reportAbstractUsage]
+
+
+def wrapped(inner):
+    """What acts on the image of another parametrization, for images of shape (3, 9, 8)."""
+    mask = np.indices((9, 8)).sum(0) % 3 / 2
+    image = jnp.asarray(np.random.default_rng(3).uniform(size=(3, 9, 8)))
+    return [Sigmoid(inner=inner), DecorrelatedColor(inner=inner), Masked(mask, image, inner=inner)]
+
+
+@pytest.mark.parametrize(
+    "shape", [(1, 8, 8), (3, 9, 8), (2, 5, 7, 6), (1, 1), (13, 1), (2, 64, 47)]
+)
+@pytest.mark.parametrize("exponent", [1.0, 0.0, 2.5])
+def test_fourier_decode_inverts_encode_at_any_size(shape, exponent, rng, x64):
+    parametrization = Fourier(exponent=exponent)
+    for dtype, tolerance in ((jnp.float32, 1e-6), (jnp.float64, 1e-12)):
+        image = jnp.asarray(rng.uniform(size=shape), dtype)
+        z = parametrization.encode(image)
+        assert z.shape == shape
+        assert z.dtype == dtype
+        np.testing.assert_allclose(parametrization.decode(z), image, atol=tolerance)
+
+
+def test_fourier_variable_is_the_coefficients_over_the_scale(rng, x64):
+    image = rng.uniform(size=(2, 6, 9))
+    spectrum = np.fft.fft2(image) / np.sqrt(54)
+    frequency = np.hypot(np.fft.fftfreq(6)[:, None], np.fft.fftfreq(9)[None])
+    scale = 1 / np.maximum(frequency, 1 / 9)
+    scale /= np.sqrt(np.mean(scale**2))
+    z = np.asarray(Fourier().encode(jnp.asarray(image)))
+    np.testing.assert_allclose(z * scale, spectrum.real - spectrum.imag, atol=1e-13)
+    opposite = np.roll(z[:, ::-1, ::-1], (1, 1), (1, 2))
+    np.testing.assert_allclose((opposite - z) / 2 * scale, spectrum.imag, atol=1e-13)
+
+
+def test_fourier_is_orthogonal_but_for_a_symmetric_scale(rng, x64):
+    flat, parametrization = Fourier(exponent=0.0), Fourier()
+    z, image = jnp.asarray(rng.standard_normal((2, 2, 6, 9)))
+    np.testing.assert_allclose(flat.decode(flat.decode(z)), z, atol=1e-13)
+    np.testing.assert_allclose(jnp.vdot(flat.decode(z), image), jnp.vdot(z, flat.decode(image)))
+    # The adjoint of decode is the transform, then the scale.
+    adjoint = jax.vjp(parametrization.decode, z)[1](image)[0]
+    squared = adjoint / parametrization.encode(image)
+    scale = parametrization.encode(flat.decode(jnp.ones_like(z)))
+    np.testing.assert_allclose(squared, scale**-2, rtol=1e-9)
+
+
+@pytest.mark.parametrize("shape", [(3, 64, 64), (3, 31, 50)])
+def test_equal_steps_move_the_pixels_as_much_as_pixels(shape, rng):
+    z = jnp.asarray(rng.standard_normal(shape), jnp.float32)
+    photograph_like = Fourier().decode(z)
+    np.testing.assert_allclose(jnp.sqrt(jnp.mean(photograph_like**2)), 1, rtol=0.2)
+    for color in (DecorrelatedColor(), DecorrelatedColor.from_image(photograph_like)):
+        np.testing.assert_allclose(jnp.sum(color.matrix**2), 3, rtol=1e-6)
+        np.testing.assert_allclose(jnp.sqrt(jnp.mean(color.decode(z) ** 2)), 1, rtol=0.05)
+
+
+def test_decorrelated_color_measures_the_axes_of_an_image(rng, x64):
+    mixing = rng.standard_normal((4, 4))
+    image = jnp.asarray(np.einsum("ij,jhw->ihw", mixing, rng.standard_normal((4, 20, 30))))
+    parametrization = DecorrelatedColor.from_image(image)
+    z = parametrization.encode(image)
+    covariance = np.cov(z.reshape(4, -1))
+    np.testing.assert_allclose(covariance / covariance[0, 0], np.eye(4), atol=1e-9)
+    np.testing.assert_allclose(parametrization.decode(z), image, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+def test_decorrelated_color_of_gray_and_of_one_channel(dtype, rng, x64):
+    gray = jnp.asarray(rng.uniform(size=(1, 8, 8)), dtype)
+    for image in (gray, jnp.broadcast_to(gray, (3, 8, 8))):
+        parametrization = DecorrelatedColor.from_image(image, inner=Fourier())
+        decoded = parametrization.decode(parametrization.encode(image))
+        assert decoded.dtype == dtype
+        np.testing.assert_allclose(decoded, image, atol=20 * jnp.finfo(dtype).eps)
+
+
+def test_decorrelated_color_by_hand():
+    swap = DecorrelatedColor(np.array([[0.0, 2.0], [1.0, 0.0]]))
+    z = jnp.array([1.0, 3.0]).reshape(2, 1, 1)
+    np.testing.assert_array_equal(swap.decode(z).ravel(), [6, 1])
+    np.testing.assert_array_equal(swap.encode(swap.decode(z)), z)
+    # The first axis of natural color is close to gray.
+    first = DecorrelatedColor().matrix[:, 0]
+    np.testing.assert_allclose(first / first.mean(), [0.975, 1.0125, 1.0125], rtol=1e-5)
+
+
+@pytest.mark.parametrize("inner", [Pixels(), Sigmoid(), Fourier(), DecorrelatedColor()])
+def test_masked_image_moves_only_inside_and_only_there_has_a_gradient(inner, rng):
+    image, weights = jnp.asarray(rng.uniform(0.1, 0.9, (2, 3, 6, 8)), jnp.float32)
+    mask = np.zeros((6, 8))
+    mask[2:4, 1:5], mask[2, 0] = 1, 0.25
+    parametrization = Masked(mask, image, inner=inner)
+    z = inner.encode(weights)
+    decoded, pullback = jax.vjp(parametrization.decode, z)
+    np.testing.assert_array_equal(decoded[:, mask == 0], image[:, mask == 0])
+    np.testing.assert_array_equal(decoded[:, mask == 1], inner.decode(z)[:, mask == 1])
+    blended = 0.25 * inner.decode(z)[:, 2, 0] + 0.75 * image[:, 2, 0]
+    np.testing.assert_allclose(decoded[:, 2, 0], blended, rtol=1e-5)
+    outside = weights * jnp.asarray(mask == 0, jnp.float32)[None]
+    np.testing.assert_array_equal(pullback(outside)[0], jnp.zeros_like(z))
+    if isinstance(inner, Pixels | Sigmoid):
+        gradient = pullback(weights)[0]
+        np.testing.assert_array_equal(gradient != 0, np.broadcast_to(mask != 0, gradient.shape))
+
+
+def test_soft_mask_of_images_in_range_stays_in_range(rng):
+    mask = jnp.asarray(rng.uniform(size=(1, 100, 100)), jnp.float32)
+    for level in (0.0, 1.0):
+        image = jnp.full((1, 100, 100), level)
+        np.testing.assert_array_equal(Masked(mask, image).decode(image), image)
+
+
+@pytest.mark.parametrize("place", range(3))
+def test_wrapped_parametrizations_pass_everything_on(place, rng, x64):
+    box = Pixels(bounds=(0.25, 0.5))
+    parametrization = wrapped(box)[place]
+    z = jnp.asarray(rng.standard_normal((3, 9, 8)), jnp.float32)
+    np.testing.assert_array_equal(parametrization.project(z), box.project(z))
+    assert parametrization.decode(z).dtype == jnp.float32
+    image = parametrization.decode(z)
+    encoded = wrapped(Fourier())[place].encode(image)
+    np.testing.assert_allclose(
+        Fourier().decode(encoded), wrapped(Pixels())[place].encode(image), atol=1e-4
+    )
+
+
+def test_parametrizations_refuse(unchecked):
+    image = jnp.zeros((3, 4, 5))
+    for matrix, message in ((np.ones((2, 3)), "square"), (np.ones((3, 3)), "invertible")):
+        with pytest.raises(ValueError, match=message):
+            DecorrelatedColor(matrix)
+    with pytest.raises(ValueError, match="for 3 channels, but the image has 1"):
+        DecorrelatedColor().encode(jnp.zeros((1, 4, 5)))
+    with pytest.raises(ValueError, match="constant"):
+        DecorrelatedColor.from_image(image)
+    with pytest.raises(ValueError, match=r"\(4, 4\).*\(3, 4, 5\)"):
+        Masked(jnp.ones((4, 4)), image)
+    with pytest.raises(ValueError, match="from 0 to 1"):
+        Masked(jnp.full((4, 5), 1.5), image)
+    with pytest.raises(ValueError, match=r"\(3, 4, 5\), got \(3, 8, 8\)"):
+        Masked(jnp.ones((4, 5), bool), image).encode(jnp.zeros((3, 8, 8)))
+
+
+class BlurredColors(eqx.Module):
+    blur: plx.models.Gaussian
+
+    def __call__(self, image):
+        return jax.vmap(self.blur)(image[:, None])
+
+
+MASK = np.pad(np.ones((8, 8)), 4)
+STACKS = {
+    "pixels": lambda image: Pixels(bounds=(0.0, 1.0)),
+    "sigmoid of Fourier": lambda image: Sigmoid(inner=Fourier()),
+    "Fourier": lambda image: Fourier(),
+    "color": lambda image: DecorrelatedColor.from_image(image),
+    "mask": lambda image: Masked(MASK, image, inner=Pixels(bounds=(0.0, 1.0))),
+    "all": lambda image: Masked(
+        MASK, image, inner=Sigmoid(inner=DecorrelatedColor(inner=Fourier()))
+    ),
+}
+
+
+@pytest.mark.parametrize("name", STACKS)
+def test_metamers_descend_and_keep_their_constraints(name, rng):
+    # Near black and white, where a descent on free pixels leaves the range.
+    image = jnp.asarray(np.round(rng.uniform(size=(3, 16, 16))), jnp.float32)
+    result = plx.metamer(
+        image,
+        BlurredColors(plx.models.Gaussian(5, std=1.5)),
+        key=jax.random.key(0),
+        optimizer=optax.adam(0.05),
+        parametrization=STACKS[name](image),
+        max_steps=40,
+        penalty_lambda=0.0,
+        progress=False,
+    )
+    assert result.trace.losses[-1] < 0.3 * result.trace.losses[0]
+    assert result.image.dtype == jnp.float32
+    in_range = bool(jnp.all((result.image >= 0) & (result.image <= 1)))
+    # Free pixels leave the range here, so the others are held in it.
+    assert in_range == (name not in ("Fourier", "color"))
+    if isinstance(result.problem.parametrization, Masked):
+        np.testing.assert_array_equal(result.image[:, MASK == 0], image[:, MASK == 0])
+        assert np.mean(result.image[:, MASK == 1] != image[:, MASK == 1]) > 0.5
