@@ -5,10 +5,14 @@ from ._histogram import histogram as histogram
 from ._imshow import imshow as imshow
 from ._pyrshow import pyrshow as pyrshow
 from ._representation import plot_representation as plot_representation
+from ._status import synthesis_animate as synthesis_animate
 from ._status import synthesis_status as synthesis_status
 from ._stem import stem_plot as stem_plot
 from ._synthesis import (
     metamer_representation_error as metamer_representation_error,
+)
+from ._synthesis import (
+    synthesis_histogram as synthesis_histogram,
 )
 from ._synthesis import (
     synthesis_imshow as synthesis_imshow,

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     import matplotlib.colors
     import matplotlib.figure
 
+# Megabytes. Matplotlib's own limit is that of about a hundred frames of noise.
+_LARGEST_IN_NOTEBOOK = 100.0
+
 
 def animshow(
     video: Any,
@@ -126,10 +129,19 @@ def animate(
         raise ValueError(f"framerate was {framerate}; it must be a positive number of frames.")
 
     class Animation(FuncAnimation):
+        def save(self, *args: Any, **kwargs: Any) -> None:
+            # Writing a frame draws it; without this, it would be drawn once more before.
+            vars(figure.canvas)["draw_idle"] = lambda: None
+            try:
+                super().save(*args, **kwargs)
+            finally:
+                del vars(figure.canvas)["draw_idle"]
+
         def _repr_html_(self) -> str:
             # Else the notebook would show the figure as a still image, too.
             plt.close(figure)
-            return self.to_jshtml()
+            with plt.rc_context({"animation.embed_limit": _LARGEST_IN_NOTEBOOK}):
+                return self.to_jshtml()
 
     def step(index: int) -> list:
         show(index)

@@ -1,30 +1,19 @@
+import re
 import textwrap
-from collections.abc import Iterable
+from collections.abc import Callable
 from typing import Any, TYPE_CHECKING
 
-import numpy as np
-
 from ..solve import Status
-from ._layout import whole_zoom
-from ._representation import needs_one_axes
-from ._result import element, loss_index, shown
-from ._synthesis import (
-    has_representation,
-    metamer_representation_error,
-    synthesis_imshow,
-    synthesis_loss,
-)
+from ._animation import animate
+from ._arrange import assign_axes, check_names, new_figure
+from ._drawn import draw_error, draw_histogram, draw_image, draw_losses, Drawn, has_representation
+from ._view import View, view
 
 
 if TYPE_CHECKING:
+    import matplotlib.animation
     import matplotlib.axes
     import matplotlib.figure
-
-# Inches.
-_LARGEST_IMAGE, _SMALLEST_IMAGE = 5.2, 2.4
-_LOSS_WIDTH, _ERROR_WIDTH = 3.6, 7.0
-_LEAST_HEIGHT = 4.2
-_RIGHT, _BOTTOM, _TOP, _GAP = 0.2, 0.8, 0.75, 1.1
 
 
 def synthesis_status(
@@ -39,19 +28,20 @@ def synthesis_status(
     width_ratios: dict[str, float | int] | None = None,
     **kwargs: dict[str, Any],
 ) -> "matplotlib.figure.Figure":
-    """Show how a synthesis stands: its image, its loss and its representation error.
+    """Show how a synthesis stands: its image, its loss and, of a metamer, its representation error.
 
     All are of the same step. Under the figure stands why the synthesis stopped.
 
     Args:
-        result: What a synthesis returned.
+        result: What a synthesis returned; or whatever else `synthesis_imshow` shows.
         batch_idx: The element of a batch.
         channel_idx: The only channel of the image to show.
         iteration: The step, from the end if negative: the nearest one of which the image was
             recorded. The default is the image that was returned.
         included_plots: The names of the plots, from left to right: ``"synthesis_imshow"``,
-            ``"synthesis_loss"``, ``"metamer_representation_error"``. The default is all that the
-            problem allows.
+            ``"synthesis_loss"``, ``"metamer_representation_error"``, ``"synthesis_histogram"``. The
+            default is what there is of the first three, and for eigendistortions the first and
+            the last.
         fig: A figure that has axes for all the plots. The default makes one.
         axes_idx: For a plot, by name, the index of its axes in the figure; others take the first
             free ones. The axes under ``"misc"`` are left alone.
@@ -78,33 +68,10 @@ def synthesis_status(
         ['Metamer, step 5', 'Loss ... at step 5', 'Representation error, step 5']
         >>> plt.close(figure)
     """
-    one = element(result, batch_idx)
-    allowed = _allowed(one)
-    plots = tuple(included_plots or allowed)
-    _check_names(allowed, plots, axes_idx or {}, width_ratios or {})
-    options: dict[str, dict[str, Any]] = {name: kwargs.pop(f"{name}_kwargs", {}) for name in plots}
-    if kwargs:
-        raise ValueError(
-            f"there were arguments {', '.join(kwargs)}; further arguments are dictionaries named "
-            "after a plot that is included, such as synthesis_loss_kwargs."
-        )
-    if plots == ("synthesis_loss",):
-        step = loss_index(one, iteration)
-    else:
-        step = shown(one, iteration).step
-    figure = _new_figure(plots, one, figsize, width_ratios or {}) if fig is None else fig
-    axes = _assign(figure, plots, axes_idx or {})
-    if "synthesis_imshow" in plots:
-        more: dict[str, Any] = {"channel_idx": channel_idx} | options["synthesis_imshow"]
-        synthesis_imshow(one, iteration=step, ax=axes["synthesis_imshow"], **more)
-    if "synthesis_loss" in plots:
-        ax = axes["synthesis_loss"]
-        synthesis_loss(one, step, ax=ax, **options["synthesis_loss"])
-        ax.set_title(f"Loss {one.trace.losses[step]:.3g} at step {step}", fontsize=11)
-    if "metamer_representation_error" in plots:
-        ax = axes["metamer_representation_error"]
-        more = options["metamer_representation_error"]
-        metamer_representation_error(one, iteration=step, ax=ax, **more)
+    one = view(result, batch_idx)
+    figure, _ = _draw_status(
+        one, channel_idx, iteration, included_plots, fig, axes_idx, figsize, width_ratios, kwargs
+    )
     if fig is None and isinstance(one.status, type(Status.running)):
         letters = int(17 * figure.get_figwidth())
         sentence = textwrap.fill(Status[one.status], letters)
@@ -112,84 +79,159 @@ def synthesis_status(
     return figure
 
 
-def _allowed(result: Any) -> tuple[str, ...]:
-    is_image = np.ndim(result.image) in (2, 3)
-    return (
-        *(("synthesis_imshow",) if is_image else ()),
-        "synthesis_loss",
-        *(("metamer_representation_error",) if has_representation(result) else ()),
-    )
-
-
-def _check_names(allowed: tuple[str, ...], plots: Iterable[str], *others: Iterable[str]) -> None:
-    for names in (plots, *others):
-        for name in names:
-            if name not in allowed and (name != "misc" or names is plots):
-                raise ValueError(
-                    f"a plot was named {name!r}; those of this result are {', '.join(allowed)}."
-                )
-
-
-def _new_figure(
-    plots: tuple[str, ...],
+def synthesis_animate(
     result: Any,
-    figsize: tuple[float | int, float | int] | None,
-    width_ratios: dict[str, float | int],
-) -> "matplotlib.figure.Figure":
-    import matplotlib.pyplot as plt
+    framerate: float | int = 10,
+    batch_idx: int = 0,
+    channel_idx: int | None = None,
+    included_plots: list[str] | tuple[str, ...] | None = None,
+    process_image: Callable | None = None,
+    fig: "matplotlib.figure.Figure | None" = None,
+    axes_idx: dict[str, int | list[int]] | None = None,
+    figsize: tuple[float | int, float | int] | None = None,
+    width_ratios: dict[str, float | int] | None = None,
+    rescale_ylim: str | bool = "rescale",
+    **kwargs: dict[str, Any],
+) -> "matplotlib.animation.FuncAnimation":
+    """Show `synthesis_status` at every step whose image was recorded, one after the other.
 
-    widths, image_height = {"synthesis_loss": _LOSS_WIDTH}, 0.0
-    if "synthesis_imshow" in plots:
-        image_height, widths["synthesis_imshow"] = _size_of_picture(np.shape(result.image))
-    if has_representation(result):
-        is_simple = needs_one_axes(result.problem.model, result.problem.target)
-        widths["metamer_representation_error"] = _LARGEST_IMAGE if is_simple else _ERROR_WIDTH
-    ratios = [width_ratios.get(name, 1) * widths[name] for name in plots]
-    left = 0.2 if plots[0] == "synthesis_imshow" else 0.8
-    width = sum(ratios) + _GAP * (len(plots) - 1) + left + _RIGHT
-    size = figsize or (width, max(image_height, _LEAST_HEIGHT) + _BOTTOM + _TOP)
-    figure = plt.figure(figsize=size, layout="none")
-    grid = figure.add_gridspec(
-        1,
-        len(plots),
-        width_ratios=ratios,
-        left=left / size[0],
-        right=1 - _RIGHT / size[0],
-        bottom=_BOTTOM / size[1],
-        top=1 - _TOP / size[1],
-        wspace=_GAP * len(plots) / (size[0] - left - _RIGHT - _GAP * (len(plots) - 1)),
+    A notebook plays the animation where it is the last value of a cell; see `animshow` for how to
+    keep it in a file.
+
+    Args:
+        result: What a synthesis returned, with recorded images; or its trace; or images of several
+            steps.
+        framerate: The number of frames in a second.
+        batch_idx: The element of a batch.
+        channel_idx: The only channel of the image to show.
+        included_plots: See `synthesis_status`.
+        process_image: A function of the image to be shown, to undo a preprocessing, say.
+        fig: See `synthesis_status`.
+        axes_idx: See `synthesis_status`.
+        figsize: See `synthesis_status`.
+        width_ratios: See `synthesis_status`.
+        rescale_ylim: When to fit the limits, and the range of the colors, of the representation
+            error: ``"rescale"`` ten times in all, ``"rescale5"``, say, every fifth frame, False
+            never.
+        **kwargs: See `synthesis_status`.
+
+    Returns:
+        The animation. It stops when it is deleted, so keep it in a variable.
+
+    Raises:
+        ValueError: If fewer than two images were recorded, or ``rescale_ylim`` is none of these;
+            and see `synthesis_status`.
+
+    Example:
+        >>> import jax, matplotlib.pyplot as plt, plenoptax as plx
+        >>> result = plx.metamer(
+        ...     plx.data.brick(), plx.models.Gaussian(7), key=jax.random.key(0), max_steps=4,
+        ...     record=2, progress=False
+        ... )
+        >>> animation = plx.plot.synthesis_animate(result)
+        >>> "<img" in animation.to_jshtml()
+        True
+        >>> plt.close(animation._fig)
+    """
+    one = view(result, batch_idx)
+    returned = [] if one.image is None else [one.step]
+    steps: list[int] = sorted({*[int(step) for step in one.image_steps], *returned})
+    if len(steps) < 2:
+        raise ValueError(
+            f"an animation needs two images or more, but there was {len(steps)}; run with "
+            "record=10, say, to record every 10th."
+        )
+    every = _rescale_interval(rescale_ylim, len(steps))
+    if process_image is not None:
+        options = kwargs.get("synthesis_imshow_kwargs", {})
+        kwargs["synthesis_imshow_kwargs"] = {"process_image": process_image} | options
+    figure, drawn = _draw_status(
+        one, channel_idx, steps[0], included_plots, fig, axes_idx, figsize, width_ratios, kwargs
     )
-    for index in range(len(plots)):
-        figure.add_subplot(grid[index])
-    return figure
+
+    def show(index: int) -> None:
+        for plot in drawn:
+            plot.show(steps[index], bool(every) and index % every == 0)
+
+    return animate(figure, show, len(steps), framerate, False)
 
 
-def _size_of_picture(shape: tuple[int, ...]) -> tuple[float, float]:
-    """The height and width in inches which allow the largest good zoom."""
-    import matplotlib.pyplot as plt
+def _rescale_interval(rescale_ylim: str | bool, count: int) -> int:
+    """The number of frames from one fit of the limits to the next, 0 for never."""
+    if rescale_ylim is False:
+        return 0
+    if isinstance(rescale_ylim, str) and re.fullmatch("rescale([1-9][0-9]*)?", rescale_ylim):
+        return int(rescale_ylim.removeprefix("rescale") or max(count // 10, 1))
+    raise ValueError(
+        f"rescale_ylim was {rescale_ylim!r}; it must be 'rescale' (ten times in all), 'rescaleN' "
+        "with a number N of frames, such as 'rescale5', or False."
+    )
 
-    dpi = plt.rcParams["figure.dpi"]
-    samples = np.array(shape[-2:])
-    zoom = float(whole_zoom(_LARGEST_IMAGE * dpi / samples.max()))
-    # A hundredth more, so that rounding does not leave too little.
-    height, width = samples * zoom / dpi + 0.01
-    return height, max(width, _SMALLEST_IMAGE)
+
+def _draw_status(
+    one: View,
+    channel_idx: int | None,
+    iteration: int | None,
+    included_plots: list[str] | tuple[str, ...] | None,
+    fig: "matplotlib.figure.Figure | None",
+    axes_idx: dict[str, int | list[int]] | None,
+    figsize: tuple[float | int, float | int] | None,
+    width_ratios: dict[str, float | int] | None,
+    kwargs: dict[str, dict[str, Any]],
+) -> "tuple[matplotlib.figure.Figure, list[Drawn]]":
+    """Draw all the plots of one step; the arguments are those of `synthesis_status`."""
+    allowed = _allowed(one)
+    plots = tuple(included_plots or _default(one, allowed))
+    check_names(allowed, plots, axes_idx or {}, width_ratios or {})
+    options: dict[str, dict[str, Any]] = {
+        name: dict(kwargs.get(f"{name}_kwargs", {})) for name in plots
+    }
+    unknown = kwargs.keys() - {f"{name}_kwargs" for name in plots}
+    if unknown:
+        raise ValueError(
+            f"there were arguments {', '.join(sorted(unknown))}; further arguments are "
+            "dictionaries named after a plot that is included, such as synthesis_loss_kwargs."
+        )
+    step = one.index(iteration) if plots == ("synthesis_loss",) else one.shown(iteration).step
+    figure = new_figure(plots, one, figsize, width_ratios or {}) if fig is None else fig
+    axes = assign_axes(figure, plots, axes_idx or {})
+    for name in ("synthesis_imshow", "synthesis_histogram"):
+        if name in options:
+            options[name] = {"channel_idx": channel_idx} | options[name]
+    return figure, [_DRAW[name](one, step, axes[name], **options[name]) for name in plots]
 
 
-def _assign(
-    figure: "matplotlib.figure.Figure", plots: tuple[str, ...], axes_idx: dict[str, Any]
-) -> "dict[str, matplotlib.axes.Axes]":
-    """The axes of each plot: those that were asked for, else the first free ones."""
-    taken = set()
-    for index in axes_idx.values():
-        taken |= {index} if isinstance(index, int) else set(index)
-    free = (index for index in range(len(figure.axes)) if index not in taken)
-    assigned = {name: axes_idx[name] if name in axes_idx else next(free, -1) for name in plots}
-    for name, index in assigned.items():
-        if not isinstance(index, int) or not 0 <= index < len(figure.axes):
-            raise ValueError(
-                f"the figure has {len(figure.axes)} axes, of which none is left for {name}, or "
-                f"its index in axes_idx ({axes_idx.get(name)}) is none of them; the plots are "
-                f"{', '.join(plots)}."
-            )
-    return {name: figure.axes[index] for name, index in assigned.items()}
+def _draw_loss(one: View, step: int, ax: "matplotlib.axes.Axes", **options: Any) -> Drawn:
+    drawn = draw_losses([one], step, options.pop("plot_penalties", False), ax, **options)
+
+    def show(step: int, rescale: bool) -> None:
+        drawn.show(step, rescale)
+        ax.set_title(f"Loss {one.trace.losses[step]:.3g} at step {step}", fontsize=11)
+
+    show(step, False)
+    return Drawn(drawn.axes, show)
+
+
+_DRAW = {
+    "synthesis_imshow": draw_image,
+    "synthesis_loss": _draw_loss,
+    "metamer_representation_error": draw_error,
+    "synthesis_histogram": draw_histogram,
+}
+
+
+def _allowed(one: View) -> list[str]:
+    is_image = one.image is not None and one.image.ndim > 1
+    allowed = {
+        "synthesis_imshow": is_image,
+        "synthesis_loss": one.trace is not None,
+        "metamer_representation_error": has_representation(one),
+        "synthesis_histogram": one.image is not None,
+    }
+    return [name for name, is_allowed in allowed.items() if is_allowed]
+
+
+def _default(one: View, allowed: list[str]) -> list[str]:
+    if one.distortions:
+        return allowed
+    return [name for name in allowed if name != "synthesis_histogram"]

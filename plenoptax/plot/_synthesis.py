@@ -1,14 +1,9 @@
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, TYPE_CHECKING
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-
 from ..solve import Batched
-from ._imshow import imshow
-from ._representation import plot_representation
-from ._result import element, loss_index, name_of, shown
+from ._drawn import draw_error, draw_histogram, draw_image, draw_losses
+from ._view import view
 
 
 if TYPE_CHECKING:
@@ -19,7 +14,7 @@ def synthesis_loss(
     result: Any,
     iteration: int | None = None,
     plot_penalties: bool = False,
-    ax: "matplotlib.axes.Axes | None" = None,
+    ax: "matplotlib.axes.Axes | Sequence[matplotlib.axes.Axes] | None" = None,
     *,
     batch_idx: int | None = None,
     **kwargs: Any,
@@ -27,22 +22,26 @@ def synthesis_loss(
     """Show the loss over the steps of a synthesis, with a dot at one of them.
 
     The axis of the loss is logarithmic if all the losses are positive. Where a line search makes
-    trials, those that were rejected are among the losses.
+    trials, those that were rejected are among the losses. Of a MAD competition, the two metrics are
+    shown instead, each in an axes of its own.
 
     Args:
-        result: What a synthesis returned.
+        result: What a synthesis returned; or its trace; or losses.
         iteration: The step of the dot, from the end if negative. The default is that of the image
             that was returned.
         plot_penalties: Whether to show the penalty, before its weight, as well.
-        ax: The axes to draw in, by default the current ones.
+        ax: The axes to draw in, by default the current ones. Those for a MAD competition are
+            divided, or are a list of two, or of three with the penalty.
         batch_idx: The element of a batch. The default is all of them.
         **kwargs: Further arguments of ``matplotlib.axes.Axes.plot`` for the lines of the loss.
 
     Returns:
-        The axes, as ``"loss"``.
+        The axes, as ``"loss"``; or, of a MAD competition, as ``"reference_metric_loss"``,
+        ``"optimized_metric_loss"`` and ``"penalties"``.
 
     Raises:
-        ValueError: If there was no such iteration, or no such element.
+        ValueError: If there was no such iteration, no such element, or no loss at all, or if
+            there are not as many axes as needed.
 
     Example:
         >>> import jax, matplotlib.pyplot as plt, plenoptax as plx
@@ -55,40 +54,18 @@ def synthesis_loss(
         'log'
         >>> plt.close(axes.figure)
     """
-    import matplotlib.pyplot as plt
-    from matplotlib.ticker import MaxNLocator
-
-    ax = plt.gca() if ax is None else ax
-    if batch_idx is None and isinstance(result.problem, Batched):
-        results = [result[index] for index in range(len(result))]
+    if batch_idx is None and isinstance(getattr(result, "problem", None), Batched):
+        views = [view(result, index) for index in range(len(result))]
     else:
-        results = [element(result, batch_idx or 0)]
-    for index, one in enumerate(results):
-        losses = one.trace.losses
-        step = loss_index(one, iteration)
-        label = "loss" if len(results) == 1 else f"loss [{index}]"
-        (line,) = ax.plot(losses, **({"linewidth": 1.5, "label": label} | kwargs))
-        color = "tab:red" if len(results) == 1 else line.get_color()
-        ax.plot([step], [losses[step]], "o", color=color, markersize=6, label="_step", zorder=3)
-        if plot_penalties:
-            ax.plot(one.trace.penalties, "--", linewidth=1, color="0.5", label="penalty")
-    all_losses = np.concatenate([one.trace.losses for one in results])
-    if (all_losses[np.isfinite(all_losses)] > 0).all():
-        ax.set_yscale("log")
-    ax.set_xlabel("Synthesis step")
-    ax.set_ylabel("Loss")
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    for side in ("top", "right"):
-        ax.spines[side].set_visible(False)
-    if plot_penalties or 1 < len(results) <= 8:
-        ax.legend(frameon=False)
-    return {"loss": ax}
+        views = [view(result, batch_idx or 0)]
+    return draw_losses(views, iteration, plot_penalties, ax, **kwargs).axes
 
 
 def synthesis_imshow(
     result: Any,
     batch_idx: int = 0,
     channel_idx: int | None = None,
+    distortion_scale: float | int = 5.0,
     process_image: Callable | None = None,
     zoom: float | int | None = None,
     iteration: int | None = None,
@@ -98,24 +75,29 @@ def synthesis_imshow(
 ) -> "matplotlib.axes.Axes":
     """Show the image of a synthesis, pixel by pixel, with black at 0 and white at 1.
 
-    An image of three or four channels is shown in colors.
+    An image of three or four channels is shown in colors, a sequence of images as a strip of
+    frames.
 
     Args:
-        result: What a synthesis returned.
-        batch_idx: The element of a batch.
+        result: What a synthesis returned; or its trace, with recorded images; or a state, of
+            which what the optimizer moves is shown; or an image, or images of several steps; or
+            eigendistortions, of which one is added to the image.
+        batch_idx: The element of a batch; of eigendistortions, which one.
         channel_idx: The only channel to show.
+        distortion_scale: How many times an eigendistortion is added to the image.
         process_image: A function of the image to be shown, to undo a preprocessing, say.
-        zoom: See ``imshow``.
+        zoom: See `imshow`.
         iteration: The step whose image is shown, from the end if negative: the nearest one of
             which the image was recorded. The default is the image that was returned.
         ax: The axes to draw in. The default makes a figure.
         title: The title; the default tells the method and the step.
-        **kwargs: Further arguments of ``imshow``; ``vrange`` is (0, 1) unless given.
+        **kwargs: Further arguments of `imshow`; ``vrange`` is (0, 1) unless given.
 
     Returns:
         The axes.
 
     Raises:
+        TypeError: If a state is not of an image.
         ValueError: If there was no such iteration, no image was recorded, or the image has two
             channels or more than four and none was chosen.
 
@@ -132,17 +114,64 @@ def synthesis_imshow(
         dims: [256, 256] * 2
         >>> plt.close(axes.figure)
     """
-    one = element(result, batch_idx)
-    step, image = shown(one, iteration)
-    if process_image is not None:
-        image = np.asarray(process_image(jnp.asarray(image)))
-    head = f"{name_of(one)}, step {step}" if title is None else title
-    as_colors = channel_idx is None and image.ndim == 3 and image.shape[0] in (3, 4)
-    options = {"vrange": (0, 1), "as_rgb": as_colors} | kwargs
-    if channel_idx is None and not options["as_rgb"] and image.ndim == 3 and image.shape[0] > 1:
-        raise ValueError(f"the image has {image.shape[0]} channels; choose one with channel_idx.")
-    figure = imshow(image, zoom=zoom, title=head, ax=ax, channel_idx=channel_idx, **options)
-    return figure.axes[0] if ax is None else ax
+    one = view(result, batch_idx, distortion_scale)
+    options = {"channel_idx": channel_idx, "process_image": process_image, "zoom": zoom}
+    return draw_image(one, one.shown(iteration).step, ax, title=title, **options, **kwargs).axes
+
+
+def synthesis_histogram(
+    result: Any,
+    batch_idx: int | None = None,
+    channel_idx: int | None = None,
+    iteration: int | None = None,
+    ylim: Sequence[float | int] | Literal[False] = False,
+    xlim: Sequence[float | int] | Literal[False, "range"] = "range",
+    ax: "matplotlib.axes.Axes | None" = None,
+    alpha: float = 0.4,
+    **kwargs: Any,
+) -> "matplotlib.axes.Axes":
+    """Show how often which pixel values occur in the image of a synthesis, and in its target.
+
+    It tells what left the range of an image. Of eigendistortions, the distortions are shown. The
+    bins cover all the recorded images, so that the histograms of several steps can be compared.
+
+    Args:
+        result: See `synthesis_imshow`.
+        batch_idx: The element of a batch, by default the first; of eigendistortions, which one, by
+            default all of them.
+        channel_idx: The channel; None takes all of them.
+        iteration: The step, from the end if negative: the nearest one of which the image was
+            recorded. The default is the image that was returned.
+        ylim: The limits of the vertical axis; False leaves them alone.
+        xlim: The limits of the horizontal axis; ``"range"`` is from the smallest to the largest
+            value, False leaves them alone.
+        ax: The axes to draw in, by default the current ones.
+        alpha: The opacity of the bars.
+        **kwargs: Further arguments of `histogram`.
+
+    Returns:
+        The axes.
+
+    Raises:
+        ValueError: If there was no such iteration or channel, or no image was recorded.
+
+    Example:
+        >>> import jax, matplotlib.pyplot as plt, plenoptax as plx
+        >>> result = plx.metamer(
+        ...     plx.data.brick(), plx.models.Gaussian(7), key=jax.random.key(0), max_steps=5,
+        ...     progress=False
+        ... )
+        >>> axes = plx.plot.synthesis_histogram(result)
+        >>> [text.get_text() for text in axes.get_legend().get_texts()]
+        ['Metamer', 'target']
+        >>> plt.close(axes.figure)
+    """
+    one = view(result, batch_idx or 0)
+    if one.distortions and batch_idx is not None:
+        label = list(one.distortions)[batch_idx]
+        one = one._replace(distortions={label: one.distortions[label]})
+    options = {"channel_idx": channel_idx, "ylim": ylim, "xlim": xlim, "alpha": alpha}
+    return draw_histogram(one, one.shown(iteration).step, ax, **options, **kwargs).axes
 
 
 def metamer_representation_error(
@@ -156,10 +185,10 @@ def metamer_representation_error(
 ) -> "list[matplotlib.axes.Axes]":
     """Show by how much the representation of a metamer differs from that of its target.
 
-    See ``plot_representation`` for how it looks.
+    See `plot_representation` for how it looks.
 
     Args:
-        result: What ``metamer`` or ``metamer_ctf`` returned.
+        result: What `plenoptax.metamer` returned.
         batch_idx: The element of a batch.
         iteration: The step, from the end if negative: the nearest one of which the image was
             recorded. The default is the image that was returned.
@@ -187,20 +216,6 @@ def metamer_representation_error(
         1
         >>> plt.close(axes[0].figure)
     """
-    one = element(result, batch_idx)
-    if not has_representation(one):
-        raise ValueError(
-            f"a representation error needs a model and a target, which {name_of(one)} has not; "
-            "show the result of metamer or metamer_ctf."
-        )
-    step, image = shown(one, iteration)
-    representation = one.problem.model(jnp.asarray(image), **kwargs)
-    error = jax.tree.map(jnp.subtract, representation, one.problem.target)
-    return plot_representation(
-        one.problem.model, error, ax, None, ylim, 0, f"Representation error, step {step}", as_rgb
-    )
-
-
-def has_representation(result: Any) -> bool:
-    """Whether the problem is one of a model and the representation of a target."""
-    return all(hasattr(result.problem, name) for name in ("model", "target"))
+    one = view(result, batch_idx)
+    step = one.shown(iteration).step
+    return draw_error(one, step, ax, ylim=ylim, as_rgb=as_rgb, **kwargs).axes

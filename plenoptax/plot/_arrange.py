@@ -1,0 +1,103 @@
+from collections.abc import Iterable
+from typing import Any, TYPE_CHECKING
+
+import numpy as np
+
+from ._drawn import is_competition
+from ._layout import whole_zoom
+from ._representation import needs_one_axes
+from ._view import View
+
+
+if TYPE_CHECKING:
+    import matplotlib.axes
+    import matplotlib.figure
+
+# Inches.
+_LARGEST_IMAGE, _SMALLEST_IMAGE = 5.2, 2.4
+_CURVE_WIDTH, _ERROR_WIDTH = 3.6, 7.0
+_LEAST_HEIGHT = 4.2
+_RIGHT, _BOTTOM, _TOP, _GAP = 0.2, 0.8, 0.75, 1.1
+
+
+def check_names(allowed: list[str], plots: Iterable[str], *others: Iterable[str]) -> None:
+    """Refuse names of plots that there are not; ``"misc"`` may be among the others."""
+    for names in (plots, *others):
+        for name in names:
+            if name not in allowed and (name != "misc" or names is plots):
+                raise ValueError(
+                    f"a plot was named {name!r}; those of this result are {', '.join(allowed)}."
+                )
+
+
+def new_figure(
+    plots: tuple[str, ...],
+    one: View,
+    figsize: tuple[float | int, float | int] | None,
+    width_ratios: dict[str, float | int],
+) -> "matplotlib.figure.Figure":
+    """A figure with axes for the plots side by side, whose widths suit what is shown."""
+    import matplotlib.pyplot as plt
+
+    sizes = {name: _size(name, one) for name in plots}
+    ratios = [width_ratios.get(name, 1) * sizes[name][1] for name in plots]
+    left = 0.2 if plots[0] == "synthesis_imshow" else 0.8
+    width = sum(ratios) + _GAP * (len(plots) - 1) + left + _RIGHT
+    height = max(_LEAST_HEIGHT, *(size[0] for size in sizes.values()))
+    size = figsize or (width, height + _BOTTOM + _TOP)
+    figure = plt.figure(figsize=size, layout="none")
+    grid = figure.add_gridspec(
+        1,
+        len(plots),
+        width_ratios=ratios,
+        left=left / size[0],
+        right=1 - _RIGHT / size[0],
+        bottom=_BOTTOM / size[1],
+        top=1 - _TOP / size[1],
+        wspace=_GAP * len(plots) / (size[0] - left - _RIGHT - _GAP * (len(plots) - 1)),
+    )
+    for index in range(len(plots)):
+        figure.add_subplot(grid[index])
+    return figure
+
+
+def _size(name: str, one: View) -> tuple[float, float]:
+    """The least height, and the width, of a plot in inches."""
+    if name == "synthesis_imshow":
+        assert one.image is not None
+        return _size_of_picture(one.image.shape)
+    if name == "metamer_representation_error":
+        is_simple = needs_one_axes(one.problem.model, one.problem.target)
+        return 0.0, _LARGEST_IMAGE if is_simple else _ERROR_WIDTH
+    return 0.0, _CURVE_WIDTH * (2 if name == "synthesis_loss" and is_competition(one) else 1)
+
+
+def _size_of_picture(shape: tuple[int, ...]) -> tuple[float, float]:
+    """The height and width in inches which allow the largest good zoom."""
+    import matplotlib.pyplot as plt
+
+    dpi = plt.rcParams["figure.dpi"]
+    samples = np.array(shape[-2:])
+    zoom = float(whole_zoom(_LARGEST_IMAGE * dpi / samples.max()))
+    # A hundredth more, so that rounding does not leave too little.
+    height, width = samples * zoom / dpi + 0.01
+    return height, max(width, _SMALLEST_IMAGE)
+
+
+def assign_axes(
+    figure: "matplotlib.figure.Figure", plots: tuple[str, ...], axes_idx: dict[str, Any]
+) -> "dict[str, matplotlib.axes.Axes]":
+    """The axes of each plot: those that were asked for, else the first free ones."""
+    taken = set()
+    for index in axes_idx.values():
+        taken |= {index} if isinstance(index, int) else set(index)
+    free = (index for index in range(len(figure.axes)) if index not in taken)
+    assigned = {name: axes_idx[name] if name in axes_idx else next(free, -1) for name in plots}
+    for name, index in assigned.items():
+        if not isinstance(index, int) or not 0 <= index < len(figure.axes):
+            raise ValueError(
+                f"the figure has {len(figure.axes)} axes, of which none is left for {name}, or "
+                f"its index in axes_idx ({axes_idx.get(name)}) is none of them; the plots are "
+                f"{', '.join(plots)}."
+            )
+    return {name: figure.axes[index] for name, index in assigned.items()}

@@ -1,0 +1,280 @@
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, NamedTuple, TYPE_CHECKING
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ._divide import divide
+from ._histogram import finite_values, histogram
+from ._imshow import draw_panels, Look
+from ._panels import Panel, split_into_panels
+from ._representation import plot_representation
+from ._stem import clean_up_axes
+from ._update import update_plot
+from ._view import View
+
+
+if TYPE_CHECKING:
+    import matplotlib.axes
+
+_FRAMES_IN_A_ROW = 6
+
+
+class Drawn(NamedTuple):
+    """A plot of one step of a synthesis.
+
+    Attributes:
+        axes: What the function that draws it returns.
+        show: Makes it show another step; the second argument tells whether to fit the limits.
+    """
+
+    axes: Any
+    show: Callable[[int, bool], None]
+
+
+def draw_losses(
+    views: Sequence[View],
+    iteration: int | None,
+    plot_penalties: bool,
+    ax: Any,
+    **kwargs: Any,
+) -> Drawn:
+    """See `synthesis_loss`."""
+    import matplotlib.pyplot as plt
+
+    if any(one.trace is None for one in views):
+        raise ValueError("there are no losses to show; give a result, a trace, or a vector.")
+    names = _curves(views[0], plot_penalties)
+    if ax is None:
+        ax = plt.gca()
+    axes = list(ax) if isinstance(ax, Sequence | np.ndarray) else [ax]
+    if len(axes) == 1 and len(names) > 1:
+        axes = divide(axes[0], 1, len(names), len(names), " ", 0.0)
+    if len(axes) != len(names):
+        raise ValueError(
+            f"ax held {len(axes)} axes, but there are {len(names)} to draw ({', '.join(names)}); "
+            "give as many, or one, which is divided."
+        )
+    shows = []
+    for one, name in zip(axes, names, strict=True):
+        shows += _draw_curves(one, name, views, iteration, plot_penalties, kwargs)
+
+    def show(step: int, rescale: bool) -> None:
+        for move in shows:
+            move(step)
+
+    return Drawn(dict(zip(names, axes, strict=True)), show)
+
+
+def is_competition(one: View) -> bool:
+    """Whether two metrics were noted at every step."""
+    terms = getattr(one.trace, "terms", None) or {}
+    return {"reference_metric", "optimized_metric"} <= set(terms)
+
+
+def _curves(one: View, plot_penalties: bool) -> list[str]:
+    """The names of the axes."""
+    if not is_competition(one):
+        return ["loss"]
+    penalties = ["penalties"] if plot_penalties else []
+    return ["reference_metric_loss", "optimized_metric_loss", *penalties]
+
+
+def _draw_curves(
+    ax: "matplotlib.axes.Axes",
+    name: str,
+    views: Sequence[View],
+    iteration: int | None,
+    plot_penalties: bool,
+    options: dict[str, Any],
+) -> list[Callable[[int], None]]:
+    from matplotlib.ticker import MaxNLocator
+
+    moves = []
+    for index, one in enumerate(views):
+        values = _values_of_curve(one, name)
+        step = one.index(iteration)
+        label = "loss" if len(views) == 1 else f"loss [{index}]"
+        (line,) = ax.plot(values, **({"linewidth": 1.5, "label": label} | options))
+        color = "tab:red" if len(views) == 1 else line.get_color()
+        (dot,) = ax.plot(
+            [step], [values[step]], "o", color=color, markersize=6, label="_step", zorder=3
+        )
+        moves.append(lambda step, dot=dot, values=values: dot.set_data([step], [values[step]]))
+        if plot_penalties and name == "loss":
+            ax.plot(one.trace.penalties, "--", linewidth=1, color="0.5", label="penalty")
+    every = np.concatenate([_values_of_curve(one, name) for one in views])
+    if name == "loss" and (every[np.isfinite(every)] > 0).all():
+        ax.set_yscale("log")
+    if name == "loss":
+        ax.set_ylabel("Loss")
+    else:
+        ax.set_title(name.removesuffix("_loss").replace("_", " ").capitalize(), fontsize=10)
+    ax.set_xlabel("Synthesis step")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    clean_up_axes(ax, ("top", "right"))
+    if name == "loss" and (plot_penalties or 1 < len(views) <= 8):
+        ax.legend(frameon=False)
+    return moves
+
+
+def _values_of_curve(one: View, name: str) -> np.ndarray:
+    if name == "loss":
+        return one.trace.losses
+    return (
+        one.trace.penalties if name == "penalties" else one.trace.terms[name.removesuffix("_loss")]
+    )
+
+
+def draw_image(
+    one: View,
+    step: int,
+    ax: "matplotlib.axes.Axes | None" = None,
+    *,
+    channel_idx: int | None = None,
+    process_image: Callable | None = None,
+    zoom: float | int | None = None,
+    title: str | None = None,
+    vrange: str | Sequence[float | int] = (0, 1),
+    as_rgb: bool | None = None,
+    cmap: Any = None,
+    **kwargs: Any,
+) -> Drawn:
+    """See `synthesis_imshow`."""
+
+    def panel_at(step: int) -> Panel:
+        image = one.shown(step).image
+        if process_image is not None:
+            image = np.asarray(process_image(jnp.asarray(image)))
+        if image.ndim == 4:
+            image = _strip(image)
+        channels = image.shape[0] if image.ndim == 3 else 1
+        as_colors = channels in (3, 4) if as_rgb is None else as_rgb
+        as_colors = as_colors and channel_idx is None
+        if channels > 1 and not as_colors and channel_idx is None:
+            raise ValueError(f"the image has {channels} channels; choose one with channel_idx.")
+        return split_into_panels(image, "rectangular", None, channel_idx, as_colors)[0]
+
+    first = panel_at(step)
+    head = one.title(step) if title is None else title
+    look = Look(vrange, zoom, head, None, ax, cmap, kwargs)
+    (picture,) = draw_panels([first], [first], look)
+    axes = picture.image.axes
+
+    def show(step: int, rescale: bool) -> None:
+        picture.show(panel_at(step))
+        if title is None:
+            set_first_line(axes, one.title(step))
+
+    return Drawn(axes, show)
+
+
+def _strip(frames: np.ndarray) -> np.ndarray:
+    """The frames of a sequence side by side in rows, with white between them."""
+    count, channels, height, width = frames.shape
+    rows = -(-count // _FRAMES_IN_A_ROW)
+    columns = -(-count // rows)
+    gap = max(1, round(max(height, width) / 40))
+    sheet = np.ones((rows * columns, channels, height + gap, width + gap), frames.dtype)
+    sheet[:count, :, :height, :width] = frames
+    sheet = sheet.reshape(rows, columns, *sheet.shape[1:]).transpose(2, 0, 3, 1, 4)
+    return sheet.reshape(channels, rows * (height + gap), -1)[:, :-gap, :-gap]
+
+
+def draw_histogram(
+    one: View,
+    step: int,
+    ax: "matplotlib.axes.Axes | None" = None,
+    *,
+    channel_idx: int | None = None,
+    ylim: Sequence[float | int] | Literal[False] = False,
+    **kwargs: Any,
+) -> Drawn:
+    """See `synthesis_histogram`."""
+
+    def values_at(step: int) -> np.ndarray:
+        return _channel(one.shown(step).image, channel_idx)
+
+    if one.distortions:
+        named = {key: _channel(value, channel_idx) for key, value in one.distortions.items()}
+    else:
+        named = {one.name: values_at(step)}
+        target = getattr(one.problem, "image", None)
+        if target is not None:
+            named["target"] = _channel(np.asarray(target), channel_idx)
+    every = [finite_values(value) for value in [*named.values(), *map(np.asarray, one.images)]]
+    ends = np.array([bound(value) for value in every for bound in (np.min, np.max)])
+    bins = kwargs.pop("bins", 50)
+    edges = np.histogram_bin_edges(ends, bins) if np.ndim(bins) == 0 else np.asarray(bins)
+    options = {"bins": edges, "xlabel": "Pixel value", "title": "Histogram"} | kwargs
+    axes = histogram(list(named.values()), list(named), None, None, ylim, ax=ax, **options)
+    outlines: list[Any] = list(axes.patches[-len(named) :])
+
+    def show(step: int, rescale: bool) -> None:
+        density = bool(kwargs.get("density", False))
+        values = finite_values(values_at(step))
+        outlines[0].set_data(np.histogram(values, edges, density=density)[0])
+        if ylim is False:
+            axes.set_ylim(0, 1.05 * max(one.get_data().values.max() for one in outlines))
+
+    return Drawn(axes, show)
+
+
+def _channel(image: np.ndarray, channel_idx: int | None) -> np.ndarray:
+    return image if channel_idx is None else image[..., channel_idx, :, :]
+
+
+def draw_error(
+    one: View,
+    step: int,
+    ax: "matplotlib.axes.Axes | None" = None,
+    *,
+    ylim: Sequence[float | int] | Literal[False] | None = None,
+    as_rgb: bool = False,
+    **kwargs: Any,
+) -> Drawn:
+    """See `metamer_representation_error`."""
+    if not has_representation(one):
+        raise ValueError(
+            f"a representation error needs a model and a target, which {one.name} has not; show "
+            "the result of metamer."
+        )
+    model = one.problem.model
+
+    def error_at(step: int) -> Any:
+        image = jnp.asarray(one.shown(step).image)
+        return _subtract(_represent(model, image, kwargs), one.problem.target)
+
+    def title(step: int) -> str:
+        return f"Representation error, step {step}"
+
+    axes = plot_representation(model, error_at(step), ax, None, ylim, 0, title(step), as_rgb)
+    titled = axes[0].figure.axes[0] if ax is None else ax
+
+    def show(step: int, rescale: bool) -> None:
+        update_plot(axes, error_at(step), model, rescale_ylim=rescale)
+        set_first_line(titled, title(step))
+
+    return Drawn(axes, show)
+
+
+@eqx.filter_jit
+def _represent(model: Callable, image: jax.Array, options: dict[str, Any]) -> Any:
+    return model(image, **options)
+
+
+def _subtract(first: Any, second: Any) -> Any:
+    return jax.tree.map(lambda a, b: np.asarray(a) - np.asarray(b), first, second)
+
+
+def has_representation(one: View) -> bool:
+    """Whether the problem is one of a model and the representation of a target."""
+    return all(hasattr(one.problem, name) for name in ("model", "target"))
+
+
+def set_first_line(ax: "matplotlib.axes.Axes", text: str) -> None:
+    """Change the first line of a title."""
+    rest = ax.get_title().split("\n")[1:]
+    ax.title.set_text("\n".join([text, *rest]))
