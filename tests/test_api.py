@@ -20,6 +20,7 @@ RECORDS = {
     "Batched",
     "BatchedTrace",
     "Info",
+    "Stage",
     "State",
     "Trace",
     "loss.WeightedL2Norm",
@@ -35,6 +36,8 @@ DIFFERENT = {
     # By default the loss depends on the model.
     ("Metamer", "loss_function"): {"loss_function": None},
     ("metamer", "loss_function"): {"loss_function": None},
+    ("MetamerCTF", "loss_function"): {"loss_function": None},
+    ("metamer_ctf", "loss_function"): {"loss_function": None},
     # A result is shown, not an object that synthesizes.
     ("plot.metamer_representation_error", "metamer"): {"result": "required"},
     ("plot.synthesis_imshow", "synthesis_object"): {"result": "required"},
@@ -45,7 +48,7 @@ DIFFERENT = {
 }
 
 # plenoptic's class is a problem here, and a function of the same arguments that solves it.
-ENTRY_FUNCTIONS = {"metamer": "Metamer"}
+ENTRY_FUNCTIONS = {"metamer": "Metamer", "metamer_ctf": "MetamerCTF"}
 
 
 def public_objects():
@@ -87,6 +90,7 @@ def functions_and_methods():
         if isinstance(value, type):
             for attribute, method in vars(value).items():
                 is_public = attribute == "__call__" or not attribute.startswith("_")
+                method = getattr(method, "__func__", method)
                 if is_public and inspect.isfunction(inspect.unwrap(method)):
                     yield f"{name}.{attribute}", method
 

@@ -9,6 +9,7 @@ from ._problem import AbstractProblem as AbstractProblem
 from ._record import Record as Record
 from ._run import run as run
 from ._solver import Solver as Solver
+from ._stage import Stage as Stage
 from ._state import Info as Info
 from ._state import init as init
 from ._state import State as State

@@ -14,7 +14,8 @@ class AbstractProblem(eqx.Module):
     can be compiled.
 
     The optimizer moves ``z``, of which `decode` makes the image. ``memory`` is what a problem
-    carries from step to step (a stage, a multiplier, a schedule); most have none and use ``None``.
+    carries from step to step (a multiplier, a schedule); most have none and use ``None``. A problem
+    of several stages carries a `Stage`.
     """
 
     @abc.abstractmethod
@@ -48,7 +49,13 @@ class AbstractProblem(eqx.Module):
 
     @abc.abstractmethod
     def advance(self, memory: PyTree, z: PyTree, terms: dict[str, Array]) -> PyTree:
-        """The memory after an accepted step that evaluated ``z`` and found `terms`."""
+        """The memory after an accepted step.
+
+        Args:
+            memory: The memory before it.
+            z: The point that the step evaluated.
+            terms: What `objective` said of it, and its value as ``"loss"``.
+        """
 
     @abc.abstractmethod
     def residual(self, z: PyTree) -> PyTree:

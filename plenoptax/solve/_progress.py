@@ -26,7 +26,7 @@ class ProgressBar:
 
 
 def _format(value: Any) -> str:
-    return f"{float(np.mean(value)):.4e}"
+    return value if isinstance(value, str) else f"{float(np.mean(value)):.4e}"
 
 
 class Interrupt:

@@ -35,7 +35,8 @@ def run(
 
     Running for n steps and then for m is running for n + m, bit for bit on the same device, with
     the same driver, batch size and versions. A state that stopped is tested anew and goes on,
-    except that one on a plateau stays there until it is given another stop rule.
+    except that one on a plateau stays there until it is given another stop rule. A rule of another
+    kind or window starts with an empty memory.
 
     Ctrl-C ends the run after the steps under way and returns what there is, with the status
     `interrupted`; a second one raises `KeyboardInterrupt`.
@@ -81,7 +82,7 @@ def run(
         session = Session(problem, solver, state, record, driver, provenance or {})
         while session.can_go_on(max_steps) and not interrupt.is_set():
             num_steps = session.advance(max_steps, interrupt)
-            bar.update(num_steps, session.history.newest())
+            bar.update(num_steps, session.newest())
             if writer is not None and writer.is_due():
                 writer.write(*_join(trace, *session.finish(Status.running)))
         ended = Status.interrupted if interrupt.is_set() else Status.step_limit

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._tree import describe, leaves_by_path
 from .._types import PyTree
 from ._batch import Batched
 from ._driver import Advancer, any_running, Best, Carry, CHUNK_LENGTH, Driver, own_copy
@@ -15,6 +16,7 @@ from ._progress import Interrupt
 from ._provenance import describe_run
 from ._record import Record
 from ._solver import Solver
+from ._stage import Stage
 from ._state import Info, State
 from ._status import Status
 from ._trace import BatchedTrace, Trace
@@ -47,7 +49,7 @@ class Session:
         self._started = time.perf_counter()
         self._problem, self._solver, self._record = problem, solver, record
         self._is_batch = isinstance(problem, Batched)
-        state = own_copy(_tested_anew(problem, solver, state))
+        state = own_copy(_tested_anew(problem, solver, _with_stop_rule(problem, solver, state)))
         best = None
         if record.best:
             nothing = jnp.full_like(state.accepted_loss, jnp.inf)
@@ -92,6 +94,13 @@ class Session:
         self._num_steps += count
         self._retire()
         return count
+
+    def newest(self) -> dict[str, Any]:
+        """What a progress bar shows of the newest step."""
+        newest, memory = self.history.newest(), self._carry.state.memory
+        if isinstance(memory, Stage) and not self._is_batch:
+            newest = newest | {"scale": memory.names[int(memory.index)]}
+        return newest
 
     def finish(self, status: Status) -> tuple[State, Trace | BatchedTrace]:
         """The state and the trace of the run up to here; the session can go on after it.
@@ -193,6 +202,21 @@ def _surviving(finished_at: np.ndarray, step: int) -> np.ndarray:
         if 0 < alive.size <= active.size // 2:
             active = alive
     return active
+
+
+def _with_stop_rule(problem: AbstractProblem | Batched, solver: Solver, state: State) -> State:
+    """The state with an empty memory for a stop rule of another shape than the one it had."""
+
+    def empty(loss: jax.Array) -> PyTree:
+        return solver.stop.init(loss.dtype)
+
+    is_batch = isinstance(problem, Batched)
+    fresh = (jax.vmap(empty) if is_batch else empty)(state.accepted_loss)
+    wanted, found = (
+        {path: describe(leaf) for path, leaf in leaves_by_path(memory).items()}
+        for memory in (fresh, state.stop_state)
+    )
+    return state if wanted == found else dataclasses.replace(state, stop_state=fresh)
 
 
 def _tested_anew(problem: AbstractProblem | Batched, solver: Solver, state: State) -> State:

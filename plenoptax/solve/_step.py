@@ -11,6 +11,7 @@ from .._types import PyTree
 from ._batch import Batched
 from ._problem import AbstractProblem
 from ._solver import as_solver, Solver
+from ._stage import restart_optimizer, Stage
 from ._state import Info, init_from_z, State
 from ._status import Status
 
@@ -92,30 +93,51 @@ def _step(problem: AbstractProblem, solver: Solver, state: State) -> tuple[State
         learning_rate=_learning_rate(optimizer_state, loss.dtype),
         num_evaluations=1 + _line_search_evaluations(optimizer_state),
         accepted=accepted,
-        terms={name: term for name, term in terms.items() if name != "penalty"},
+        terms=_reported(terms, state.memory),
     )
+    return _follow(problem, solver, state, info, terms, z, optimizer_state, stuck), info
+
+
+def _follow(
+    problem: AbstractProblem,
+    solver: Solver,
+    state: State,
+    info: Info,
+    terms: dict[str, Array],
+    z: PyTree,
+    optimizer_state: PyTree,
+    stuck: Array,
+) -> State:
+    """The state after a step that reports `info` and whose optimizer goes on to `z`."""
+    accepted, finite = info.accepted, jnp.isfinite(info.loss) & jnp.isfinite(info.gradient_norm)
     stop_state = solver.stop.update(state.stop_state, info)
-    met = solver.stop.fires(stop_state)
-    memory = problem.advance(state.memory, state.z, terms)
+    met = solver.stop.fires(stop_state) & accepted
+    memory = problem.advance(state.memory, state.z, terms | {"loss": info.loss})
+    goes_on = jnp.zeros((), bool)
+    if isinstance(state.memory, Stage):
+        # A line search that finds nothing better has come to the end of its stage, not of the run.
+        goes_on = finite & ~state.memory.is_last
     status = Status.where(
         stuck & ~finite,
         Status.nonfinite,
-        Status.where(stuck | (met & accepted), Status.plateau, Status.running),
+        Status.where((stuck | met) & ~goes_on, Status.plateau, Status.running),
     )
     new = State(
         z=z,
         accepted_z=tree_where(accepted, state.z, state.accepted_z),
         accepted_loss=jnp.where(
-            accepted, loss.astype(state.accepted_loss.dtype), state.accepted_loss
+            accepted, info.loss.astype(state.accepted_loss.dtype), state.accepted_loss
         ),
         optimizer_state=optimizer_state,
         stop_state=tree_where(accepted, stop_state, state.stop_state),
-        memory=tree_where(accepted, memory, state.memory),
+        memory=tree_where(accepted | (stuck & goes_on), memory, state.memory),
         num_steps=state.num_steps + 1,
         num_evaluations=state.num_evaluations + info.num_evaluations,
         status=status,
     )
-    return new, info
+    if not isinstance(state.memory, Stage):
+        return new
+    return tree_where(new.memory.index != state.memory.index, _begin_stage(solver, new), new)
 
 
 def evaluate_last(
@@ -138,6 +160,23 @@ def evaluate_last(
     if isinstance(problem, Batched):
         return jax.vmap(one)(new, state), info
     return one(new, state), info
+
+
+def _begin_stage(solver: Solver, state: State) -> State:
+    """The state at the start of a stage, whose objective is another than that of the last."""
+    has_trials = _find(state.optimizer_state, "accepted") is not None
+    return dataclasses.replace(
+        state,
+        # The next trial was chosen for the old objective.
+        z=state.accepted_z if has_trials else state.z,
+        optimizer_state=restart_optimizer(solver.optimizer, state.optimizer_state, state.z),
+        stop_state=solver.stop.init(state.accepted_loss.dtype),
+    )
+
+
+def _reported(terms: dict[str, Array], memory: PyTree) -> dict[str, Array]:
+    reported = {name: term for name, term in terms.items() if name != "penalty"}
+    return reported | ({"scale": memory.index} if isinstance(memory, Stage) else {})
 
 
 def _verdict(optimizer_state: PyTree, finite: Array) -> tuple[Array, Array]:

@@ -1,5 +1,17 @@
 """Methods of synthesis, one problem and one entry function each."""
 
+from ._eigendistortions import Eigendistortions as Eigendistortions
+from ._eigendistortions import eigendistortions as eigendistortions
+from ._eigendistortions_compare import Detectability as Detectability
+from ._eigendistortions_compare import equal_detectability as equal_detectability
+from ._eigendistortions_compare import (
+    generalized_eigendistortions as generalized_eigendistortions,
+)
+from ._eigendistortions_compare import principal_distortions as principal_distortions
 from ._metamer import Metamer as Metamer
 from ._metamer import metamer as metamer
+from ._metamer_ctf import metamer_ctf as metamer_ctf
+from ._metamer_ctf import MetamerCTF as MetamerCTF
+from ._objective import Objective as Objective
+from ._objective import synthesize as synthesize
 from ._result import Result as Result

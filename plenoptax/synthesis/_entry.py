@@ -29,7 +29,7 @@ from ..solve import (
 from ..solve import (
     batch as make_batch,
 )
-from ._problem import check_image
+from ..validate import validate_input
 from ._result import Result
 
 
@@ -47,7 +47,7 @@ def pose_all(
             "not both; plenoptax.batch maps over any combination."
         )
     if batch:
-        check_image(image)
+        validate_input(image, allowed_range=None)
         return make_batch(pose, image)
     if num_seeds is not None:
         problem = pose(image)

@@ -13,7 +13,7 @@ from ..regularize import penalize_range
 from ..solve import Checkpoint, Record, Solver
 from ._defaults import default_initial_image, default_loss, default_optimizer
 from ._entry import pose_all, synthesize_problem
-from ._problem import AbstractImageProblem, as_weight, check_image, represent
+from ._problem import AbstractImageProblem, as_weight, check_target, represent
 from ._result import Result
 
 
@@ -76,15 +76,11 @@ class Metamer(AbstractImageProblem):
             parametrization: By default the pixels themselves.
 
         Raises:
-            TypeError: If the image is not an array of floating-point numbers, the model is not
-                callable, or it does not return arrays.
-            ValueError: If the image is not finite.
+            TypeError: If the image, the model or the penalty is of the wrong kind; see
+                `plenoptax.validate`.
+            ValueError: If the image is not finite, or the model or the penalty cannot be used.
         """
-        check_image(image)
-        if not callable(model):
-            raise TypeError(
-                f"The model is a callable from an image to arrays; got {type(model).__name__}."
-            )
+        check_target(image, model, penalty_function, penalty_lambda)
         self.model = model
         self.image = jnp.asarray(image)
         self.target = represent(model, self.image)

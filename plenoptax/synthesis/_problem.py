@@ -2,14 +2,14 @@ from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
-from jax.core import Tracer
 from jaxtyping import Array, Int
 
 from .._types import PyTree, Scalar
 from ..parametrize import AbstractParametrization
+from ..regularize import penalize_range
 from ..solve import AbstractProblem
+from ..validate import validate_input, validate_model, validate_penalty
 
 
 class AbstractImageProblem(AbstractProblem):
@@ -83,14 +83,13 @@ def represent(model: Callable, image: Array) -> PyTree:
     return model(image)
 
 
-def check_image(image: Array) -> None:
-    """Refuse what is not an image: integers, lists, values that are not finite."""
-    dtype = getattr(image, "dtype", None)
-    if dtype is None or not jnp.issubdtype(dtype, jnp.floating):
-        raise TypeError(
-            "The image is an array of floating-point numbers, such as plenoptax.load_images "
-            f"returns; got {type(image).__name__ if dtype is None else dtype}."
-        )
-    is_traced = isinstance(image, Tracer)
-    if not is_traced and not bool(jnp.all(jnp.isfinite(jax.lax.stop_gradient(image)))):
-        raise ValueError("The image has values that are infinite or not a number.")
+def check_target(
+    image: Array, model: Callable, penalty_function: Callable, penalty_lambda: Any
+) -> None:
+    """Refuse a target, a model or a penalty that no synthesis can use; see `plenoptax.validate`."""
+    # Another penalty, or none, allows another range: that of a sound, say.
+    is_none = isinstance(penalty_lambda, int | float) and penalty_lambda == 0
+    penalizes_range = penalty_function is penalize_range and not is_none
+    validate_input(image, allowed_range=(0.0, 1.0) if penalizes_range else None)
+    validate_model(model, image.shape, image.dtype)
+    validate_penalty(penalty_function, image.shape, image.dtype)

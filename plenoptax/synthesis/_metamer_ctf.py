@@ -1,0 +1,342 @@
+import os
+from collections.abc import Callable, Sequence
+from typing import Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jaxtyping import Array
+
+from .._types import Key, PyTree, Scalar
+from ..parametrize import AbstractParametrization, Pixels
+from ..regularize import penalize_range
+from ..solve import Checkpoint, Record, Solver, Stage, Trace
+from ..stop import Window
+from ..validate import validate_coarse_to_fine
+from ._defaults import default_initial_image, default_loss, default_optimizer
+from ._entry import pose_all, synthesize_problem
+from ._problem import AbstractImageProblem, as_weight, check_target, represent
+from ._result import Result
+
+
+CoarseToFine = Literal["together", "separate"]
+
+
+class MetamerCTF(AbstractImageProblem):
+    """Find a metamer from coarse to fine: one scale of the model after another, then all at once.
+
+    The model has ``scales``, a list of labels from coarse to fine, and takes ``scales=`` when it is
+    called, some of these labels, to represent an image by these alone. The stages are the scales,
+    without the finest where they are taken together, and at last all. The learning rate, L-BFGS and
+    the stop rule start anew in each stage; the rule can stop the synthesis in the last one only.
+
+    Where the model has a method ``remove_scales(representation, scales)``, as `PortillaSimoncelli`
+    has, each step evaluates the whole model once and selects. Otherwise the program holds the model
+    once for each stage and takes the present one; such a program takes longer to compile and, with
+    convolutions on CPU, to run.
+
+    Attributes:
+        model: From an image, and some of its scales, to an array.
+        image: The target image.
+        target: Its representation.
+        stage_targets: What of it counts in each stage.
+        loss_function: From two representations, the synthesized one first, to a scalar.
+        penalty_function: From an image to a scalar.
+        penalty_lambda: The weight of the penalty, or its schedule.
+        parametrization: What the optimizer moves in place of the pixels.
+        change_scale_criterion: How little the objective changes at the end of a stage, or None.
+        change_scale_loss: The objective at which a stage ends, or None.
+        ctf_iters_to_check: The steps over which that change is measured; with no criterion, the
+            length of a stage.
+        scales: What to call the stages.
+        stage_scales: The model's scales that count in each stage.
+
+    References:
+        Portilla and Simoncelli (2000), International Journal of Computer Vision 40, 49-70.
+
+    Example:
+        >>> import plenoptax as plx
+        >>> model = plx.models.PortillaSimoncelli((64, 64), n_scales=2)
+        >>> problem = plx.MetamerCTF(plx.data.brick()[:, :64, :64], model)
+        >>> problem.scales
+        ('pixel_statistics', 'residual_lowpass', '1', '0', 'all')
+    """
+
+    model: Callable
+    image: Array
+    target: PyTree
+    stage_targets: tuple[PyTree, ...]
+    loss_function: Callable
+    penalty_function: Callable
+    penalty_lambda: Scalar | Callable
+    parametrization: AbstractParametrization
+    change_scale_criterion: Scalar | None
+    change_scale_loss: Scalar | None
+    ctf_iters_to_check: int = eqx.field(static=True)
+    scales: tuple[str, ...] = eqx.field(static=True)
+    stage_scales: tuple[tuple, ...] = eqx.field(static=True)
+
+    def __init__(
+        self,
+        image: Array,
+        model: Callable,
+        loss_function: Callable | None = None,
+        penalty_function: Callable = penalize_range,
+        penalty_lambda: float | Scalar | Callable = 0.1,
+        coarse_to_fine: CoarseToFine = "together",
+        *,
+        change_scale_criterion: float | Scalar | None = 1e-2,
+        change_scale_loss: float | Scalar | None = None,
+        ctf_iters_to_check: int = 50,
+        parametrization: AbstractParametrization | None = None,
+    ):
+        """Pose the problem.
+
+        Args:
+            image: See `Metamer`.
+            model: See the class.
+            loss_function: See `Metamer`. It is given the representations of the scales that count;
+                a loss that takes only whole ones, as one with a weight for each statistic, is given
+                whole ones that differ in these scales alone.
+            penalty_function: See `Metamer`.
+            penalty_lambda: See `Metamer`.
+            coarse_to_fine: Whether a stage keeps the coarser scales ("together") or takes one scale
+                at a time ("separate").
+            change_scale_criterion: A stage ends when the objective at its newest accepted step
+                differs by less than this from that `ctf_iters_to_check` - 1 steps before. None:
+                each stage takes `ctf_iters_to_check` accepted steps.
+            change_scale_loss: A stage also ends when the objective falls below this.
+            ctf_iters_to_check: In accepted steps.
+            parametrization: See `Metamer`.
+
+        Raises:
+            TypeError: As `Metamer`, or if the model does not take ``scales``.
+            AttributeError: If the model has no ``scales``.
+            ValueError: If the scales make no difference to the model, or an argument is unknown.
+        """
+        check_target(image, model, penalty_function, penalty_lambda)
+        if coarse_to_fine not in ("together", "separate"):
+            raise ValueError(f"coarse_to_fine is 'together' or 'separate'; got {coarse_to_fine!r}.")
+        if not isinstance(ctf_iters_to_check, int) or ctf_iters_to_check < 1:
+            raise ValueError(
+                f"ctf_iters_to_check is a number of steps, at least 1; got {ctf_iters_to_check!r}."
+            )
+        validate_coarse_to_fine(model, image_shape=image.shape, image_dtype=image.dtype)
+        self.model = model
+        self.image = jnp.asarray(image)
+        self.loss_function = loss_function or default_loss(model, self.image)
+        self.penalty_function = penalty_function
+        self.penalty_lambda = as_weight(penalty_lambda)
+        self.parametrization = parametrization or Pixels()
+        self.change_scale_criterion = _optional(change_scale_criterion)
+        self.change_scale_loss = _optional(change_scale_loss)
+        self.ctf_iters_to_check = ctf_iters_to_check
+        labels = tuple(model.scales)  # pyright: ignore[reportFunctionMemberAccess]
+        self.stage_scales, self.scales = _plan(labels, coarse_to_fine)
+        self.target = represent(model, self.image)
+        self.stage_targets = tuple(self._targets())
+
+    def initial_image(self, key: Key) -> Array:
+        """See `Metamer.initial_image`."""
+        return default_initial_image(self.model, self.image, key)
+
+    def objective(self, z: PyTree, memory: Stage) -> tuple[Scalar, dict[str, Array]]:
+        """The objective of the present stage."""
+        image = self.decode(z)
+        terms = {}
+        if hasattr(self.model, "remove_scales"):
+            whole = self.model(image)
+            branches = [self._selected_loss(stage) for stage in range(len(self.scales))]
+            loss = jax.lax.switch(memory.index, branches, whole)
+            terms["loss_of_all_scales"] = self.loss_function(whole, self.target)
+        else:
+            branches = [self._partial_loss(stage) for stage in range(len(self.scales))]
+            loss = jax.lax.switch(memory.index, branches, image)
+        value, penalty = self.add_penalty(loss, image, memory.inner[0])
+        return value, terms | penalty
+
+    def start(self) -> Stage:
+        """The first stage."""
+        losses = jnp.zeros((self.ctf_iters_to_check,), self.image.dtype)
+        window = Window(losses, jnp.zeros((), jnp.int32))
+        return Stage(jnp.zeros((), jnp.int32), self.scales, (self.count_steps(), window))
+
+    def advance(self, memory: Stage, z: PyTree, terms: dict[str, Array]) -> Stage:
+        """One accepted step more in this stage, or the first of the next."""
+        num_steps, window = memory.inner
+        window = window.push(terms["loss"])
+        finished = window.count >= self.ctf_iters_to_check
+        if self.change_scale_criterion is not None:
+            change = jnp.abs(window.oldest - window.newest)
+            finished &= change < self.change_scale_criterion.astype(change.dtype)
+        if self.change_scale_loss is not None:
+            finished |= terms["loss"] < self.change_scale_loss.astype(terms["loss"].dtype)
+        finished &= ~memory.is_last
+        window = Window(window.values, jnp.where(finished, 0, window.count))
+        index = memory.index + finished.astype(jnp.int32)
+        return Stage(index, self.scales, (self.count_steps(num_steps), window))
+
+    def residual(self, z: PyTree) -> PyTree:
+        """The difference between the representations of the image and of the target."""
+        return jax.tree.map(jnp.subtract, self.model(self.decode(z)), self.target)
+
+    def scales_timing(self, trace: Trace) -> dict[str, np.ndarray]:
+        """The steps that a trace spent in each stage that it reached, by the stage's name."""
+        stage = trace.terms["scale"][:-1]
+        found = ((name, np.flatnonzero(stage == i)) for i, name in enumerate(self.scales))
+        return {name: steps for name, steps in found if steps.size}
+
+    def _targets(self) -> list[PyTree]:
+        if not hasattr(self.model, "remove_scales"):
+            return [_represent_scales(self.model, self.image, s) for s in self.stage_scales]
+        return [self._select(self.target, scales) for scales in self.stage_scales]
+
+    def _select(self, representation: PyTree, scales: Sequence) -> PyTree:
+        return self.model.remove_scales(representation, scales)  # pyright: ignore[reportFunctionMemberAccess]
+
+    def _selected_loss(self, stage: int) -> Callable[[PyTree], Scalar]:
+        """The loss of a stage, from the whole representation."""
+        scales, target = self.stage_scales[stage], self.stage_targets[stage]
+
+        def of_part(whole: PyTree) -> Scalar:
+            return self.loss_function(self._select(whole, scales), target)
+
+        def of_whole(whole: Array) -> Scalar:
+            positions = jnp.arange(whole.shape[-1], dtype=whole.dtype)
+            kept = self._select(jnp.broadcast_to(positions, whole.shape), scales)
+            counts = jnp.isin(positions, kept.reshape(-1, kept.shape[-1])[0])
+            counts = jnp.broadcast_to(counts, whole.shape)
+            return self.loss_function(jnp.where(counts, whole, self.target), self.target)
+
+        try:
+            eqx.filter_eval_shape(of_part, self.target)
+        except (TypeError, ValueError):
+            return of_whole
+        return of_part
+
+    def _partial_loss(self, stage: int) -> Callable[[Array], Scalar]:
+        """The loss of a stage, from the image."""
+        scales, target = self.stage_scales[stage], self.stage_targets[stage]
+        return lambda image: self.loss_function(self.model(image, scales=list(scales)), target)
+
+
+@eqx.filter_jit
+def _represent_scales(model: Callable, image: Array, scales: tuple) -> PyTree:
+    return model(image, scales=list(scales))
+
+
+def _plan(labels: tuple, coarse_to_fine: CoarseToFine) -> tuple[tuple[tuple, ...], tuple[str, ...]]:
+    """The scales that count in each stage, and the stages' names."""
+    if coarse_to_fine == "together":
+        # With the finest scale there are all of them already.
+        stages = [labels[: end + 1] for end in range(len(labels) - 1)]
+    else:
+        stages = [(label,) for label in labels]
+    names = [str(stage[-1]) for stage in stages]
+    return (*stages, labels), (*names, "all")
+
+
+def _optional(value: float | Scalar | None) -> Scalar | None:
+    return None if value is None else jnp.asarray(value, jnp.result_type(float))
+
+
+def metamer_ctf(
+    image: Array,
+    model: Callable,
+    loss_function: Callable | None = None,
+    penalty_function: Callable = penalize_range,
+    penalty_lambda: float | Scalar | Callable = 0.1,
+    coarse_to_fine: CoarseToFine = "together",
+    *,
+    change_scale_criterion: float | Scalar | None = 1e-2,
+    change_scale_loss: float | Scalar | None = None,
+    ctf_iters_to_check: int = 50,
+    key: Key | None = None,
+    initial_image: Array | Result | None = None,
+    optimizer: optax.GradientTransformation | None = None,
+    solver: Solver | None = None,
+    max_steps: int = 500,
+    record: Record | int | None = None,
+    progress: bool = True,
+    checkpoint: Checkpoint | str | os.PathLike | None = None,
+    parametrization: AbstractParametrization | None = None,
+    batch: bool = False,
+    num_seeds: int | None = None,
+) -> Result:
+    """Synthesize a metamer from coarse to fine.
+
+    Args:
+        image: See `metamer`.
+        model: See `MetamerCTF`.
+        loss_function: See `MetamerCTF`.
+        penalty_function: See `Metamer`.
+        penalty_lambda: See `Metamer`.
+        coarse_to_fine: See `MetamerCTF`.
+        change_scale_criterion: See `MetamerCTF`.
+        change_scale_loss: See `MetamerCTF`.
+        ctf_iters_to_check: See `MetamerCTF`.
+        key: See `metamer`, as the rest.
+        initial_image: See there.
+        optimizer: See there.
+        solver: See there.
+        max_steps: See there; for all stages together.
+        record: See there.
+        progress: See there. The bar shows the present stage.
+        checkpoint: See there.
+        parametrization: See there.
+        batch: See there.
+        num_seeds: See there.
+
+    Returns:
+        The result. ``trace.terms["scale"]`` says which stage each loss belongs to.
+
+    Raises:
+        NonfiniteError: If the objective was not finite; its `result` keeps everything.
+        ValueError: If arguments contradict each other, or do not fit the model.
+        TypeError: If an argument is of the wrong kind.
+
+    Example:
+        >>> import jax, plenoptax as plx
+        >>> model = plx.models.PortillaSimoncelli((64, 64), n_scales=2)
+        >>> result = plx.metamer_ctf(
+        ...     plx.data.brick()[:, :64, :64],
+        ...     model,
+        ...     change_scale_criterion=None,
+        ...     ctf_iters_to_check=2,
+        ...     key=jax.random.key(0),
+        ...     max_steps=12,
+        ...     progress=False,
+        ... )
+        >>> list(result.problem.scales_timing(result.trace))
+        ['pixel_statistics', 'residual_lowpass', '1', '0', 'all']
+    """
+
+    def pose(image: Array) -> MetamerCTF:
+        return MetamerCTF(
+            image,
+            model,
+            loss_function,
+            penalty_function,
+            penalty_lambda,
+            coarse_to_fine,
+            change_scale_criterion=change_scale_criterion,
+            change_scale_loss=change_scale_loss,
+            ctf_iters_to_check=ctf_iters_to_check,
+            parametrization=parametrization,
+        )
+
+    return synthesize_problem(
+        pose_all(pose, image, batch=batch, num_seeds=num_seeds),
+        image,
+        default_optimizer=lambda: default_optimizer(model),
+        key=key,
+        initial_image=initial_image,
+        optimizer=optimizer,
+        solver=solver,
+        max_steps=max_steps,
+        record=record,
+        progress=progress,
+        checkpoint=checkpoint,
+    )

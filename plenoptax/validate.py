@@ -1,0 +1,371 @@
+"""Checks that an image, a model, a metric or a penalty is what a synthesis can use.
+
+They look at shapes and types, which takes milliseconds; `validate_metric` alone computes. Every
+method of synthesis calls those that concern it.
+"""
+
+import inspect
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+from jax.typing import DTypeLike
+
+from ._tree import describe, is_array
+from ._types import PyTree
+
+
+_SHAPE = (1, 16, 16)
+
+# What rounding leaves of 1 - SSIM of an image and itself, and the square root of the epsilon that
+# keeps the gradient of distances finite there.
+_ZERO = 1e-5 + 5e-7
+
+
+def validate_input(
+    input_tensor: Any,
+    no_batch: bool = False,
+    *,
+    allowed_range: Sequence[float] | None = (0.0, 1.0),
+) -> None:
+    """Check an image.
+
+    Args:
+        input_tensor: An image, of any rank: what shape it has is between it and the model.
+        no_batch: Whether to refuse an array of more than three axes, a batch of images most likely.
+        allowed_range: Lowest and highest value that raise no warning; None for any.
+
+    Raises:
+        TypeError: If it is not an array of real or complex numbers of floating point.
+        ValueError: If it has values that are infinite or not a number, or is a batch.
+
+    Warns:
+        UserWarning: If values lie outside of `allowed_range`.
+
+    Example:
+        >>> import plenoptax as plx
+        >>> plx.validate.validate_input(plx.data.brick())
+    """
+    dtype = getattr(input_tensor, "dtype", None)
+    if dtype is None or not jnp.issubdtype(dtype, jnp.inexact):
+        raise TypeError(
+            "The image is an array of floating-point numbers, such as plenoptax.load_images "
+            f"returns; got {type(input_tensor).__name__ if dtype is None else dtype}."
+        )
+    if no_batch and input_tensor.ndim > 3:
+        raise ValueError(
+            "One image is wanted, of shape (channel, height, width); got an array of shape "
+            f"{input_tensor.shape}. Take one element, or plenoptax.batch for them all."
+        )
+    if isinstance(input_tensor, Tracer):
+        return
+    values = np.asarray(input_tensor)
+    if not np.isfinite(values).all():
+        raise ValueError("The image has values that are infinite or not a number.")
+    if allowed_range is None or np.iscomplexobj(values):
+        return
+    low, high = allowed_range
+    if values.size and (values.min() < low or values.max() > high):
+        warnings.warn(
+            f"The image has values from {values.min():.3g} to {values.max():.3g}, outside of "
+            f"[{low:g}, {high:g}]: divide it by its range, or give a penalty of that range.",
+            UserWarning,
+            stacklevel=3,
+        )
+
+
+def validate_model(
+    model: Callable,
+    image_shape: tuple[int, ...] | None = None,
+    image_dtype: DTypeLike = "float32",
+) -> None:
+    """Check that a model maps an image to arrays, and can be differentiated.
+
+    The model is traced and not evaluated.
+
+    Args:
+        model: Any callable of one image.
+        image_shape: That of an image the model takes, by default (1, 16, 16).
+        image_dtype: That of the image.
+
+    Raises:
+        TypeError: If the model is not callable, returns something other than arrays, or changes the
+            precision.
+        ValueError: If it returns nothing, leaves JAX on the way (by NumPy, or by a decision about
+            values), has no gradient with respect to the image, or is stochastic: called twice, it
+            computes two different things.
+
+    Warns:
+        UserWarning: If a layer of it, such as dropout, is in training mode.
+
+    Example:
+        >>> import plenoptax as plx
+        >>> plx.validate.validate_model(plx.models.Gaussian(7), image_shape=(1, 64, 64))
+    """
+    if not callable(model):
+        raise TypeError(
+            f"The model is a callable from an image to arrays; got {type(model).__name__}."
+        )
+    image = jax.ShapeDtypeStruct(image_shape or _SHAPE, jnp.dtype(image_dtype))
+    _check_training(model)
+    first, second = (_trace("The model", model, image) for _ in range(2))
+    _check_outputs(first.out_avals, image.dtype)
+    if not _same(first, second):
+        raise ValueError(
+            "The model is stochastic: two calls with the same image compute different things. Fix "
+            "its randomness: draw it once and hold it in the model, or switch dropout off "
+            "(eqx.nn.inference_mode)."
+        )
+    _check_differentiable("The model", model, image)
+
+
+def validate_coarse_to_fine(
+    model: Callable,
+    image_shape: tuple[int, ...] | None = None,
+    *,
+    image_dtype: DTypeLike = "float32",
+) -> None:
+    """Check that a model can be matched scale by scale.
+
+    Args:
+        model: A callable of an image and, by name, of ``scales``.
+        image_shape: That of an image the model takes, by default (1, 16, 16).
+        image_dtype: That of the image.
+
+    Raises:
+        AttributeError: If the model has no ``scales``.
+        TypeError: If it cannot be called with ``scales``.
+        ValueError: If a single one of its scales gives as many numbers as all of them.
+
+    Example:
+        >>> import plenoptax as plx
+        >>> model = plx.models.PortillaSimoncelli((64, 64), n_scales=2)
+        >>> plx.validate.validate_coarse_to_fine(model, image_shape=(1, 64, 64))
+    """
+    scales = getattr(model, "scales", None)
+    if not scales:
+        raise AttributeError(
+            f"The model ({type(model).__name__}) has no attribute scales, a list of labels from "
+            "coarse to fine."
+        )
+    if "scales" not in inspect.signature(model).parameters:
+        raise TypeError(
+            f"The model ({type(model).__name__}) cannot be called with scales=[...], which "
+            "represents an image by these scales alone."
+        )
+    image = jax.ShapeDtypeStruct(image_shape or _SHAPE, jnp.dtype(image_dtype))
+    whole = eqx.filter_eval_shape(model, image)
+    for label in scales:
+        part = eqx.filter_eval_shape(lambda x, label=label: model(x, scales=[label]), image)
+        if _shapes(part) == _shapes(whole):
+            raise ValueError(
+                f"The model gives {', '.join(_shapes(whole))} for scales=[{label!r}] as for all "
+                "scales: it must return fewer numbers for fewer scales."
+            )
+
+
+def validate_metric(
+    metric: Callable,
+    image_shape: tuple[int, ...] | None = None,
+    image_dtype: DTypeLike = "float32",
+) -> None:
+    """Check that a metric is one number, and smallest for two equal images.
+
+    Args:
+        metric: A callable of two images.
+        image_shape: That of an image the metric takes, by default (1, 16, 16).
+        image_dtype: That of the images.
+
+    Raises:
+        TypeError: If the metric does not take two images or does not return an array.
+        ValueError: If it does not return one number, if that of equal images is above
+            ``1e-5 + 5e-7``, or above (or that of two others below) zero by more than rounding.
+
+    Example:
+        >>> import jax.numpy as jnp, plenoptax as plx
+        >>> plx.validate.validate_metric(lambda a, b: jnp.mean((a - b) ** 2))
+    """
+    if not callable(metric):
+        raise TypeError(f"The metric is a callable of two images; got {type(metric).__name__}.")
+    image = jax.ShapeDtypeStruct(image_shape or _SHAPE, jnp.dtype(image_dtype))
+    traced = _trace("The metric", metric, image, image)
+    _check_scalar("The metric", traced.out_avals)
+    keys = jax.random.split(jax.random.key(0), 5)
+    images = [jax.random.uniform(key, image.shape, image.dtype) for key in keys]
+    compiled = eqx.filter_jit(metric)
+    equal = float(compiled(images[0], images[0]))
+    others = [float(compiled(images[0], other)) for other in images[1:]]
+    if not abs(equal) <= _ZERO:
+        raise ValueError(
+            f"The metric of two equal images is {equal:.6g}, but a distance is wanted, 0 there. Of "
+            "a similarity take 1 minus it, such as plenoptax.metric.ssim_distance."
+        )
+    if not min(others) >= min(equal, 0.0):
+        raise ValueError(
+            f"The metric of two different images is {min(others):.6g}, below that of equal ones "
+            f"({equal:.6g}): a distance is wanted."
+        )
+
+
+def validate_penalty(
+    penalty_function: Callable,
+    image_shape: tuple[int, ...] | None = None,
+    image_dtype: DTypeLike = "float32",
+    *,
+    name: str = "penalty",
+) -> None:
+    """Check that a penalty maps an image to one number and can be differentiated.
+
+    Args:
+        penalty_function: A callable of one image.
+        image_shape: That of an image, by default (1, 16, 16).
+        image_dtype: That of the image.
+        name: What to call it in a message.
+
+    Raises:
+        TypeError: If the penalty is not callable or changes the precision.
+        ValueError: If it does not return one number or has no gradient.
+
+    Example:
+        >>> import plenoptax as plx
+        >>> plx.validate.validate_penalty(plx.regularize.penalize_range)
+    """
+    what = f"The {name}"
+    if not callable(penalty_function):
+        raise TypeError(f"{what} is a callable of an image; got {type(penalty_function).__name__}.")
+    image = jax.ShapeDtypeStruct(image_shape or _SHAPE, jnp.dtype(image_dtype))
+    outputs = _trace(what, penalty_function, image).out_avals
+    _check_outputs(outputs, image.dtype, what)
+    _check_scalar(what, outputs)
+    _check_differentiable(what, penalty_function, image)
+
+
+def validate_convert_tensor_dict(
+    model: Any,
+    image_shape: tuple[int, ...] | None = None,
+    n_checks: int = 100,
+) -> None:
+    """Check that a model's ``convert_to_dict`` and ``convert_to_tensor`` undo each other.
+
+    Args:
+        model: A model with these two methods.
+        image_shape: That of an image the model takes, by default (1, 16, 16).
+        n_checks: How many random representations to convert there and back.
+
+    Raises:
+        AttributeError: If the model lacks one of the methods.
+        ValueError: If a representation does not come back as it was.
+
+    Example:
+        >>> import plenoptax as plx
+        >>> model = plx.models.PortillaSimoncelli((64, 64), n_scales=2)
+        >>> plx.validate.validate_convert_tensor_dict(model, (1, 64, 64), n_checks=2)
+    """
+    for method in ("convert_to_dict", "convert_to_tensor"):
+        if not hasattr(model, method):
+            raise AttributeError(f"The model ({type(model).__name__}) has no method {method}.")
+    image = jax.ShapeDtypeStruct(image_shape or _SHAPE, jnp.dtype("float32"))
+    shape = eqx.filter_eval_shape(model, image)
+    for key in jax.random.split(jax.random.key(0), n_checks):
+        representation = jax.random.normal(key, shape.shape, shape.dtype)
+        again = model.convert_to_tensor(model.convert_to_dict(representation))
+        if not np.array_equal(np.asarray(again), np.asarray(representation)):
+            raise ValueError(
+                "A representation of the model changes on its way through convert_to_dict and "
+                "convert_to_tensor."
+            )
+
+
+def _trace(what: str, function: Callable, *arguments: jax.ShapeDtypeStruct) -> Any:
+    try:
+        return jax.make_jaxpr(lambda *a: _arrays(what, function(*a)))(*arguments)
+    except (
+        jax.errors.TracerArrayConversionError,
+        jax.errors.ConcretizationTypeError,
+        jax.errors.UnexpectedTracerError,
+    ) as error:
+        raise ValueError(
+            f"{what} leaves JAX on the way, where it cannot be differentiated: use jax.numpy in "
+            "place of NumPy, and jax.lax.cond or jax.numpy.where for decisions about values. "
+            f"JAX says: {str(error).splitlines()[0]}"
+        ) from error
+
+
+def _arrays(what: str, output: PyTree) -> PyTree:
+    leaves = jax.tree.leaves(output)
+    wrong = [leaf for leaf in leaves if not (is_array(leaf) or isinstance(leaf, Tracer))]
+    if wrong or not leaves:
+        found = type(wrong[0]).__name__ if wrong else "nothing"
+        raise TypeError(f"{what} returns an array or a tree of arrays; got {found}.")
+    return output
+
+
+def _check_outputs(outputs: Sequence[Any], dtype: np.dtype, what: str = "The model") -> None:
+    precision = jnp.finfo(dtype).bits
+    for output in outputs:
+        is_inexact = jnp.issubdtype(output.dtype, jnp.inexact)
+        if not is_inexact or jnp.finfo(output.dtype).bits != precision:
+            raise TypeError(
+                f"{what} changes the precision: it maps {dtype} to {output.dtype}. Compute in the "
+                "image's dtype throughout."
+            )
+
+
+def _check_scalar(what: str, outputs: Sequence[Any]) -> None:
+    if len(outputs) != 1 or outputs[0].shape != ():
+        found = ", ".join(describe(output) for output in outputs)
+        raise ValueError(f"{what} returns one number, an array of shape (); got {found}.")
+
+
+def _check_differentiable(what: str, function: Callable, image: jax.ShapeDtypeStruct) -> None:
+    def tangent(x: Any, t: Any) -> PyTree:
+        return jax.jvp(function, (x,), (t,))[1]
+
+    # A tangent that has been cut off is a constant, which does not depend on that of the image.
+    jaxpr = jax.make_jaxpr(tangent)(image, image).jaxpr
+    reached = {jaxpr.invars[1]}
+    for equation in jaxpr.eqns:
+        if any(v in reached for v in equation.invars if not hasattr(v, "val")):
+            reached |= set(equation.outvars)
+    if not any(v in reached for v in jaxpr.outvars if not hasattr(v, "val")):
+        raise ValueError(
+            f"{what} has no gradient with respect to the image: something on the way "
+            "(stop_gradient, a comparison, integers) cuts it off."
+        )
+
+
+def _same(first: Any, second: Any) -> bool:
+    if str(first.jaxpr) != str(second.jaxpr):
+        return False
+    pairs = zip(first.consts, second.consts, strict=True)
+    return all(np.array_equal(_plain(a), _plain(b), equal_nan=True) for a, b in pairs)
+
+
+def _plain(constant: Any) -> np.ndarray:
+    if jnp.issubdtype(getattr(constant, "dtype", np.dtype(float)), jax.dtypes.prng_key):
+        constant = jax.random.key_data(constant)
+    return np.asarray(constant)
+
+
+def _check_training(model: Callable) -> None:
+    def has_flag(node: Any) -> bool:
+        return isinstance(node, eqx.Module) and hasattr(node, "inference")
+
+    nodes = jax.tree.leaves(model, is_leaf=has_flag)
+    training = {type(n).__name__ for n in nodes if has_flag(n) and n.inference is False}
+    if training:
+        warnings.warn(
+            f"The model is in training mode ({', '.join(sorted(training))}): you probably want "
+            "eqx.nn.inference_mode(model).",
+            UserWarning,
+            stacklevel=3,
+        )
+
+
+def _shapes(output: PyTree) -> list[str]:
+    return [describe(leaf) for leaf in jax.tree.leaves(output)]

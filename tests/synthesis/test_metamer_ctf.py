@@ -1,0 +1,268 @@
+import functools as ft
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import plenoptax as plx
+
+
+class Bands(eqx.Module):
+    """Means over blocks of several sizes; without remove_scales, as a user's model would be."""
+
+    scales = ("coarse", "middle", "fine")
+
+    def __call__(self, image, scales=None):
+        pooled = {
+            label: image.reshape(1, n, 16 // n, n, 16 // n).mean((2, 4)).ravel()
+            for label, n in zip(self.scales, (2, 4, 16), strict=True)
+        }
+        return jnp.concatenate([pooled[s] for s in self.scales if scales is None or s in scales])
+
+
+class SelectableBands(Bands):
+    def remove_scales(self, representation, scales_to_keep):
+        ends = {"coarse": (0, 4), "middle": (4, 20), "fine": (20, 276)}
+        parts = [representation[slice(*ends[s])] for s in self.scales if s in scales_to_keep]
+        return jnp.concatenate(parts)
+
+
+quietly = ft.partial(plx.metamer_ctf, progress=False)
+NEVER = plx.Solver(optax.adam(0.02), stop=plx.stop.Never())
+
+
+@pytest.fixture
+def image(getkey):
+    return jax.random.uniform(getkey(), (1, 16, 16))
+
+
+@pytest.mark.parametrize(
+    ("coarse_to_fine", "names"),
+    [
+        ("together", ("coarse", "middle", "all")),
+        ("separate", ("coarse", "middle", "fine", "all")),
+    ],
+)
+def test_stages_by_fixed_count(coarse_to_fine, names, image, getkey):
+    result = quietly(
+        image,
+        Bands(),
+        coarse_to_fine=coarse_to_fine,
+        change_scale_criterion=None,
+        ctf_iters_to_check=7,
+        solver=NEVER,
+        key=getkey(),
+        max_steps=40,
+    )
+    assert result.problem.scales == names
+    timing = result.problem.scales_timing(result.trace)
+    wanted = [7] * (len(names) - 1) + [40 - 7 * (len(names) - 1)]
+    assert [len(timing[name]) for name in names] == wanted
+
+
+@pytest.mark.parametrize("model", [Bands(), SelectableBands()])
+def test_the_objective_of_a_stage_is_that_of_its_scales(model, image, getkey):
+    problem = plx.MetamerCTF(image, model, plx.loss.l2_norm, penalty_lambda=0.3)
+    other = 1.5 * jax.random.uniform(getkey(), (1, 16, 16))
+    penalty = 0.3 * plx.regularize.penalize_range(other)
+    for index, scales in enumerate((["coarse"], ["coarse", "middle"], None)):
+        memory = eqx.tree_at(lambda m: m.index, problem.start(), jnp.asarray(index))
+        value, _ = problem.objective(other, memory)
+        wanted = plx.loss.l2_norm(model(other, scales), model(image, scales)) + penalty
+        assert value == pytest.approx(float(wanted), rel=1e-6)
+
+
+def test_selecting_and_representing_anew_give_the_same_images(image, getkey):
+    key = getkey()
+    results = [
+        quietly(
+            image,
+            model,
+            change_scale_criterion=None,
+            ctf_iters_to_check=9,
+            solver=NEVER,
+            key=key,
+            max_steps=30,
+        )
+        for model in (Bands(), SelectableBands())
+    ]
+    np.testing.assert_allclose(results[0].image, results[1].image, atol=1e-5)
+    np.testing.assert_allclose(results[0].trace.losses, results[1].trace.losses, rtol=1e-4)
+    whole = results[1].trace.terms["loss_of_all_scales"]
+    assert whole[-1] < 0.5 * whole[0]
+
+
+def test_a_stage_ends_by_its_change_or_by_its_loss(image, getkey):
+    options = {"solver": NEVER, "key": getkey(), "max_steps": 120}
+    result = quietly(image, Bands(), change_scale_criterion=1e-3, ctf_iters_to_check=5, **options)
+    losses, stage = result.trace.losses[:-1], result.trace.terms["scale"][:-1]
+    last = np.flatnonzero(stage == 0)[-1]
+    changes = np.abs(losses[4 : last + 1] - losses[: last - 3])
+    assert changes[-1] < 1e-3
+    assert (changes[:-1] >= 1e-3).all()
+
+    result = quietly(
+        image,
+        Bands(),
+        change_scale_criterion=None,
+        ctf_iters_to_check=1000,
+        change_scale_loss=1e-3,
+        **options,
+    )
+    losses, stage = result.trace.losses[:-1], result.trace.terms["scale"][:-1]
+    last = np.flatnonzero(stage == 0)[-1]
+    assert losses[last] < 1e-3
+    assert (losses[:last] >= 1e-3).all()
+
+
+def test_no_early_stop_before_the_last_stage(image, getkey):
+    # The first stage is minimized to rounding long before it ends.
+    rule = plx.stop.LossChange(1e-3, window=5)
+    result = quietly(
+        image,
+        Bands(),
+        change_scale_criterion=None,
+        ctf_iters_to_check=60,
+        solver=plx.Solver(optax.adam(0.02), stop=rule),
+        key=getkey(),
+        max_steps=400,
+    )
+    assert bool(result.status == plx.Status.plateau)
+    timing = result.problem.scales_timing(result.trace)
+    assert len(timing["coarse"]) == len(timing["middle"]) == 60
+    assert 5 < len(timing["all"]) < 280
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        optax.inject_hyperparams(optax.amsgrad)(optax.exponential_decay(0.05, 1, 0.9)),
+        optax.chain(
+            optax.inject_hyperparams(optax.adam)(learning_rate=0.05),
+            optax.contrib.reduce_on_plateau(patience=1, rtol=0.9, factor=0.5),
+        ),
+    ],
+)
+def test_the_learning_rate_returns_at_a_change_of_stage(optimizer, image, getkey):
+    result = quietly(
+        image,
+        Bands(),
+        change_scale_criterion=None,
+        ctf_iters_to_check=12,
+        solver=plx.Solver(optimizer, stop=plx.stop.Never()),
+        key=getkey(),
+        max_steps=30,
+    )
+    stage = result.trace.terms["scale"][:-1]
+    rates = result.trace.learning_rate
+    assert rates[stage == 0][-2] < rates[0]
+    first_of_stage = np.flatnonzero(np.diff(stage)) + 1
+    np.testing.assert_allclose(rates[first_of_stage], rates[0], rtol=1e-6)
+
+
+def test_moments_are_kept_at_a_change_of_stage(image, getkey):
+    problem = plx.MetamerCTF(image, Bands(), change_scale_criterion=None, ctf_iters_to_check=3)
+    state = plx.init(problem, NEVER, key=getkey())
+    state, trace = plx.run(problem, NEVER, state, 3)
+    assert int(state.memory.index) == 1
+    (adam,) = (s for s in state.optimizer_state if hasattr(s, "mu"))
+    assert float(jnp.abs(adam.mu).sum()) > 0
+    assert int(adam.count) == 3
+
+
+def test_lbfgs_starts_anew_from_the_accepted_image(image, getkey):
+    solver = plx.Solver(plx.lbfgs(5), stop=plx.stop.Never())
+    problem = plx.MetamerCTF(image, Bands(), change_scale_criterion=None, ctf_iters_to_check=4)
+    step = eqx.filter_jit(plx.step)
+    state = plx.init(problem, solver, key=getkey())
+    while int(state.memory.index) == 0:
+        state, _ = step(problem, solver, state)
+    assert bool(state.optimizer_state.fresh)
+    np.testing.assert_array_equal(state.z, state.accepted_z)
+    state, trace = plx.run(problem, solver, state, 150)
+    assert int(state.memory.index) == 2
+    assert trace.losses[-1] < 1e-6
+
+
+@pytest.mark.parametrize("optimizer", [optax.adam(0.02), plx.lbfgs(5)])
+def test_resuming_in_the_middle_of_a_stage(optimizer, image, getkey, tmp_path):
+    solver = plx.Solver(optimizer, stop=plx.stop.LossChange(1e-9, window=5))
+    problem = plx.MetamerCTF(image, Bands(), change_scale_criterion=1e-3, ctf_iters_to_check=6)
+    start = plx.init(problem, solver, key=getkey())
+    whole, trace = plx.run(problem, solver, start, 50)
+    state, first = plx.run(problem, solver, start, 17)
+    plx.io.save(tmp_path / "state.npz", state)
+    state = plx.io.load(tmp_path / "state.npz", like=start)
+    state, more = plx.run(problem, solver, state, 33)
+    np.testing.assert_array_equal(state.z, whole.z)
+    np.testing.assert_array_equal((first + more).losses, trace.losses)
+    np.testing.assert_array_equal((first + more).terms["scale"], trace.terms["scale"])
+
+
+def test_a_batch_changes_stages_one_by_one(getkey):
+    images = jax.random.uniform(getkey(), (3, 1, 16, 16))
+    images = images.at[1].multiply(0.1)
+    starts = jnp.full((3, 1, 16, 16), 0.5)
+    options = {
+        "change_scale_criterion": 3e-3,
+        "ctf_iters_to_check": 5,
+        "solver": NEVER,
+        "max_steps": 60,
+    }
+    together = quietly(images, SelectableBands(), batch=True, initial_image=starts, **options)
+    for index in range(3):
+        alone = quietly(images[index], SelectableBands(), initial_image=starts[index], **options)
+        element = together[index].trace.terms["scale"]
+        np.testing.assert_array_equal(element, alone.trace.terms["scale"])
+        np.testing.assert_allclose(together[index].image, alone.image, atol=1e-4)
+
+
+def test_whole_losses_are_given_whole_representations(getkey):
+    image = plx.data.brick()[:, :64, :64]
+    model = plx.models.PortillaSimoncelli((64, 64), n_scales=2)
+    weighted = plx.MetamerCTF(image, model)
+    other = jax.random.uniform(getkey(), image.shape)
+    memory = eqx.tree_at(lambda m: m.index, weighted.start(), jnp.asarray(1))
+    loss = weighted.objective(other, memory)[0]
+    scales = weighted.stage_scales[1]
+    kept = np.isin(np.asarray(model.statistic_scales, object), scales)
+    synthesized = jnp.where(kept, model(other), model(image))
+    wanted = weighted.loss_function(synthesized, model(image))
+    assert float(loss) == pytest.approx(float(wanted), rel=1e-5)
+
+
+def test_bad_arguments(image, unchecked):
+    with pytest.raises(ValueError, match="'together' or 'separate'"):
+        plx.MetamerCTF(image, Bands(), coarse_to_fine="both")
+    with pytest.raises(ValueError, match="ctf_iters_to_check"):
+        plx.MetamerCTF(image, Bands(), ctf_iters_to_check=0)
+    with pytest.raises(AttributeError, match="no attribute scales"):
+        plx.MetamerCTF(image, plx.models.Gaussian(5))
+
+
+@pytest.mark.parity
+def test_a_run_as_plenoptic_does_it():
+    torch = pytest.importorskip("torch")
+    po = pytest.importorskip("plenoptic")
+    image = np.asarray(plx.data.grass()[:, 100:164, 60:124])
+    start = np.random.default_rng(3).uniform(size=image.shape).astype(np.float32)
+    theirs = po.models.PortillaSimoncelli((64, 64), n_scales=2)
+    theirs.eval()
+    ctf = po.MetamerCTF(torch.as_tensor(image)[None], theirs, loss_function=po.loss.l2_norm)
+    ctf.setup(torch.as_tensor(start)[None])
+    ctf.synthesize(max_iter=20, change_scale_criterion=None, ctf_iters_to_check=4)
+    result = quietly(
+        jnp.asarray(image),
+        plx.models.PortillaSimoncelli((64, 64), n_scales=2),
+        plx.loss.l2_norm,
+        change_scale_criterion=None,
+        ctf_iters_to_check=4,
+        initial_image=jnp.asarray(start),
+        optimizer=optax.amsgrad(0.01),
+        max_steps=20,
+    )
+    np.testing.assert_allclose(result.trace.losses[:-1], ctf.scales_loss, rtol=2e-3)
+    assert [len(x) for x in result.problem.scales_timing(result.trace).values()] == [4] * 5

@@ -1,0 +1,124 @@
+import functools as ft
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import plenoptax as plx
+
+
+quietly = ft.partial(plx.synthesize, progress=False)
+
+
+class Neuron(eqx.Module):
+    filter: jax.Array
+
+    def __call__(self, image):
+        return -jnp.vdot(self.filter, image) / jnp.linalg.norm(image), {"mean": jnp.mean(image)}
+
+
+def test_the_most_exciting_image_of_a_linear_neuron_is_its_filter(getkey):
+    neuron = Neuron(jax.random.normal(getkey(), (1, 12, 12)))
+    result = quietly(
+        neuron,
+        (1, 12, 12),
+        penalty_lambda=0.0,
+        optimizer=plx.lbfgs(10),
+        key=getkey(),
+        max_steps=60,
+    )
+    correlation = np.corrcoef(np.ravel(result.image), np.ravel(neuron.filter))[0, 1]
+    assert correlation > 0.9999
+    assert result.trace.terms["mean"].shape == (len(result.trace) + 1,)
+
+
+def test_a_metamer_to_a_given_representation(getkey):
+    model = plx.models.Gaussian(5)
+    target = model(jax.random.uniform(getkey(), (1, 16, 16)))
+
+    def mismatch(model, target, image):
+        return plx.loss.mse(model(image), target)
+
+    objective = jax.tree_util.Partial(mismatch, model, target)
+    solver = plx.Solver(plx.lbfgs(10), stop=plx.stop.Never())
+    result = quietly(objective, (1, 16, 16), solver=solver, key=getkey(), max_steps=150)
+    assert result.trace.losses[-1] < 1e-3 * result.trace.losses[0]
+    np.testing.assert_allclose(model(result.image), target, atol=0.03)
+
+
+def test_a_diverse_set_of_metamers_stays_mutually_distant(getkey):
+    model = plx.models.Gaussian(7, std=2.0)
+    target = model(jax.random.uniform(getkey(), (1, 16, 16)))
+
+    def objective(images):
+        loss = jnp.mean((jax.vmap(model)(images) - target[None]) ** 2)
+        rows = images.reshape(3, -1)
+        distances = jnp.stack(
+            [jnp.mean((rows[i] - rows[j]) ** 2) for i, j in ((0, 1), (1, 2), (0, 2))]
+        )
+        return 100 * loss - jnp.min(distances), {"distances": distances, "loss": loss}
+
+    start = 0.5 + 0.01 * jax.random.normal(getkey(), (3, 1, 16, 16))
+    result = quietly(
+        objective, (3, 1, 16, 16), penalty_lambda=1.0, initial_image=start, max_steps=400
+    )
+    assert result.trace.terms["loss"][-1] < 5e-4
+    assert result.trace.terms["distances"][-1].min() > 0.1
+    assert result.trace.terms["distances"][0].max() < 0.001
+
+
+def test_parameters_are_leaves_and_recompile_nothing(getkey):
+    traces = 0
+
+    class Counted(Neuron):
+        def __call__(self, image):
+            nonlocal traces
+            traces += 1
+            return Neuron.__call__(self, image)
+
+    for _ in range(2):
+        quietly(
+            Counted(jax.random.normal(getkey(), (1, 8, 8))), (1, 8, 8), key=getkey(), max_steps=3
+        )
+    # Twice each to validate, and once for the step.
+    assert traces == 5
+
+
+def test_a_schedule_of_the_penalty(getkey):
+    result = quietly(
+        lambda image: jnp.sum(image**2),
+        (1, 4, 4),
+        lambda image: jnp.sum((image - 1) ** 2),
+        lambda num_steps: jnp.where(num_steps < 30, 0.0, 50.0),
+        optimizer=optax.sgd(0.005),
+        key=getkey(),
+        max_steps=250,
+    )
+    # Without the penalty the image goes to 0; at its full weight to 50/51.
+    assert result.trace.penalties[29] > result.trace.penalties[0]
+    np.testing.assert_allclose(result.image, 50 / 51, atol=1e-3)
+
+
+def test_bad_objectives_are_refused(unchecked, getkey):
+    with pytest.raises(ValueError, match="The objective returns one number"):
+        quietly(lambda image: image, (1, 4, 4), key=getkey())
+    with pytest.raises(ValueError, match="The objective has no gradient"):
+        quietly(lambda image: jnp.sum(jnp.sign(image)), (1, 4, 4), key=getkey())
+    with pytest.raises(TypeError, match="The objective is a callable"):
+        quietly(3, (1, 4, 4), key=getkey())
+
+
+def test_objectives_in_float64(x64, getkey):
+    target = jax.random.uniform(getkey(), (1, 6, 6), jnp.float64)
+    result = quietly(
+        lambda image: jnp.sum((image - target) ** 2),
+        (1, 6, 6),
+        image_dtype="float64",
+        optimizer=plx.lbfgs(5),
+        key=getkey(),
+        max_steps=30,
+    )
+    np.testing.assert_allclose(result.image, target, atol=1e-9)
