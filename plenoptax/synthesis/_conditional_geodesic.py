@@ -1,0 +1,277 @@
+import os
+
+import equinox as eqx
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Int
+
+from .._tree import tree_where
+from .._types import Key, PyTree, Scalar
+from ..solve import AbstractProblem, Checkpoint, lbfgs, Record, Solver, Stage
+from ..stop import Window
+from ._entry import synthesize_problem
+from ._geodesic import Geodesic
+from ._geodesic_solver import precondition_path
+from ._result import Result
+
+
+class ConditionalGeodesic(AbstractProblem):
+    """Of the paths that are about as short as a geodesic to a model, find the shortest in pixels.
+
+    What a model does not see, its geodesics leave to chance. This problem minimizes the energy of
+    the path in pixels under the constraint that its energy in the model's responses is at most
+    `energy_bound`. If the model makes the images of a natural transformation lie on a straight
+    line, its conditional geodesic is that transformation; else one sees what the model would have
+    to learn.
+
+    The constraint is held by an augmented Lagrangian. Its multiplier is constant in a stage and
+    brought up to date at the end of it; where the constraint has not come nearer, its weight grows.
+    The energy in pixels is divided by that of `Geodesic.pixelfade`, which no path can undercut, so
+    the loss of a trace tends to a number of at least 1, and exceeds 1 by what the constraint costs.
+
+    Attributes:
+        geodesic: The images, the model, and the penalty.
+        energy_bound: What `Geodesic.energy` may be at most.
+        num_stages: The number of multipliers that are tried.
+
+    References:
+        Hénaff and Simoncelli (2016), International Conference on Learning Representations, who take
+        alternating steps on the two energies in place of a multiplier; Nocedal and Wright (2006),
+        Numerical Optimization, chapter 17.
+
+    Example:
+        >>> import plenoptax as plx
+        >>> first, last = plx.data.brick(), plx.data.grass()
+        >>> geodesic = plx.Geodesic(first, last, plx.models.Gaussian(7), n_steps=4)
+        >>> bound = 1.01 * geodesic.energy(geodesic.pixelfade)
+        >>> problem = plx.ConditionalGeodesic(geodesic, bound)
+    """
+
+    geodesic: Geodesic
+    energy_bound: Scalar
+    num_stages: int = eqx.field(static=True)
+
+    def __init__(self, geodesic: Geodesic, energy_bound: float | Scalar, *, num_stages: int = 20):
+        """Pose the problem.
+
+        Args:
+            geodesic: The images, the model, and the penalty.
+            energy_bound: What `Geodesic.energy` may be at most, a positive number: a little more
+                than that of the best geodesic known.
+            num_stages: The number of multipliers to try. In the last stage, the stop rule decides.
+
+        Raises:
+            ValueError: If the bound is not positive or there is no stage.
+        """
+        if not bool(jnp.asarray(energy_bound) > 0):
+            raise ValueError(
+                "The bound on the energy is a positive number, since no path but one that the "
+                f"model cannot see at all has less; got {energy_bound}."
+            )
+        if isinstance(num_stages, bool) or not isinstance(num_stages, int) or num_stages < 1:
+            raise ValueError(f"num_stages is a whole number, at least 1; got {num_stages!r}.")
+        self.geodesic = geodesic
+        self.energy_bound = jnp.asarray(energy_bound, geodesic.image_a.dtype)
+        self.num_stages = num_stages
+
+    def initial_image(self, key: Key) -> Array:
+        """See `Geodesic.initial_image`."""
+        return self.geodesic.initial_image(key)
+
+    def encode(self, image: Array) -> PyTree:
+        """See `Geodesic.encode`."""
+        return self.geodesic.encode(image)
+
+    def decode(self, z: PyTree) -> Array:
+        """See `Geodesic.decode`."""
+        return self.geodesic.decode(z)
+
+    def project(self, z: PyTree) -> PyTree:
+        """See `AbstractProblem.project`."""
+        return self.geodesic.project(z)
+
+    def objective(self, z: PyTree, memory: Stage) -> tuple[Scalar, dict[str, Array]]:
+        """The augmented Lagrangian, with the penalty.
+
+        The terms are those of `Geodesic.measure`, ``"pixel_energy"``, and by what fraction the
+        energy exceeds its bound, ``"excess"``.
+        """
+        path, terms = self.geodesic.measure(z)
+        excess = jnp.mean(terms["step_energy"]) / self.energy_bound - 1
+        pixel_energy = self.pixel_energy(path)
+        lagrangian = pixel_energy / self._least_pixel_energy + memory.inner.penalize(excess)
+        value, penalty = self.geodesic.add_penalty(lagrangian, path, memory.inner.num_steps)
+        return value, terms | penalty | {"pixel_energy": pixel_energy, "excess": excess}
+
+    def start(self) -> Stage:
+        """The first stage, with the multiplier 0."""
+        dtype = self.geodesic.image_a.dtype
+        names = tuple(str(i + 1) for i in range(self.num_stages))
+        multiplier = _Multiplier(
+            value=jnp.zeros((), dtype),
+            weight=jnp.full((), _FIRST_WEIGHT, dtype),
+            violation=jnp.full((), jnp.inf, dtype),
+            losses=Window(jnp.zeros((_WINDOW,), dtype), jnp.zeros((), jnp.int32)),
+            num_steps=self.geodesic.start(),
+        )
+        return Stage(jnp.zeros((), jnp.int32), names, multiplier)
+
+    def advance(self, memory: Stage, z: PyTree, terms: dict[str, Array]) -> Stage:
+        """One accepted step more in this stage, or the first of the next with a new multiplier."""
+        num_steps = self.geodesic.advance(memory.inner.num_steps, z, terms)
+        inner = memory.inner.push(terms["loss"], num_steps)
+        finished = inner.has_settled & ~memory.is_last
+        updated = inner.update(terms["excess"])
+        # Once the multiplier is right, the last stage can begin.
+        following = jnp.where(updated.is_right, self.num_stages - 1, memory.index + 1)
+        return Stage(
+            jnp.where(finished, following, memory.index),
+            memory.names,
+            tree_where(finished, updated, inner),
+        )
+
+    def residual(self, z: PyTree) -> None:
+        """See `Geodesic.residual`."""
+
+    def pixel_energy(self, path: Array) -> Scalar:
+        """The mean squared distance between successive frames."""
+        return jnp.sum(jnp.diff(path, axis=0) ** 2) / (len(path) - 1)
+
+    @property
+    def _least_pixel_energy(self) -> Scalar:
+        least = self.pixel_energy(self.geodesic.pixelfade)
+        return jnp.where(least == 0, 1, least)
+
+
+_WINDOW = 10
+_SETTLED = 1e-4
+_RIGHT = 1e-4
+_FIRST_WEIGHT = 10.0
+
+
+class _Multiplier(eqx.Module):
+    """What the constraint costs.
+
+    Attributes:
+        value: The estimate of the multiplier in the present stage.
+        weight: The weight of the squared excess.
+        violation: How far the stage before was from fulfilling the conditions of optimality.
+        losses: Of the present stage.
+        num_steps: See `AbstractImageProblem.count_steps`.
+    """
+
+    value: Scalar
+    weight: Scalar
+    violation: Scalar
+    losses: Window
+    num_steps: Int[Array, ""] | None
+
+    def penalize(self, excess: Scalar) -> Scalar:
+        """The term of the augmented Lagrangian; its slope in the excess is the next multiplier."""
+        return (self._next(excess) ** 2 - self.value**2) / (2 * self.weight)
+
+    def push(self, loss: Scalar, num_steps: Int[Array, ""] | None) -> "_Multiplier":
+        """One accepted step later in the same stage."""
+        losses = self.losses.push(loss)
+        return _Multiplier(self.value, self.weight, self.violation, losses, num_steps)
+
+    @property
+    def has_settled(self) -> Bool[Array, ""]:
+        """Whether the loss of the stage hardly falls any more."""
+        change = jnp.abs(self.losses.oldest - self.losses.newest)
+        small = change < _SETTLED * jnp.abs(self.losses.newest)
+        return small & (self.losses.count >= _WINDOW)
+
+    def update(self, excess: Scalar) -> "_Multiplier":
+        """That of the next stage, with more weight unless the violation fell to a quarter."""
+        value = self._next(excess)
+        violation = jnp.abs(value - self.value) / self.weight
+        losses = Window(self.losses.values, jnp.zeros_like(self.losses.count))
+        updated = _Multiplier(value, self.weight, violation, losses, self.num_steps)
+        grows = (violation > 0.25 * self.violation) & ~updated.is_right
+        weight = jnp.where(grows, 4 * self.weight, self.weight)
+        return eqx.tree_at(lambda m: m.weight, updated, weight)
+
+    @property
+    def is_right(self) -> Bool[Array, ""]:
+        """Whether the last update hardly changed anything."""
+        return self.violation < _RIGHT
+
+    def _next(self, excess: Scalar) -> Scalar:
+        return jnp.maximum(self.value + self.weight * excess, 0)
+
+
+def conditional_geodesic(
+    result: Result,
+    tolerance: float = 0.01,
+    *,
+    energy_bound: float | Scalar | None = None,
+    initial_image: Array | Result | None = None,
+    optimizer: optax.GradientTransformation | None = None,
+    solver: Solver | None = None,
+    max_steps: int = 1000,
+    record: Record | int | None = None,
+    progress: bool = True,
+    checkpoint: Checkpoint | str | os.PathLike | None = None,
+) -> Result:
+    """Of the paths that are about as short as a geodesic to a model, find the shortest in pixels.
+
+    Args:
+        result: What `geodesic` returned: the problem, a path to start from, and the energy to hold.
+        tolerance: By what fraction of its energy the path may exceed that of the result.
+        energy_bound: The bound on the energy, in place of `tolerance`. A model to which the two
+            images are the same has geodesics of energy 0, and hence needs one.
+        initial_image: Another path to start from, or the result of an earlier synthesis.
+        optimizer: Any optax transformation, by default ``precondition_path(lbfgs())``.
+        solver: An optimizer with a stop rule of your own; not both. By default the rule is
+            `Geodesic.default_stop`.
+        max_steps: How many steps to take at most.
+        record: Which paths to keep; see `Record`.
+        progress: Whether to show a progress bar.
+        checkpoint: See `metamer`.
+
+    Returns:
+        The result, whose image is the path.
+
+    Raises:
+        NonfiniteError: If the objective was not finite; its `result` keeps everything.
+        TypeError: If `result` is not that of one geodesic.
+        ValueError: If arguments contradict each other.
+
+    Example:
+        >>> import plenoptax as plx
+        >>> first, last = plx.data.brick(), plx.data.grass()
+        >>> model = plx.models.Gaussian(7)
+        >>> result = plx.geodesic(first, last, model, n_steps=4, max_steps=2, progress=False)
+        >>> result = plx.conditional_geodesic(result, max_steps=2, progress=False)
+        >>> result.image.shape
+        (5, 1, 256, 256)
+    """
+    problem = result.problem
+    if not isinstance(problem, Geodesic):
+        raise TypeError(
+            "A conditional geodesic starts from the result of plenoptax.geodesic, or from one "
+            f"element of a batch of them; got a result of {type(problem).__name__}."
+        )
+    path = result.image
+    if energy_bound is None:
+        energy_bound = (1 + tolerance) * problem.energy(path)
+    if solver is None:
+        optimizer, solver = None, Solver(optimizer or _fast(), problem.default_stop())
+    return synthesize_problem(
+        ConditionalGeodesic(problem, energy_bound),
+        (problem.image_a, problem.image_b),
+        default_optimizer=_fast,
+        key=None,
+        initial_image=path if initial_image is None else initial_image,
+        optimizer=optimizer,
+        solver=solver,
+        max_steps=max_steps,
+        record=record,
+        progress=progress,
+        checkpoint=checkpoint,
+    )
+
+
+def _fast() -> optax.GradientTransformation:
+    return precondition_path(lbfgs())
