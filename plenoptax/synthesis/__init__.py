@@ -1,5 +1,7 @@
 """Methods of synthesis, one problem and one entry function each."""
 
+from ._conditional_geodesic import conditional_geodesic as conditional_geodesic
+from ._conditional_geodesic import ConditionalGeodesic as ConditionalGeodesic
 from ._eigendistortions import Eigendistortions as Eigendistortions
 from ._eigendistortions import eigendistortions as eigendistortions
 from ._eigendistortions_compare import Detectability as Detectability
@@ -8,6 +10,9 @@ from ._eigendistortions_compare import (
     generalized_eigendistortions as generalized_eigendistortions,
 )
 from ._eigendistortions_compare import principal_distortions as principal_distortions
+from ._geodesic import Geodesic as Geodesic
+from ._geodesic import geodesic as geodesic
+from ._geodesic_solver import precondition_path as precondition_path
 from ._metamer import Metamer as Metamer
 from ._metamer import metamer as metamer
 from ._metamer_ctf import metamer_ctf as metamer_ctf

@@ -16,11 +16,18 @@ from ..regularize import penalize_range
 from ..solve import Batched, Checkpoint, Record, Solver
 from ..stop import PixelChange
 from ._entry import pose_all, synthesize_problem
+from ._geodesic_path import (
+    energy_of_steps,
+    jerkiness,
+    Path,
+    represent_frames,
+    represent_path,
+    respace,
+)
 from ._problem import AbstractImageProblem, as_weight, check_target
 from ._result import Result
 
 
-Path = Float[Array, "frames ..."]
 InitialSequence = Literal["straight", "bridge"]
 
 
@@ -115,7 +122,7 @@ class Geodesic(AbstractImageProblem):
             )
         self.image_a, self.image_b = jnp.asarray(image_a), jnp.asarray(image_b)
         self.model = model
-        self.target = _represent(model, jnp.stack([self.image_a, self.image_b]))
+        self.target = represent_path(model, jnp.stack([self.image_a, self.image_b]))
         self.n_steps = n_steps
         self.initial_sequence = initial_sequence
         self.penalty_function = _OfFrames(penalty_function)
@@ -168,10 +175,10 @@ class Geodesic(AbstractImageProblem):
         """
         frames = self.parametrization.decode(z)
         first, last = self.target[:1], self.target[1:]
-        vectors = jnp.concatenate([first, _vectors(self.model, frames), last])
+        vectors = jnp.concatenate([first, represent_frames(self.model, frames), last])
         deviation = deviation_from_line(jax.lax.stop_gradient(vectors))
         return self._with_ends(frames), {
-            "step_energy": _step_energy(vectors),
+            "step_energy": energy_of_steps(vectors),
             "deviation_from_line": jnp.stack(deviation, axis=-1),
         }
 
@@ -198,14 +205,14 @@ class Geodesic(AbstractImageProblem):
 
     def step_energy(self, geodesic: Path) -> Float[Array, " steps"]:
         """The squared distance between the representations of successive frames."""
-        return _step_energy(_represent(self.model, geodesic))
+        return energy_of_steps(represent_path(self.model, geodesic))
 
     def deviation_from_line(self, geodesic: Path) -> Float[Array, "frames 2"]:
         """How far each frame's representation is along the line between the ends', and from it.
 
         In units of the distance between the two ends.
         """
-        return jnp.stack(deviation_from_line(_represent(self.model, geodesic)), axis=-1)
+        return jnp.stack(deviation_from_line(represent_path(self.model, geodesic)), axis=-1)
 
     def calculate_jerkiness(self, geodesic: Path) -> Float[Array, " inner"]:
         """How much of the acceleration of the representations the frames could still undo.
@@ -218,7 +225,7 @@ class Geodesic(AbstractImageProblem):
         Returns:
             One number for each frame but the first and the last.
         """
-        return _jerkiness(self.model, geodesic)
+        return jerkiness(self.model, geodesic)
 
     def respace(self, geodesic: Path, n_steps: int | None = None) -> Path:
         """The same path at constant speed, as the model measures it.
@@ -231,17 +238,7 @@ class Geodesic(AbstractImageProblem):
             geodesic: The path.
             n_steps: How many steps the new one shall have, by default as many.
         """
-        number = len(geodesic)
-        arc = jnp.cumsum(jnp.sqrt(self.step_energy(geodesic)))
-        index = jnp.arange(number, dtype=arc.dtype)
-        arc = jnp.where(arc[-1] > 0, jnp.pad(arc, (1, 0)), index)
-        wanted = jnp.linspace(0, arc[-1], (n_steps or number - 1) + 1, dtype=arc.dtype)
-        position = jnp.interp(wanted, arc, index).astype(geodesic.dtype)
-        before = jnp.clip(jnp.floor(position).astype(jnp.int32), 0, number - 2)
-        fraction = (position - before.astype(position.dtype)).reshape(
-            -1, *[1] * (geodesic.ndim - 1)
-        )
-        return (1 - fraction) * geodesic[before] + fraction * geodesic[before + 1]
+        return respace(geodesic, self.step_energy(geodesic), n_steps or len(geodesic) - 1)
 
     def _with_ends(self, frames: Path) -> Path:
         return jnp.concatenate([self.image_a[None], frames, self.image_b[None]])
@@ -372,29 +369,3 @@ class _OfFrames(eqx.Module):
 
     def __call__(self, path: Path) -> Scalar:
         return jnp.sum(jax.vmap(self.function)(path))
-
-
-def _vectors(model: Callable, path: Path) -> Float[Array, "frames size"]:
-    """The representations of the frames, each as one vector."""
-    leaves = [leaf.reshape(len(leaf), -1) for leaf in jax.tree.leaves(jax.vmap(model)(path))]
-    parts = [[x.real, x.imag] if jnp.iscomplexobj(x) else [x] for x in leaves]
-    return jnp.concatenate(sum(parts, []), axis=1)
-
-
-_represent = eqx.filter_jit(_vectors)
-
-
-def _step_energy(vectors: Float[Array, "frames size"]) -> Float[Array, " steps"]:
-    return jnp.sum(jnp.diff(vectors, axis=0) ** 2, axis=1)
-
-
-@eqx.filter_jit
-def _jerkiness(model: Callable, path: Path) -> Float[Array, " inner"]:
-    vectors, pull_back = jax.vjp(lambda path: _vectors(model, path), path)
-    acceleration = jnp.diff(vectors, n=2, axis=0)
-    norm = jnp.linalg.norm(acceleration, axis=1, keepdims=True)
-    rounding = 100 * jnp.finfo(vectors.dtype).eps * jnp.max(jnp.linalg.norm(vectors, axis=1))
-    vanishes = norm <= rounding
-    direction = jnp.where(vanishes, 0, acceleration / jnp.where(vanishes, 1, norm))
-    (pulled_back,) = pull_back(jnp.pad(direction, ((1, 1), (0, 0))))
-    return jnp.sum(pulled_back[1:-1].reshape(len(path) - 2, -1) ** 2, axis=1)
