@@ -41,6 +41,9 @@ from .synthesis import equal_detectability as equal_detectability
 from .synthesis import generalized_eigendistortions as generalized_eigendistortions
 from .synthesis import Geodesic as Geodesic
 from .synthesis import geodesic as geodesic
+from .synthesis import mad_competition as mad_competition
+from .synthesis import mad_competition_set as mad_competition_set
+from .synthesis import MADCompetition as MADCompetition
 from .synthesis import Metamer as Metamer
 from .synthesis import metamer as metamer
 from .synthesis import metamer_ctf as metamer_ctf

@@ -26,7 +26,7 @@ RECORDS = {
     "loss.WeightedL2Norm",
     "stop.Window",
 }
-SHOWN_ELSEWHERE = {"io.load": "io.save", "io.load_trace": "io.save"}
+SHOWN_ELSEWHERE = {"io.load_trace": "io.save"}
 
 # Parameters of plenoptic for which there is nothing left to do.
 DROPPED = {"cache_filt", "device", "map_location"}
@@ -48,7 +48,11 @@ DIFFERENT = {
 }
 
 # plenoptic's class is a problem here, and a function of the same arguments that solves it.
-ENTRY_FUNCTIONS = {"metamer": "Metamer", "metamer_ctf": "MetamerCTF"}
+ENTRY_FUNCTIONS = {
+    "mad_competition": "MADCompetition",
+    "metamer": "Metamer",
+    "metamer_ctf": "MetamerCTF",
+}
 
 
 def public_objects():

@@ -13,6 +13,9 @@ from ._eigendistortions_compare import principal_distortions as principal_distor
 from ._geodesic import Geodesic as Geodesic
 from ._geodesic import geodesic as geodesic
 from ._geodesic_solver import precondition_path as precondition_path
+from ._mad import MADCompetition as MADCompetition
+from ._mad_synthesis import mad_competition as mad_competition
+from ._mad_synthesis import mad_competition_set as mad_competition_set
 from ._metamer import Metamer as Metamer
 from ._metamer import metamer as metamer
 from ._metamer_ctf import metamer_ctf as metamer_ctf

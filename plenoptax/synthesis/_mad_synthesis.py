@@ -1,0 +1,278 @@
+import os
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array
+
+from .._types import Key, Scalar
+from ..parametrize import AbstractParametrization
+from ..regularize import penalize_range
+from ..solve import batch as make_batch
+from ..solve import Batched, Checkpoint, Record, Solver
+from ..stop import Never
+from ..validate import validate_input
+from ._defaults import default_optimizer
+from ._entry import pose_all, synthesize_problem
+from ._mad import MADCompetition
+from ._result import Result
+
+
+class MADImages(NamedTuple):
+    """The four results of `mad_competition_set`, in the order that the plots take."""
+
+    metric1_min: Result
+    metric2_min: Result
+    metric1_max: Result
+    metric2_max: Result
+
+
+def mad_competition(
+    image: Array,
+    optimized_metric: Callable,
+    reference_metric: Callable,
+    minmax: Literal["min", "max"],
+    metric_tradeoff_lambda: float | Scalar | Literal["auto"] | None = None,
+    penalty_function: Callable = penalize_range,
+    penalty_lambda: float | Scalar | Callable = 0.1,
+    *,
+    key: Key | None = None,
+    initial_image: Array | Result | None = None,
+    initial_noise: float | Scalar = 0.1,
+    reference_value: float | Scalar | None = None,
+    optimizer: optax.GradientTransformation | None = None,
+    solver: Solver | None = None,
+    max_steps: int = 500,
+    record: Record | int | None = None,
+    progress: bool = True,
+    checkpoint: Checkpoint | str | os.PathLike | None = None,
+    parametrization: AbstractParametrization | None = None,
+    batch: bool = False,
+    num_seeds: int | None = None,
+) -> Result:
+    """Synthesize an image that one metric judges as different as can be, another as no different.
+
+    Args:
+        image: The image to compare with; with `batch` one axis more.
+        optimized_metric: See `MADCompetition`.
+        reference_metric: See `MADCompetition`.
+        minmax: See `MADCompetition`.
+        metric_tradeoff_lambda: See `MADCompetition`.
+        penalty_function: See `MADCompetition`.
+        penalty_lambda: See `MADCompetition`.
+        key: Draws the noise to start from; give this or `initial_image`.
+        initial_image: Where to start, any image but `image` itself; or an earlier result. The
+            reference metric is held at its value there, unless `reference_value` says another.
+        initial_noise: See `MADCompetition`.
+        reference_value: See `MADCompetition`.
+        optimizer: Any optax transformation; stops by the default rule of `Solver`, which is not
+            made for losses as small as a mean squared error. By default, a constraint is followed
+            by Adam without a stop rule, at a rate that falls from 0.01 to 0 over `max_steps` and
+            with a short memory of the squared gradient (0.9); a penalty by Adam with amsgrad and
+            a rate of 0.01.
+        solver: An optimizer with a stop rule of your own; not both.
+        max_steps: How many steps to take at most.
+        record: Which images to keep; see `Record`.
+        progress: Whether to show a progress bar.
+        checkpoint: A file to save to while running; see `metamer`.
+        parametrization: See `MADCompetition`.
+        batch: Whether the first axis of `image` numbers images, each with a competition of its own.
+        num_seeds: How many images to make, each from its own start.
+
+    Returns:
+        The result; for a batch (`batch` or `num_seeds`) ``result[i]`` is that of one element. Its
+        ``trace.terms`` have the metrics at each step.
+
+    Raises:
+        NonfiniteError: If the objective was not finite; its `result` keeps everything.
+        ValueError: If arguments contradict each other, or do not fit the metrics.
+        TypeError: If an argument is of the wrong kind.
+
+    Example:
+        >>> import jax, plenoptax as plx
+        >>> result = plx.mad_competition(
+        ...     plx.data.brick(),
+        ...     plx.metric.ssim_distance,
+        ...     plx.metric.mse,
+        ...     "max",
+        ...     key=jax.random.key(0),
+        ...     max_steps=3,
+        ...     progress=False,
+        ... )
+        >>> held = result.trace.terms["reference_metric"]
+        >>> bool(abs(held / held[0] - 1).max() < 1e-3)
+        True
+    """
+    if isinstance(initial_image, Result):
+        initial_image = initial_image.image
+
+    def pose(image: Array, start: Array | None = None) -> MADCompetition:
+        problem = MADCompetition(
+            image,
+            optimized_metric,
+            reference_metric,
+            minmax,
+            metric_tradeoff_lambda,
+            penalty_function,
+            penalty_lambda,
+            reference_value=reference_value,
+            initial_noise=initial_noise,
+            parametrization=parametrization,
+        )
+        if start is None or reference_value is not None:
+            return problem
+        held = problem.evaluate_reference(start).astype(image.dtype)
+        return eqx.tree_at(lambda p: p.reference_value, problem, held)
+
+    problem = _pose_with_starts(pose, image, initial_image, batch=batch, num_seeds=num_seeds)
+    if metric_tradeoff_lambda is None and optimizer is None and solver is None:
+        solver = _default_solver(max_steps)
+    return synthesize_problem(
+        problem,
+        image,
+        default_optimizer=lambda: default_optimizer(optimized_metric),
+        key=key,
+        initial_image=initial_image,
+        optimizer=optimizer,
+        solver=solver,
+        max_steps=max_steps,
+        record=record,
+        progress=progress,
+        checkpoint=checkpoint,
+    )
+
+
+def mad_competition_set(
+    image: Array,
+    metric_1: Callable,
+    metric_2: Callable,
+    *,
+    key: Key | None = None,
+    initial_image: Array | Result | None = None,
+    initial_noise: float | Scalar = 0.1,
+    optimizer: optax.GradientTransformation | None = None,
+    solver: Solver | None = None,
+    max_steps: int = 500,
+    record: Record | int | None = None,
+    progress: bool = True,
+    **options: Any,
+) -> MADImages:
+    """Synthesize the four images of two metrics: each minimized and maximized, the other held.
+
+    All start from one image, and are held at the values that the metrics have there. The minimum
+    and the maximum of a metric are one batch.
+
+    Args:
+        image: The image to compare with.
+        metric_1: From two images, `image` first, to a scalar; 0 for equal images.
+        metric_2: Another.
+        key: Draws normal noise, which is added to `image`; give this or `initial_image`.
+        initial_image: The image to start from instead.
+        initial_noise: The standard deviation of the noise.
+        optimizer: See `mad_competition`.
+        solver: See `mad_competition`.
+        max_steps: See `mad_competition`.
+        record: See `mad_competition`.
+        progress: See `mad_competition`.
+        **options: The other arguments of `MADCompetition`, by name. A weight for both metrics will
+            rarely do, which is why a constraint is the default here too.
+
+    Returns:
+        A named tuple of four results: ``metric1_min`` (the first metric minimized, the second
+        held), ``metric2_min``, ``metric1_max`` and ``metric2_max``.
+
+    Raises:
+        ValueError: If arguments contradict each other, or do not fit the metrics.
+        TypeError: If an argument is of the wrong kind.
+
+    Example:
+        >>> import jax, plenoptax as plx
+        >>> images = plx.mad_competition_set(
+        ...     plx.data.brick(),
+        ...     plx.metric.ssim_distance,
+        ...     plx.metric.mse,
+        ...     key=jax.random.key(0),
+        ...     max_steps=3,
+        ...     progress=False,
+        ... )
+        >>> images.metric1_max.image.shape
+        (1, 256, 256)
+    """
+    validate_input(image, allowed_range=None)
+    if (key is None) == (initial_image is None):
+        raise ValueError("Give key= (draws noise) or initial_image=, one of the two.")
+    if key is not None:
+        noise = jax.random.normal(key, image.shape, image.dtype)
+        initial_image = image + jnp.asarray(initial_noise, image.dtype) * noise
+    elif isinstance(initial_image, Result):
+        initial_image = initial_image.image
+    is_held = options.get("metric_tradeoff_lambda") is None
+    if is_held and optimizer is None and solver is None:
+        solver = _default_solver(max_steps)
+
+    def synthesize(optimized: Callable, reference: Callable) -> Result:
+        problem = MADCompetition(image, optimized, reference, "min", **options)
+        held = problem.evaluate_reference(initial_image).astype(image.dtype)
+        problem = eqx.tree_at(lambda p: p.reference_value, problem, held)
+        problem = make_batch(
+            lambda sign: eqx.tree_at(lambda p: p.sign, problem, sign),
+            jnp.asarray([1, -1], image.dtype),
+        )
+        return synthesize_problem(
+            problem,
+            image,
+            default_optimizer=lambda: default_optimizer(optimized),
+            key=None,
+            initial_image=initial_image,
+            optimizer=optimizer,
+            solver=solver,
+            max_steps=max_steps,
+            record=record,
+            progress=progress,
+            checkpoint=None,
+        )
+
+    first, second = synthesize(metric_1, metric_2), synthesize(metric_2, metric_1)
+    return MADImages(first[0], second[0], first[1], second[1])
+
+
+def _pose_with_starts(
+    pose: Callable[..., MADCompetition],
+    image: Array,
+    starts: Array | None,
+    *,
+    batch: bool,
+    num_seeds: int | None,
+) -> MADCompetition | Batched:
+    """As `pose_all`; each problem is told the image that it starts from, if there is one."""
+    if starts is None or (batch and num_seeds is not None):
+        return pose_all(pose, image, batch=batch, num_seeds=num_seeds)
+    validate_input(starts, allowed_range=None)
+    if not batch and num_seeds is None:
+        return pose(image, starts)
+    validate_input(image, allowed_range=None)
+    size = image.shape[0] if batch else num_seeds
+    if starts.ndim == image.ndim - batch:
+        starts = jnp.broadcast_to(starts, (size, *starts.shape))
+    if batch:
+        return make_batch(pose, image, starts)
+    return make_batch(lambda start: pose(image, start), starts)
+
+
+def _default_solver(max_steps: int) -> Solver:
+    """Adam at a rate that falls to zero, which the accuracy of a constraint needs.
+
+    The gradient along the constraint shrinks fast when the optimized metric nears zero, hence the
+    short memory of its square.
+    """
+    # An array, so that another number of steps recompiles nothing.
+    last = jnp.asarray(max(max_steps, 1), jnp.result_type(float))
+
+    def rate(step: Array) -> Array:
+        return 0.005 * (1 + jnp.cos(jnp.pi * jnp.minimum(step.astype(last.dtype) / last, 1)))
+
+    adam = optax.inject_hyperparams(optax.adam, static_args=("b1", "b2", "eps", "eps_root"))
+    return Solver(adam(learning_rate=rate, b2=0.9), stop=Never())
