@@ -7,6 +7,7 @@ synthesis is on a plateau, never that it has succeeded.
 """
 
 import abc
+from typing import ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -75,21 +76,27 @@ class Window(eqx.Module):
         return self.count > self.values.size
 
 
-def _empty(window: int, dtype: jnp.dtype) -> Window:
-    return Window(jnp.zeros((window,), dtype), jnp.zeros((), jnp.int32))
+class _WindowStop(AbstractStop):
+    tolerance: Scalar
+    window: int = eqx.field(static=True)
+    watched: ClassVar[str]
+
+    def __init__(self, tolerance: float | Scalar = 1e-4, window: int = 50):
+        if not isinstance(window, int) or window < 1:
+            raise ValueError(f"The window is a number of steps, at least 1; got {window!r}.")
+        self.tolerance = jnp.asarray(tolerance, jnp.result_type(float))
+        self.window = window
+
+    def init(self, dtype: jnp.dtype) -> Window:
+        """See `AbstractStop.init`."""
+        return Window(jnp.zeros((self.window,), dtype), jnp.zeros((), jnp.int32))
+
+    def update(self, state: Window, info: PyTree) -> Window:
+        """See `AbstractStop.update`."""
+        return state.push(getattr(info, self.watched))
 
 
-def _check_window(window: int) -> int:
-    if not isinstance(window, int) or window < 1:
-        raise ValueError(f"The window is a number of steps, at least 1; got {window!r}.")
-    return window
-
-
-def _as_tolerance(tolerance: float | Scalar) -> Scalar:
-    return jnp.asarray(tolerance, jnp.result_type(float))
-
-
-class LossChange(AbstractStop):
+class LossChange(_WindowStop):
     """Stop when the loss has changed by less than a tolerance over a window of accepted steps.
 
     Fires once more than `window` losses have come and ``abs(losses[-window] - losses[-1])``, a
@@ -106,20 +113,7 @@ class LossChange(AbstractStop):
         2
     """
 
-    tolerance: Scalar
-    window: int = eqx.field(static=True)
-
-    def __init__(self, tolerance: float | Scalar = 1e-4, window: int = 50):
-        self.tolerance = _as_tolerance(tolerance)
-        self.window = _check_window(window)
-
-    def init(self, dtype: jnp.dtype) -> Window:
-        """See `AbstractStop.init`."""
-        return _empty(self.window, dtype)
-
-    def update(self, state: Window, info: PyTree) -> Window:
-        """See `AbstractStop.update`."""
-        return state.push(info.loss)
+    watched = "loss"
 
     def fires(self, state: Window) -> Bool[Array, ""]:
         """See `AbstractStop.fires`."""
@@ -127,7 +121,7 @@ class LossChange(AbstractStop):
         return state.more_than_full & (change < self.tolerance.astype(change.dtype))
 
 
-class RelativeLossChange(AbstractStop):
+class RelativeLossChange(_WindowStop):
     """Stop when the loss has changed by less than a fraction of itself over a window.
 
     As `LossChange`, with the difference divided by ``abs(losses[-window])``: the same tolerance
@@ -143,20 +137,10 @@ class RelativeLossChange(AbstractStop):
         20
     """
 
-    tolerance: Scalar
-    window: int = eqx.field(static=True)
+    watched = "loss"
 
     def __init__(self, tolerance: float | Scalar = 1e-3, window: int = 50):
-        self.tolerance = _as_tolerance(tolerance)
-        self.window = _check_window(window)
-
-    def init(self, dtype: jnp.dtype) -> Window:
-        """See `AbstractStop.init`."""
-        return _empty(self.window, dtype)
-
-    def update(self, state: Window, info: PyTree) -> Window:
-        """See `AbstractStop.update`."""
-        return state.push(info.loss)
+        super().__init__(tolerance, window)
 
     def fires(self, state: Window) -> Bool[Array, ""]:
         """See `AbstractStop.fires`."""
@@ -165,7 +149,7 @@ class RelativeLossChange(AbstractStop):
         return state.more_than_full & (change < limit)
 
 
-class PixelChange(AbstractStop):
+class PixelChange(_WindowStop):
     """Stop when no step of a window has moved the image by more than a tolerance.
 
     Attributes:
@@ -178,20 +162,7 @@ class PixelChange(AbstractStop):
         0.5
     """
 
-    tolerance: Scalar
-    window: int = eqx.field(static=True)
-
-    def __init__(self, tolerance: float | Scalar = 1e-4, window: int = 50):
-        self.tolerance = _as_tolerance(tolerance)
-        self.window = _check_window(window)
-
-    def init(self, dtype: jnp.dtype) -> Window:
-        """See `AbstractStop.init`."""
-        return _empty(self.window, dtype)
-
-    def update(self, state: Window, info: PyTree) -> Window:
-        """See `AbstractStop.update`."""
-        return state.push(info.pixel_change_norm)
+    watched = "pixel_change_norm"
 
     def fires(self, state: Window) -> Bool[Array, ""]:
         """See `AbstractStop.fires`."""

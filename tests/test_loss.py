@@ -355,7 +355,7 @@ COMBINED = {
 def test_combined_loss_is_differentiable_in_either_precision(name, rng, x64):
     x, y = jnp.asarray(rng.standard_normal((2, 4)))
     loss = COMBINED[name]()
-    check_grads(jax.jit(lambda x, y: loss(x, y)), (x, y), order=2, eps=1e-5)
+    check_grads(jax.jit(lambda x: loss(x, y)), (x,), order=1, modes=["rev"], eps=1e-5)
     value, gradient = jax.value_and_grad(loss)(x, x)
     assert value == 0
     np.testing.assert_array_equal(gradient, np.zeros(4))
