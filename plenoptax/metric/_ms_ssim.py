@@ -65,19 +65,7 @@ def ms_ssim(
         >>> bool(ms_ssim(brick, 1 - brick, floor=0.05) > 0)
         True
     """
-    first, second = as_pair(img1, img2, data_range)
-    powers = _POWER_FACTORS if power_factors is None else power_factors
-    powers = jnp.asarray(powers, first.dtype)
-    if powers.ndim != 1 or not powers.size:
-        raise ValueError(
-            "power_factors must be a sequence of one number for each scale, got shape "
-            f"{powers.shape}."
-        )
-    if floor < 0:
-        raise ValueError(f"floor must be 0 or positive, got {floor}.")
-    halvings = powers.size - 1
-    warn_of_small_windows([-(-size // 2**halvings) for size in first.shape[-2:]], stacklevel=3)
-    return _ms_ssim(first, second, powers, data_range, floor)
+    return _checked_ms_ssim(img1, img2, power_factors, data_range, floor)
 
 
 def ms_ssim_distance(
@@ -109,13 +97,33 @@ def ms_ssim_distance(
         >>> print(ms_ssim_distance(plx.data.brick(), 1 - plx.data.brick()))
         1.0
     """
-    return 1 - ms_ssim(img1, img2, power_factors, data_range=data_range, floor=floor)
+    return 1 - _checked_ms_ssim(img1, img2, power_factors, data_range, floor)
+
+
+def _checked_ms_ssim(
+    img1: Array,
+    img2: Array,
+    power_factors: ArrayLike | list[float] | None,
+    data_range: int | float | Scalar,
+    floor: float,
+) -> Scalar:
+    first, second = as_pair(img1, img2, data_range, stacklevel=4)
+    powers = _POWER_FACTORS if power_factors is None else power_factors
+    powers = jnp.asarray(powers, first.dtype)
+    if powers.ndim != 1 or not powers.size:
+        raise ValueError(
+            "power_factors must be a sequence of one number for each scale, got shape "
+            f"{powers.shape}."
+        )
+    if floor < 0:
+        raise ValueError(f"floor must be 0 or positive, got {floor}.")
+    halvings = powers.size - 1
+    warn_of_small_windows([-(-size // 2**halvings) for size in first.shape[-2:]], stacklevel=4)
+    return _ms_ssim(first, second, powers, jnp.asarray(data_range, first.dtype), floor)
 
 
 @functools.partial(jax.jit, static_argnames="floor")
-def _ms_ssim(
-    img1: Array, img2: Array, powers: Array, data_range: int | float | Scalar, floor: float
-) -> Scalar:
+def _ms_ssim(img1: Array, img2: Array, powers: Array, data_range: Scalar, floor: float) -> Scalar:
     product = jnp.ones(img1.shape[0], img1.dtype)
     for scale, power in enumerate(powers):
         if scale:

@@ -67,7 +67,7 @@ def nlpd(
         >>> print(f"{nlpd(brick, grass):.4f}, {nlpd(brick, brick):.0e}")
         1.2225, 1e-05
     """
-    first, second = as_pair(img1, img2)
+    first, second = as_pair(img1, img2, stacklevel=3)
     _check_variant(variant)
     return _nlpd(first, second, epsilon, variant)
 

@@ -25,7 +25,7 @@ def as_floats(img1: ArrayLike, img2: ArrayLike) -> tuple[Array, Array]:
 
 
 def as_pair(
-    img1: ArrayLike, img2: ArrayLike, data_range: int | float | Scalar = 1.0
+    img1: ArrayLike, img2: ArrayLike, data_range: int | float | Scalar = 1.0, *, stacklevel: int
 ) -> tuple[Float[Array, "channel height width"], Float[Array, "channel height width"]]:
     """Check two images, and broadcast their channels against each other.
 
@@ -56,9 +56,8 @@ def as_pair(
         if lowest < 0 or highest > data_range:
             warnings.warn(
                 f"The images should lie in [0, {float(data_range):g}] and have values from "
-                f"{lowest:g} to {highest:g}, for which the metric may mean nothing. Rescale them"
-                " first.",
-                stacklevel=3,
+                f"{lowest:g} to {highest:g}: the metric may mean nothing. Rescale them first.",
+                stacklevel=stacklevel,
             )
     shape = jnp.broadcast_shapes(first.shape, second.shape)
     return jnp.broadcast_to(first, shape), jnp.broadcast_to(second, shape)

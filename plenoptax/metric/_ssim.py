@@ -64,8 +64,7 @@ def ssim(
         >>> print(f"{ssim(brick, grass):.4f}")
         0.0661
     """
-    first, second = _as_ssim_pair(img1, img2, pad, data_range)
-    return _ssim(first, second, data_range, weighted, pad)
+    return _ssim(*_as_ssim_arguments(img1, img2, pad, data_range), weighted, pad)
 
 
 def ssim_map(
@@ -99,8 +98,7 @@ def ssim_map(
         >>> ssim_map(brick, 0.9 * brick).shape
         (1, 246, 246)
     """
-    first, second = _as_ssim_pair(img1, img2, pad, data_range)
-    return _ssim_map(first, second, data_range, pad)
+    return _ssim_map(*_as_ssim_arguments(img1, img2, pad, data_range), pad)
 
 
 def ssim_distance(
@@ -132,14 +130,13 @@ def ssim_distance(
         >>> print(f"{ssim_distance(plx.data.brick(), plx.data.brick()):.4f}")
         0.0000
     """
-    first, second = _as_ssim_pair(img1, img2, pad, data_range)
-    return 1 - _ssim(first, second, data_range, weighted, pad)
+    return 1 - _ssim(*_as_ssim_arguments(img1, img2, pad, data_range), weighted, pad)
 
 
 def ssim_parts(
     img1: Float[Array, "channel height width"],
     img2: Float[Array, "channel height width"],
-    data_range: int | float | Scalar,
+    data_range: Scalar,
     *,
     pad: Pad = False,
     weighted: bool = False,
@@ -153,7 +150,6 @@ def ssim_parts(
     # The index depends on both variances through their sum, so one map serves for both.
     covariance = product - mean1 * mean2
     variances = squares - mean1**2 - mean2**2
-    data_range = jnp.asarray(data_range, img1.dtype)
     c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
     luminance = (2 * mean1 * mean2 + c1) / (mean1**2 + mean2**2 + c1)
     contrast_structure = (2 * covariance + c2) / (variances + c2)
@@ -176,21 +172,19 @@ def warn_of_small_windows(shape: Sequence[int], *, stacklevel: int) -> None:
         )
 
 
-def _as_ssim_pair(
+def _as_ssim_arguments(
     img1: Array, img2: Array, pad: Pad, data_range: int | float | Scalar
-) -> tuple[Array, Array]:
+) -> tuple[Array, Array, Scalar]:
     modes = (False, "constant", "reflect", "replicate", "circular")
     if pad not in modes:
         raise ValueError(f"pad must be one of {list(modes)}, got {pad!r}.")
-    first, second = as_pair(img1, img2, data_range)
+    first, second = as_pair(img1, img2, data_range, stacklevel=4)
     warn_of_small_windows(first.shape, stacklevel=4)
-    return first, second
+    return first, second, jnp.asarray(data_range, first.dtype)
 
 
 @functools.partial(jax.jit, static_argnames=("weighted", "pad"))
-def _ssim(
-    img1: Array, img2: Array, data_range: int | float | Scalar, weighted: bool, pad: Pad
-) -> Scalar:
+def _ssim(img1: Array, img2: Array, data_range: Scalar, weighted: bool, pad: Pad) -> Scalar:
     index, _, weight = ssim_parts(img1, img2, data_range, pad=pad, weighted=weighted)
     if weight is None:
         return index.mean()
@@ -201,5 +195,5 @@ def _ssim(
 
 
 @functools.partial(jax.jit, static_argnames="pad")
-def _ssim_map(img1: Array, img2: Array, data_range: int | float | Scalar, pad: Pad) -> Array:
+def _ssim_map(img1: Array, img2: Array, data_range: Scalar, pad: Pad) -> Array:
     return ssim_parts(img1, img2, data_range, pad=pad)[0]
