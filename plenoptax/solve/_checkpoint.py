@@ -3,7 +3,9 @@ import os
 import pathlib
 import time
 
+from ._batch import Batched
 from ._files import save
+from ._problem import AbstractProblem
 from ._state import State
 from ._trace import BatchedTrace, Trace
 
@@ -30,9 +32,10 @@ class Checkpoint:
 class CheckpointWriter:
     """A checkpoint and the clock that says when the next save is due."""
 
-    def __init__(self, checkpoint: Checkpoint):
+    def __init__(self, checkpoint: Checkpoint, problem: AbstractProblem | Batched):
         self._path = pathlib.Path(checkpoint.path)
         self._seconds = checkpoint.seconds
+        self._problem = problem
         self._last = time.monotonic()
         if not self._path.parent.is_dir():
             raise ValueError(
@@ -45,14 +48,16 @@ class CheckpointWriter:
 
     def write(self, state: State, trace: Trace | BatchedTrace) -> None:
         """Save, and start the clock anew."""
-        save(self._path, state, trace)
+        save(self._path, state, trace, problem=self._problem)
         self._last = time.monotonic()
 
 
-def as_writer(checkpoint: Checkpoint | str | os.PathLike | None) -> CheckpointWriter | None:
+def as_writer(
+    checkpoint: Checkpoint | str | os.PathLike | None, problem: AbstractProblem | Batched
+) -> CheckpointWriter | None:
     """A writer for a checkpoint or a bare path."""
     if checkpoint is None:
         return None
     if not isinstance(checkpoint, Checkpoint):
         checkpoint = Checkpoint(checkpoint)
-    return CheckpointWriter(checkpoint)
+    return CheckpointWriter(checkpoint, problem)

@@ -13,8 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from .._tree import check_alike, leaves_by_path
+from .._tree import check_alike, describe, leaves_by_path
 from .._types import PyTree
+from ._batch import Batched
+from ._probe import check_probe, describe_problem, probe
+from ._problem import AbstractProblem
 from ._state import State
 from ._trace import BatchedTrace, Trace
 
@@ -24,7 +27,13 @@ _FORMAT = 1
 _META = "plenoptax.json"
 
 
-def save(path: str | os.PathLike, state: State, trace: Trace | BatchedTrace | None = None) -> None:
+def save(
+    path: str | os.PathLike,
+    state: State,
+    trace: Trace | BatchedTrace | None = None,
+    *,
+    problem: AbstractProblem | Batched | None = None,
+) -> None:
     """Save a state, and the trace that led to it, to a file.
 
     The file is a NumPy ``.npz`` archive: one array for each leaf of the state, named by the path
@@ -36,6 +45,8 @@ def save(path: str | os.PathLike, state: State, trace: Trace | BatchedTrace | No
         path: Where to; an existing file is replaced. ``.npz`` is the usual ending and not added.
         state: A state, of one problem or of a batch.
         trace: Its trace, if it is to be kept.
+        problem: What was minimized. Its images and weights are kept too, with its objective at a
+            probe image, so that `load` can tell whether the problem has changed since.
 
     Example:
         >>> import jax, tempfile, plenoptax as plx
@@ -55,6 +66,9 @@ def save(path: str | os.PathLike, state: State, trace: Trace | BatchedTrace | No
         "jax": jax.__version__,
         "state": {leaf_path: f"{x.dtype}{list(x.shape)}" for leaf_path, x in leaves.items()},
     }
+    if problem is not None:
+        arrays |= {f"problem{name}": array for name, array in probe(problem).items()}
+        meta["problem"] = describe_problem(problem)
     if trace is not None:
         elements = trace.elements if isinstance(trace, BatchedTrace) else (trace,)
         meta["trace"] = {
@@ -69,37 +83,74 @@ def save(path: str | os.PathLike, state: State, trace: Trace | BatchedTrace | No
     _write_atomically(pathlib.Path(path), buffer.getbuffer())
 
 
-def load(path: str | os.PathLike, like: State) -> State:
+def load(
+    path: str | os.PathLike,
+    like: State,
+    *,
+    problem: AbstractProblem | Batched | None = None,
+    raise_on_checks: bool = True,
+    tensor_equality_atol: float = 1e-8,
+    tensor_equality_rtol: float = 1e-5,
+) -> State:
     """Load a state.
 
     Args:
         path: A file that `save` or a checkpoint wrote.
         like: A state of the same problem and solver, such as a fresh one from `init`; its values
             do not matter. The arrays go where its arrays are.
+        problem: The problem at hand, to be compared with the one in the file if there is one.
+        raise_on_checks: Whether a problem that differs raises; otherwise it warns.
+        tensor_equality_atol: Absolute tolerance of the comparison.
+        tensor_equality_rtol: Relative tolerance of the comparison.
 
     Returns:
         The state, bit for bit as it was saved.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file is no such file or is damaged, or if a leaf is missing, renamed, or
-            of another shape or dtype than in `like`; names the leaf.
+        ValueError: If the file is no such file or is damaged; if a leaf is missing, renamed, or of
+            another shape or dtype than in `like`; or if the problem differs. Names the leaf.
+
+    Warns:
+        LoadWarning: If the problem differs, without `raise_on_checks`.
+
+    Example:
+        >>> import jax, tempfile, plenoptax as plx
+        >>> problem, solver = plx.Metamer(plx.data.brick(), plx.models.Gaussian(7)), plx.lbfgs()
+        >>> state = plx.init(problem, solver, key=jax.random.key(0))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     plx.io.save(folder + "/state.npz", state, problem=problem)
+        ...     again = plx.io.load(folder + "/state.npz", like=state, problem=problem)
+        >>> int(again.num_steps)
+        0
     """
     with _open(path) as archive:
         meta = _read_meta(path, archive)
-        wanted = leaves_by_path(like)
-        spec = {leaf_path: _Spec(text) for leaf_path, text in meta["state"].items()}
-        check_alike(
-            spec,
-            wanted,
-            lambda fault: f"{path} does not hold a state of this problem and solver: {fault}.",
-        )
-        found = {}
-        for leaf_path, leaf in wanted.items():
-            array = _read(path, archive, f"state{leaf_path}")
-            if array.shape != _to_plain(leaf).shape:
-                raise ValueError(f"{path} is damaged: state{leaf_path} has shape {array.shape}.")
-            found[leaf_path] = _from_plain(array, leaf)
+        if problem is not None and "problem" in meta:
+            names = [name for name in archive.files if name.startswith("problem.")]
+            check_probe(
+                path,
+                {name.removeprefix("problem"): _read(path, archive, name) for name in names},
+                problem,
+                raise_on_checks=raise_on_checks,
+                tolerances={"atol": tensor_equality_atol, "rtol": tensor_equality_rtol},
+            )
+        return _read_state(path, archive, meta, like)
+
+
+def _read_state(path: str | os.PathLike, archive: Any, meta: dict[str, Any], like: State) -> State:
+    wanted = leaves_by_path(like)
+    check_alike(
+        {leaf_path: _Spec(text) for leaf_path, text in meta["state"].items()},
+        wanted,
+        lambda fault: f"{path} does not hold a state of this problem and solver: {fault}.",
+    )
+    found = {}
+    for leaf_path, leaf in wanted.items():
+        array = _read(path, archive, f"state{leaf_path}")
+        if array.shape != _to_plain(leaf).shape:
+            raise ValueError(f"{path} is damaged: state{leaf_path} has shape {array.shape}.")
+        found[leaf_path] = _from_plain(array, leaf)
     return jax.tree_util.tree_map_with_path(
         lambda leaf_path, leaf: found[jax.tree_util.keystr(leaf_path)], like
     )
@@ -124,6 +175,48 @@ def load_trace(path: str | os.PathLike) -> Trace | BatchedTrace:
             for index, description in enumerate(meta["trace"]["elements"])
         )
     return BatchedTrace(elements) if meta["trace"]["is_batch"] else elements[0]
+
+
+def examine_saved_synthesis(file_path: str | os.PathLike) -> None:
+    """Print what a file holds: versions, names, how far it got, and the shapes of its arrays.
+
+    Args:
+        file_path: A file that `save` or a checkpoint wrote.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is no such file, or is damaged.
+
+    Example:
+        >>> import jax, tempfile, plenoptax as plx
+        >>> state = plx.init(
+        ...     plx.Metamer(plx.data.brick(), plx.models.Gaussian(7)),
+        ...     plx.lbfgs(),
+        ...     key=jax.random.key(0),
+        ... )
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     plx.io.save(folder + "/state.npz", state)
+        ...     plx.io.examine_saved_synthesis(folder + "/state.npz")
+        plenoptax ...
+        ...state.z ... float32[1, 256, 256]
+        ...
+    """
+    with _open(file_path) as archive:
+        meta = _read_meta(file_path, archive)
+        rows = {"plenoptax": meta["plenoptax"], "jax": meta["jax"]}
+        rows |= meta.get("problem", {})
+        for index, element in enumerate(meta.get("trace", {}).get("elements", [])):
+            losses = _read(file_path, archive, f"trace[{index}].losses")
+            facts = {"steps": len(losses) - 1, "loss": f"{losses[0]:.6g} -> {losses[-1]:.6g}"}
+            for name, fact in (facts | element["provenance"]).items():
+                rows[f"trace[{index}] {name}"] = fact
+        rows |= {f"state{leaf_path}": text for leaf_path, text in meta["state"].items()}
+        for name in archive.files:
+            if name.startswith(("trace", "problem.")):
+                rows[name] = describe(_read(file_path, archive, name))
+    width = max(len(name) for name in rows)
+    for name, value in rows.items():
+        print(f"{name:{width}}  {value}")
 
 
 class _Spec:
@@ -173,8 +266,10 @@ def _read_trace(
 
 
 def _open(path: str | os.PathLike) -> Any:
+    # NumPy leaves a damaged file open: it is given the content and not the file.
+    content = io.BytesIO(pathlib.Path(path).read_bytes())
     try:
-        return np.load(path, allow_pickle=False)
+        return np.load(content, allow_pickle=False)
     except (ValueError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(f"{path} is not a file that plenoptax saved, or it is damaged.") from error
 

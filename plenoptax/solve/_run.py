@@ -77,7 +77,7 @@ def run(
     if isinstance(max_steps, bool) or not isinstance(max_steps, int) or max_steps < 0:
         raise ValueError(f"max_steps is a whole number, at least 0; got {max_steps!r}.")
     solver, record = as_solver(solver), as_record(record)
-    writer = as_writer(checkpoint)
+    writer = as_writer(checkpoint, problem)
     with Interrupt() as interrupt, ProgressBar(max_steps, visible=progress) as bar:
         session = Session(problem, solver, state, record, driver, provenance or {})
         while session.can_go_on(max_steps) and not interrupt.is_set():

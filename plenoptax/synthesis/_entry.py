@@ -141,9 +141,9 @@ def _run_or_resume(
     path = checkpoint.path if isinstance(checkpoint, Checkpoint) else checkpoint
     before = None
     if path is not None and pathlib.Path(path).exists():
-        state = io.load(path, like=state)
         before = io.load_trace(path)
         _check_same(path, before, provenance)
+        state = io.load(path, like=state, problem=problem)
         max_steps = max(max_steps - _num_steps(before), 0)
     try:
         state, trace = run(

@@ -240,3 +240,90 @@ def test_a_killed_run_is_resumed_bit_for_bit_in_a_new_process(name, tmp_path):
         for leaf in a.files:
             if leaf.startswith("state") or leaf == "trace[0].losses":
                 np.testing.assert_array_equal(a[leaf], b[leaf], err_msg=leaf)
+
+
+def test_a_changed_problem_is_noticed_by_name(tmp_path, getkey):
+    problem, solver, start = make(getkey)
+    state, trace = run(problem, solver, start, 4)
+    path = tmp_path / "state.npz"
+    io.save(path, state, trace, problem=problem)
+    assert eqx.tree_equal(io.load(path, like=start, problem=problem), state)
+
+    moved = eqx.tree_at(lambda p: p.target, problem, problem.target + 0.25)
+    with pytest.raises(ValueError, match=r"\.target differs, by up to 0\.25"):
+        io.load(path, like=start, problem=moved)
+    loaded = io.load(path, like=start, problem=moved, tensor_equality_atol=100.0)
+    assert eqx.tree_equal(loaded, state)
+    with pytest.warns(io.LoadWarning) as caught:
+        loaded = io.load(path, like=start, problem=moved, raise_on_checks=False)
+    assert eqx.tree_equal(loaded, state)
+    assert any("its objective at a probe image was" in str(w.message) for w in caught)
+    larger = eqx.tree_at(lambda p: p.target, problem, jnp.zeros((1, 5, 6), jnp.float16))
+    with pytest.raises(ValueError, match=r"\.target is float32\[1, 5, 6\] in the file"):
+        io.load(path, like=start, problem=larger)
+    io.save(path, state)
+    assert eqx.tree_equal(io.load(path, like=start, problem=moved), state)
+
+
+def test_a_changed_model_loss_or_penalty_is_noticed(tmp_path, getkey):
+    import plenoptax as plx
+
+    image, path = jax.random.uniform(getkey(), (1, 12, 12)), tmp_path / "state.npz"
+    problem = plx.Metamer(image, plx.models.Gaussian(5))
+    state = init(problem, lbfgs(3), key=getkey())
+    io.save(path, state, problem=problem)
+    io.load(path, like=state, problem=plx.Metamer(image, plx.models.Gaussian(5)))
+    changes = {
+        ".target differs": plx.Metamer(image, plx.models.Gaussian(5, std=2.0)),
+        "the loss, a metric or the penalty": plx.Metamer(
+            image, plx.models.Gaussian(5), plx.loss.l2_norm
+        ),
+        ".penalty_lambda differs": plx.Metamer(image, plx.models.Gaussian(5), penalty_lambda=0.2),
+    }
+    for message, changed in changes.items():
+        with pytest.raises(ValueError, match=message):
+            io.load(path, like=state, problem=changed)
+
+
+def test_problems_of_batches_are_compared(tmp_path, getkey):
+    targets = jax.random.uniform(getkey(), (2, 1, 3, 4))
+    problem = batch(Counted, targets)
+    state = init(problem, lbfgs(3), key=getkey())
+    io.save(tmp_path / "state.npz", state, problem=problem)
+    io.load(tmp_path / "state.npz", like=state, problem=problem)
+    with pytest.raises(ValueError, match=r"\.target differs"):
+        io.load(tmp_path / "state.npz", like=state, problem=batch(Counted, targets + 1))
+
+
+def test_examining_a_file(tmp_path, getkey, capsys):
+    problem, solver, start = make(getkey)
+    state, trace = run(problem, solver, start, 6, record=2)
+    io.save(tmp_path / "state.npz", state, trace, problem=problem)
+    io.examine_saved_synthesis(tmp_path / "state.npz")
+    rows = {line.split("  ")[0].strip(): line for line in capsys.readouterr().out.splitlines()}
+    assert "Quadratic" in rows["problem"]
+    assert "float32[1, 5, 6]" in rows["state.z"]
+    assert "float32[3, 1, 5, 6]" in rows["trace[0].images"]
+    assert rows["trace[0] steps"].endswith("6")
+    assert f"{trace.losses[-1]:.6g}" in rows["trace[0] loss"]
+    assert jax.__version__ in rows["jax"]
+    with pytest.raises(FileNotFoundError):
+        io.examine_saved_synthesis(tmp_path / "none.npz")
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_fuzzed_files_are_refused_or_read_as_they_were(seed, tmp_path, getkey):
+    problem, solver, start = make(getkey)
+    path = tmp_path / "state.npz"
+    io.save(path, start, problem=problem)
+    content = bytearray(path.read_bytes())
+    random = np.random.default_rng(seed)
+    for position in random.integers(0, len(content), size=random.integers(1, 4)):
+        content[position] ^= int(random.integers(1, 256))
+    path.write_bytes(content[: random.integers(1, len(content))] if seed % 4 == 0 else content)
+    try:
+        loaded = io.load(path, like=start, problem=problem)
+    except ValueError as error:
+        assert "state.npz" in str(error)
+    else:
+        assert eqx.tree_equal(loaded, start)

@@ -36,7 +36,7 @@ def test_the_most_exciting_image_of_a_linear_neuron_is_its_filter(getkey):
 
 
 def test_a_metamer_to_a_given_representation(getkey):
-    model = plx.models.Gaussian(5)
+    model = plx.models.Gaussian(5, std=0.8)
     target = model(jax.random.uniform(getkey(), (1, 16, 16)))
 
     def mismatch(model, target, image):
