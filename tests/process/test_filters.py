@@ -1,10 +1,15 @@
+from pathlib import Path
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.test_util import check_grads
 
-from plenoptax.process import circular_gaussian2d, gaussian_window
+from plenoptax.process import circular_gaussian2d, gaussian1d, gaussian_window, named_filter
+
+
+REFERENCE = Path(__file__).parents[1] / "reference" / "process.npz"
 
 
 @pytest.mark.parametrize("kernel_size", [1, 2, 7, 10])
@@ -82,3 +87,52 @@ def test_circular_gaussian2d_takes_a_traced_std():
 def test_circular_gaussian2d_refuses(arguments, message):
     with pytest.raises(ValueError, match=message):
         circular_gaussian2d(*arguments)
+
+
+def test_gaussian1d_is_the_checked_window():
+    std = jnp.asarray([1.5, 2.0])
+    np.testing.assert_array_equal(gaussian1d(), gaussian_window(11, std)[0])
+    np.testing.assert_array_equal(gaussian1d(8, [1.5, 2.0]), gaussian_window(8, std))
+    with pytest.raises(ValueError, match="std must be positive"):
+        gaussian1d(5, -1.0)
+    with pytest.raises(ValueError, match="kernel_size"):
+        gaussian1d(0)
+
+
+@pytest.mark.parametrize("order", [1, 4, 12])
+def test_binomial_filters_are_rows_of_the_triangle_of_pascal(order, x64):
+    taps = named_filter(f"binom{order + 1}")
+    expected = np.poly1d([1, 1]) ** order / 2**order * np.sqrt(2)
+    np.testing.assert_allclose(taps, expected.coeffs, rtol=1e-13)
+
+
+@pytest.mark.parametrize("name", ["haar", "daub2", "daub3", "daub4"])
+def test_wavelets_are_orthogonal_to_their_shifts_by_two(name, x64):
+    taps = np.asarray(named_filter(name))
+    for shift in range(0, len(taps), 2):
+        product = taps[shift:] @ taps[: len(taps) - shift]
+        np.testing.assert_allclose(product, shift == 0, atol=1e-10)
+    np.testing.assert_allclose(taps.sum(), np.sqrt(2), rtol=1e-8)
+
+
+@pytest.mark.parametrize("name", ["qmf5", "qmf8", "qmf9", "qmf12", "qmf13", "qmf16"])
+def test_mirror_filters_and_their_mirror_images_share_power(name, x64):
+    taps = np.asarray(named_filter(name))
+    assert len(taps) == int(name[3:])
+    np.testing.assert_array_equal(taps, taps[::-1])
+    low, high = (abs(np.fft.fft(taps * s ** np.arange(len(taps)), 64)) ** 2 for s in (1, -1))
+    np.testing.assert_allclose(low + high, 2, atol=0.06)
+
+
+@pytest.mark.parametrize("name", ["binom1", "binom", "binom-3", "qmf7", "None", "sp3_filters"])
+def test_named_filter_refuses_unknown_names(name):
+    with pytest.raises(ValueError, match="binomN"):
+        named_filter(name)
+
+
+def test_named_filters_are_those_of_pyrtools(x64):
+    with np.load(REFERENCE) as reference:
+        filters = {key[7:]: reference[key] for key in reference if key.startswith("filter/")}
+    assert len(filters) == 13
+    for name, taps in filters.items():
+        np.testing.assert_allclose(named_filter(name), taps, rtol=1e-14)
