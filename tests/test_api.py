@@ -43,8 +43,8 @@ DIFFERENT = {
     ("plot.synthesis_imshow", "synthesis_object"): {"result": "required"},
     ("plot.synthesis_loss", "synthesis_object"): {"result": "required"},
     ("plot.synthesis_status", "synthesis_object"): {"result": "required"},
-    # There are no eigendistortions to scale yet.
-    ("plot.synthesis_imshow", "distortion_scale"): {},
+    ("plot.synthesis_animate", "synthesis_object"): {"result": "required"},
+    ("plot.synthesis_histogram", "synthesis_object"): {"result": "required"},
 }
 
 # plenoptic's class is a problem here, and a function of the same arguments that solves it.

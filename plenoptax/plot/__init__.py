@@ -1,8 +1,12 @@
 """Figures of images, models and syntheses."""
 
 from ._animation import animshow as animshow
+from ._eigendistortions import eigendistortion_imshow_all as eigendistortion_imshow_all
+from ._geodesic import geodesic_deviation_from_line as geodesic_deviation_from_line
 from ._histogram import histogram as histogram
 from ._imshow import imshow as imshow
+from ._mad import mad_imshow_all as mad_imshow_all
+from ._mad import mad_loss_all as mad_loss_all
 from ._pyrshow import pyrshow as pyrshow
 from ._representation import plot_representation as plot_representation
 from ._status import synthesis_animate as synthesis_animate

@@ -3,7 +3,7 @@ from typing import Any, TYPE_CHECKING
 
 import numpy as np
 
-from ._imshow import draw_panels, Look
+from ._imshow import draw_panels, Look, panel_limits
 from ._layout import root_figure
 from ._panels import as_numbers, PlotComplex, split_into_panels
 
@@ -96,7 +96,7 @@ def animshow(
         for of_time in zip(*frames, strict=True)
     ]
     look = Look(vrange, zoom, title, col_wrap, ax, cmap, kwargs)
-    pictures = draw_panels(frames[0], whole, look)
+    pictures = draw_panels(frames[0], panel_limits(whole, vrange), look)
 
     def show(index: int) -> None:
         for picture, panel in zip(pictures, frames[index], strict=True):

@@ -3,7 +3,7 @@ from typing import Any, TYPE_CHECKING
 
 import numpy as np
 
-from ._drawn import is_competition
+from ._drawn import is_competition, size_of_strip
 from ._layout import whole_zoom
 from ._representation import needs_one_axes
 from ._view import View
@@ -77,7 +77,7 @@ def _size_of_picture(shape: tuple[int, ...]) -> tuple[float, float]:
     import matplotlib.pyplot as plt
 
     dpi = plt.rcParams["figure.dpi"]
-    samples = np.array(shape[-2:])
+    samples = np.array(size_of_strip(shape) if len(shape) == 4 else shape[-2:])
     zoom = float(whole_zoom(_LARGEST_IMAGE * dpi / samples.max()))
     # A hundredth more, so that rounding does not leave too little.
     height, width = samples * zoom / dpi + 0.01

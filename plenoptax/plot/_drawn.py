@@ -8,8 +8,8 @@ import numpy as np
 
 from ._divide import divide
 from ._histogram import finite_values, histogram
-from ._imshow import draw_panels, Look
-from ._panels import Panel, split_into_panels
+from ._imshow import draw_panels, Look, panel_limits
+from ._panels import one_panel, Panel
 from ._representation import plot_representation
 from ._stem import clean_up_axes
 from ._update import update_plot
@@ -150,17 +150,12 @@ def draw_image(
             image = np.asarray(process_image(jnp.asarray(image)))
         if image.ndim == 4:
             image = _strip(image)
-        channels = image.shape[0] if image.ndim == 3 else 1
-        as_colors = channels in (3, 4) if as_rgb is None else as_rgb
-        as_colors = as_colors and channel_idx is None
-        if channels > 1 and not as_colors and channel_idx is None:
-            raise ValueError(f"the image has {channels} channels; choose one with channel_idx.")
-        return split_into_panels(image, "rectangular", None, channel_idx, as_colors)[0]
+        return one_panel(image, channel_idx, as_rgb)
 
     first = panel_at(step)
     head = one.title(step) if title is None else title
     look = Look(vrange, zoom, head, None, ax, cmap, kwargs)
-    (picture,) = draw_panels([first], [first], look)
+    (picture,) = draw_panels([first], panel_limits([first], vrange), look)
     axes = picture.image.axes
 
     def show(step: int, rescale: bool) -> None:
@@ -174,13 +169,23 @@ def draw_image(
 def _strip(frames: np.ndarray) -> np.ndarray:
     """The frames of a sequence side by side in rows, with white between them."""
     count, channels, height, width = frames.shape
-    rows = -(-count // _FRAMES_IN_A_ROW)
-    columns = -(-count // rows)
-    gap = max(1, round(max(height, width) / 40))
+    rows, columns, gap = _grid_of_strip(frames.shape)
     sheet = np.ones((rows * columns, channels, height + gap, width + gap), frames.dtype)
     sheet[:count, :, :height, :width] = frames
     sheet = sheet.reshape(rows, columns, *sheet.shape[1:]).transpose(2, 0, 3, 1, 4)
     return sheet.reshape(channels, rows * (height + gap), -1)[:, :-gap, :-gap]
+
+
+def size_of_strip(shape: Sequence[int]) -> tuple[int, int]:
+    """The height and width of the frames of a sequence as they are shown."""
+    rows, columns, gap = _grid_of_strip(shape)
+    return rows * (shape[-2] + gap) - gap, columns * (shape[-1] + gap) - gap
+
+
+def _grid_of_strip(shape: Sequence[int]) -> tuple[int, int, int]:
+    """The rows and columns, and how much lies between the frames."""
+    rows = -(-shape[0] // _FRAMES_IN_A_ROW)
+    return rows, -(-shape[0] // rows), max(1, round(max(shape[-2:]) / 40))
 
 
 def draw_histogram(
@@ -270,8 +275,60 @@ def _subtract(first: Any, second: Any) -> Any:
 
 
 def has_representation(one: View) -> bool:
-    """Whether the problem is one of a model and the representation of a target."""
-    return all(hasattr(one.problem, name) for name in ("model", "target"))
+    """Whether the problem is one of a model and the representation of a target image."""
+    names = ("model", "target", "image")
+    return all(hasattr(one.problem, name) for name in names)
+
+
+def geodesic_of(one: View) -> Any:
+    """The problem of a geodesic, also within a conditional one; None if it is none."""
+    problem = getattr(one.problem, "geodesic", one.problem)
+    return problem if hasattr(problem, "deviation_from_line") else None
+
+
+def draw_deviation(
+    one: View,
+    step: int,
+    ax: "matplotlib.axes.Axes | None" = None,
+    *,
+    natural_video: Any = None,
+    **kwargs: Any,
+) -> Drawn:
+    """See `geodesic_deviation_from_line`."""
+    import matplotlib.pyplot as plt
+
+    problem = geodesic_of(one)
+    if problem is None:
+        raise ValueError(
+            f"a deviation from a line needs a path between two images, which {one.name} has not; "
+            "show the result of geodesic."
+        )
+
+    def points(path: Any) -> np.ndarray:
+        return np.asarray(_deviation(problem, jnp.asarray(path))).T
+
+    ax = plt.gca() if ax is None else ax
+    dots: dict[str, Any] = {"marker": "o", "markersize": 4, "linewidth": 1.2}
+    if natural_video is not None:
+        ax.plot(*points(natural_video), color="tab:green", label="natural video", **dots)
+    ax.plot(*points(problem.pixelfade), color="0.6", label="pixel fade", **dots)
+    options: dict[str, Any] = {"color": "tab:red", "label": one.name} | dots | kwargs
+    (line,) = ax.plot(*points(one.shown(step).image), **options)
+    ax.set_xlabel("Distance along the line")
+    ax.set_ylabel("Distance from the line")
+    ax.set_title("Deviation from a straight line", fontsize=11)
+    ax.legend(frameon=False)
+    clean_up_axes(ax, ("top", "right"))
+
+    def show(step: int, rescale: bool) -> None:
+        line.set_data(*points(one.shown(step).image))
+
+    return Drawn(ax, show)
+
+
+@eqx.filter_jit
+def _deviation(problem: Any, path: jax.Array) -> jax.Array:
+    return problem.deviation_from_line(path)
 
 
 def set_first_line(ax: "matplotlib.axes.Axes", text: str) -> None:

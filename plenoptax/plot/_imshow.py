@@ -103,7 +103,7 @@ def imshow(
     """
     panels = split_into_panels(image, plot_complex, batch_idx, channel_idx, as_rgb)
     look = Look(vrange, zoom, title, col_wrap, ax, cmap, kwargs)
-    return root_figure(draw_panels(panels, panels, look)[0].image.axes)
+    return root_figure(draw_panels(panels, panel_limits(panels, vrange), look)[0].image.axes)
 
 
 class Look(NamedTuple):
@@ -138,7 +138,7 @@ class Picture(NamedTuple):
 
 def draw_panels(
     panels: Sequence[Panel],
-    ranged: Sequence[Panel],
+    limits: Sequence[tuple[float, float]],
     look: Look,
     cells: Sequence[int] | None = None,
     enlarged: Sequence[int] | None = None,
@@ -147,7 +147,7 @@ def draw_panels(
 
     Args:
         panels: The pictures.
-        ranged: For each, the values which its limits are taken from: itself, or a whole video.
+        limits: For each, the values shown as the ends of the color map.
         look: How they are shown.
         cells: See `create_axes`.
         enlarged: By what each picture is enlarged. The default makes those that fit as large as
@@ -156,7 +156,6 @@ def draw_panels(
     zoom, col_wrap, ax = look.zoom, look.col_wrap, look.ax
     if col_wrap is not None and col_wrap < 1:
         raise ValueError(f"col_wrap was {col_wrap}; it must be at least 1.")
-    limits = _panel_limits(ranged, look.vrange)
     shapes = [panel.pixels.shape[:2] for panel in panels]
     heads = _heads(panels, look.title)
     exact = None if zoom is None else check_zoom(zoom)
@@ -185,7 +184,7 @@ def draw_panels(
     return pictures
 
 
-def _panel_limits(
+def panel_limits(
     panels: Sequence[Panel], vrange: str | Sequence[float | int]
 ) -> list[tuple[float, float]]:
     """What each panel shows as the ends of its color map; the modes do not look at angles."""

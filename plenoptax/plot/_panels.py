@@ -67,6 +67,20 @@ def split_into_panels(
     return panels
 
 
+def one_panel(image: Any, channel_idx: int | None, as_rgb: bool | None) -> Panel:
+    """The only panel of an image; None for ``as_rgb`` is in colors if there are 3 or 4 channels.
+
+    Raises:
+        ValueError: If there are several.
+    """
+    array = as_numbers(image)
+    channels = array.shape[0] if array.ndim == 3 else 1
+    is_color = (channels in (3, 4) if as_rgb is None else as_rgb) and channel_idx is None
+    if channels > 1 and not is_color and channel_idx is None:
+        raise ValueError(f"the image has {channels} channels; choose one with channel_idx.")
+    return split_into_panels(array, "rectangular", None, channel_idx, is_color)[0]
+
+
 def as_numbers(data: Any) -> np.ndarray:
     """The data as a NumPy array of a type that matplotlib can draw.
 

@@ -3,7 +3,7 @@ from typing import Any, TYPE_CHECKING
 
 import numpy as np
 
-from ._imshow import draw_panels, Look
+from ._imshow import draw_panels, Look, panel_limits
 from ._layout import root_figure
 from ._panels import as_numbers, Panel, PlotComplex, split_into_panels
 
@@ -83,7 +83,8 @@ def pyrshow(
     heights = [panel.pixels.shape[0] for panel in panels]
     enlarged = [max(round(max(heights) / height), 1) for height in heights]
     look = Look(vrange, zoom, titles, columns, None, cmap, kwargs)
-    return root_figure(draw_panels(panels, panels, look, cells, enlarged)[0].image.axes)
+    pictures = draw_panels(panels, panel_limits(panels, vrange), look, cells, enlarged)
+    return root_figure(pictures[0].image.axes)
 
 
 def _row(bands: np.ndarray, heads: list[str], plot_complex: PlotComplex) -> list[tuple[Panel, str]]:

@@ -6,7 +6,16 @@ from typing import Any, TYPE_CHECKING
 from ..solve import Status
 from ._animation import animate
 from ._arrange import assign_axes, check_names, new_figure
-from ._drawn import draw_error, draw_histogram, draw_image, draw_losses, Drawn, has_representation
+from ._drawn import (
+    draw_deviation,
+    draw_error,
+    draw_histogram,
+    draw_image,
+    draw_losses,
+    Drawn,
+    geodesic_of,
+    has_representation,
+)
 from ._view import View, view
 
 
@@ -28,9 +37,10 @@ def synthesis_status(
     width_ratios: dict[str, float | int] | None = None,
     **kwargs: dict[str, Any],
 ) -> "matplotlib.figure.Figure":
-    """Show how a synthesis stands: its image, its loss and, of a metamer, its representation error.
+    """Show how a synthesis stands: its image, its loss and what else tells about its method.
 
-    All are of the same step. Under the figure stands why the synthesis stopped.
+    That is the representation error of a metamer, and how straight a geodesic is. All are of the
+    same step. Under the figure stands why the synthesis stopped.
 
     Args:
         result: What a synthesis returned; or whatever else `synthesis_imshow` shows.
@@ -39,9 +49,9 @@ def synthesis_status(
         iteration: The step, from the end if negative: the nearest one of which the image was
             recorded. The default is the image that was returned.
         included_plots: The names of the plots, from left to right: ``"synthesis_imshow"``,
-            ``"synthesis_loss"``, ``"metamer_representation_error"``, ``"synthesis_histogram"``. The
-            default is what there is of the first three, and for eigendistortions the first and
-            the last.
+            ``"synthesis_loss"``, ``"metamer_representation_error"``,
+            ``"geodesic_deviation_from_line"``, ``"synthesis_histogram"``. The default is what there
+            is of them but for the histogram, which is included for eigendistortions.
         fig: A figure that has axes for all the plots. The default makes one.
         axes_idx: For a plot, by name, the index of its axes in the figure; others take the first
             free ones. The axes under ``"misc"`` are left alone.
@@ -216,6 +226,7 @@ _DRAW = {
     "synthesis_imshow": draw_image,
     "synthesis_loss": _draw_loss,
     "metamer_representation_error": draw_error,
+    "geodesic_deviation_from_line": draw_deviation,
     "synthesis_histogram": draw_histogram,
 }
 
@@ -226,6 +237,7 @@ def _allowed(one: View) -> list[str]:
         "synthesis_imshow": is_image,
         "synthesis_loss": one.trace is not None,
         "metamer_representation_error": has_representation(one),
+        "geodesic_deviation_from_line": geodesic_of(one) is not None,
         "synthesis_histogram": one.image is not None,
     }
     return [name for name, is_allowed in allowed.items() if is_allowed]

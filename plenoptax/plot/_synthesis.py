@@ -3,7 +3,7 @@ from typing import Any, Literal, TYPE_CHECKING
 
 from ..solve import Batched
 from ._drawn import draw_error, draw_histogram, draw_image, draw_losses
-from ._view import view
+from ._view import place_of_distortion, view
 
 
 if TYPE_CHECKING:
@@ -168,7 +168,7 @@ def synthesis_histogram(
     """
     one = view(result, batch_idx or 0)
     if one.distortions and batch_idx is not None:
-        label = list(one.distortions)[batch_idx]
+        label = list(one.distortions)[place_of_distortion(result, batch_idx)]
         one = one._replace(distortions={label: one.distortions[label]})
     options = {"channel_idx": channel_idx, "ylim": ylim, "xlim": xlim, "alpha": alpha}
     return draw_histogram(one, one.shown(iteration).step, ax, **options, **kwargs).axes

@@ -108,7 +108,7 @@ def view(source: Any, batch_idx: int = 0, distortion_scale: float | int = 5.0) -
     Args:
         source: A result, a trace, a state, eigendistortions, or an array: an image, the images
             of several steps, or, of one axis, losses.
-        batch_idx: The element of a batch; of eigendistortions, which.
+        batch_idx: The element of a batch; of eigendistortions, the index of one.
         distortion_scale: How much of an eigendistortion is added to the image.
 
     Raises:
@@ -185,9 +185,25 @@ def _view_of_state(state: State, batch_idx: int) -> View:
 
 def _view_of_distortions(source: Any, batch_idx: int, scale: float | int) -> View:
     distortions = np.asarray(source.eigendistortions)
-    _index(batch_idx, len(distortions), "eigendistortions")
+    place = place_of_distortion(source, batch_idx)
     labels = [f"eigendistortion {int(index)}" for index in source.eigenindex]
-    image = np.asarray(source.image) + scale * distortions[batch_idx]
+    image = np.asarray(source.image) + np.asarray(scale, distortions.dtype) * distortions[place]
     named = dict(zip(labels, distortions, strict=True))
-    name = f"Image + {scale:g} * {labels[batch_idx]}"
-    return View(name, image=image, distortions=named)
+    return View(f"Image + {scale:g} * {labels[place]}", image=image, distortions=named)
+
+
+def place_of_distortion(eigendistortions: Any, index: int) -> int:
+    """Where the eigendistortion of an index is; negative ones count from the last.
+
+    Raises:
+        ValueError: If it was not computed.
+    """
+    known = [int(one) for one in eigendistortions.eigenindex]
+    if index in known:
+        return known.index(index)
+    if -len(known) <= index < 0:
+        return index % len(known)
+    raise ValueError(
+        f"the eigendistortion {index} was asked for, but those computed have the indices {known}; "
+        "choose one of them, or -1 for the last."
+    )

@@ -1,0 +1,155 @@
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Any, TYPE_CHECKING
+
+import numpy as np
+
+from ._drawn import draw_losses
+from ._imshow import draw_panels, Look, panel_limits
+from ._layout import root_figure
+from ._panels import one_panel
+from ._view import View, view
+
+
+if TYPE_CHECKING:
+    import matplotlib.figure
+
+_FIRST, _SECOND = MappingProxyType({"c": "C0"}), MappingProxyType({"c": "C1"})
+_MIN, _MAX = MappingProxyType({"linestyle": "--"}), MappingProxyType({"linestyle": "-"})
+
+
+def mad_imshow_all(
+    mad_metric1_min: Any,
+    mad_metric2_min: Any,
+    mad_metric1_max: Any,
+    mad_metric2_max: Any,
+    metric1_name: str | None = None,
+    metric2_name: str | None = None,
+    zoom: float | int | None = 1,
+    **kwargs: Any,
+) -> "matplotlib.figure.Figure":
+    """Show the four images of a full MAD competition, beside the image that they are judged by.
+
+    Below that image stands the one that the first competition started from, if it was recorded.
+
+    Args:
+        mad_metric1_min: The result of `plenoptax.mad_competition` that minimized the first metric.
+        mad_metric2_min: The one that minimized the second metric.
+        mad_metric1_max: The one that maximized the first metric.
+        mad_metric2_max: The one that maximized the second metric.
+        metric1_name: What the first metric is called, by default the name of its function.
+        metric2_name: What the second metric is called, by default the name of its function.
+        zoom: See `imshow`.
+        **kwargs: Further arguments of `imshow`; ``vrange`` is (0, 1) unless given.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: If the competitions are not about the same image.
+    Example:
+        >>> import jax, matplotlib.pyplot as plt, plenoptax as plx
+        >>> image = plx.data.brick()[:, :32, :32]
+        >>> results = plx.mad_competition_set(
+        ...     image, plx.metric.mse, plx.metric.ssim_distance, key=jax.random.key(0),
+        ...     max_steps=2, progress=False
+        ... )
+        >>> figure = plx.plot.mad_imshow_all(*results)
+        >>> [axes.get_title().splitlines()[0] for axes in figure.axes]
+        ['Reference', 'Best mse', 'Best ssim_distance', 'Worst mse', 'Worst ssim_distance']
+        >>> plt.close(figure)
+    """
+    views = _competitions(mad_metric1_min, mad_metric2_min, mad_metric1_max, mad_metric2_max)
+    first, second = _names(views, metric1_name, metric2_name)
+    images = {
+        0: ("Reference", views[0].problem.image),
+        1: (f"Best {first}", views[0].image),
+        2: (f"Best {second}", views[1].image),
+        4: (f"Worst {first}", views[2].image),
+        5: (f"Worst {second}", views[3].image),
+    }
+    if len(views[0].image_steps) and views[0].image_steps[0] == 0:
+        images[3] = ("Initial image", views[0].images[0])
+    cells = sorted(images)
+    chosen = {name: kwargs.pop(name, None) for name in ("channel_idx", "as_rgb", "cmap")}
+    vrange = kwargs.pop("vrange", (0, 1))
+    panels = [one_panel(images[i][1], chosen["channel_idx"], chosen["as_rgb"]) for i in cells]
+    titles = [images[i][0] for i in cells]
+    look = Look(vrange, zoom, titles, 3, None, chosen["cmap"], kwargs)
+    pictures = draw_panels(panels, panel_limits(panels, vrange), look, cells)
+    return root_figure(pictures[0].image.axes)
+
+
+def mad_loss_all(
+    mad_metric1_min: Any,
+    mad_metric2_min: Any,
+    mad_metric1_max: Any,
+    mad_metric2_max: Any,
+    metric1_name: str | None = None,
+    metric2_name: str | None = None,
+    metric1_kwargs: Mapping[str, Any] = _FIRST,
+    metric2_kwargs: Mapping[str, Any] = _SECOND,
+    min_kwargs: Mapping[str, Any] = _MIN,
+    max_kwargs: Mapping[str, Any] = _MAX,
+    figsize: tuple[float | int, float | int] = (10, 5),
+) -> "matplotlib.figure.Figure":
+    """Show both metrics over the steps of a full MAD competition, each in an axes of its own.
+
+    A metric that was held, not optimized, should be flat.
+
+    Args:
+        mad_metric1_min: The result of `plenoptax.mad_competition` that minimized the first metric.
+        mad_metric2_min: The one that minimized the second metric.
+        mad_metric1_max: The one that maximized the first metric.
+        mad_metric2_max: The one that maximized the second metric.
+        metric1_name: What the first metric is called, by default the name of its function.
+        metric2_name: What the second metric is called, by default the name of its function.
+        metric1_kwargs: Further arguments of ``matplotlib.axes.Axes.plot`` where the first metric
+            was optimized.
+        metric2_kwargs: The same where the second was optimized.
+        min_kwargs: The same where a metric was minimized.
+        max_kwargs: The same where a metric was maximized.
+        figsize: The width and height of the figure in inches.
+
+    Returns:
+        The figure.
+
+    Raises:
+        ValueError: If the competitions are not about the same image.
+    """
+    import matplotlib.pyplot as plt
+
+    views = _competitions(mad_metric1_min, mad_metric2_min, mad_metric1_max, mad_metric2_max)
+    names = _names(views, metric1_name, metric2_name)
+    figure, axes = plt.subplots(1, 2, figsize=figsize, layout="constrained")
+    runs = [(0, "min", min_kwargs), (1, "min", min_kwargs), (0, "max", max_kwargs)]
+    runs.append((1, "max", max_kwargs))
+    for one, (index, verb, of_verb) in zip(views, runs, strict=True):
+        of_metric = (metric1_kwargs, metric2_kwargs)[index]
+        label = f"{verb} {names[index]}"
+        # The metric that is held comes first; here, the axes are those of the metrics.
+        draw_losses(
+            [one], None, False, axes[[1 - index, index]], label=label, **of_metric, **of_verb
+        )
+    for ax, name in zip(axes, names, strict=True):
+        ax.set_title(name)
+    handles, labels = axes[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
+    return figure
+
+
+def _competitions(*results: Any) -> list[View]:
+    views = [view(one) for one in results]
+    images = [np.asarray(one.problem.image) for one in views]
+    if not all(np.array_equal(images[0], image) for image in images):
+        raise ValueError(
+            "the four competitions are about different images; give those of one image, one for "
+            "each metric that is minimized or maximized."
+        )
+    return views
+
+
+def _names(views: list[View], *given: str | None) -> list[str]:
+    metrics = [one.problem.optimized_metric for one in views[:2]]
+    usual = [getattr(metric, "__name__", type(metric).__name__) for metric in metrics]
+    return [name or other for name, other in zip(given, usual, strict=True)]
