@@ -6,7 +6,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 
-Path = Float[Array, "frames ..."]
+# The first axis numbers the frames; the rest is that of an image.
+Path = Float[Array, "..."]
 
 
 def represent_frames(model: Callable, path: Path) -> Float[Array, "frames size"]:

@@ -38,7 +38,7 @@ def main():
 
     problem = po.synth.Geodesic(*ends, Model(weights).eval(), n_steps=N_STEPS)
     problem.setup(optimizer=torch.optim.Adam, optimizer_kwargs={"lr": 0.01, "amsgrad": False})
-    problem._geodesic.data = torch.as_tensor(start[1:-1])
+    problem._geodesic.data = torch.tensor(start[1:-1])
     loss = problem.objective_function()
     (gradient,) = torch.autograd.grad(loss, problem._geodesic)
     found = {
