@@ -1,6 +1,7 @@
 from collections import OrderedDict
 from pathlib import Path
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -142,7 +143,7 @@ def pyramid():
 
 @pytest.fixture(scope="module")
 def coefficients(pyramid):
-    return jax.jit(pyramid)(jax.random.uniform(jax.random.key(1), (2, 19, 24)))
+    return eqx.filter_jit(pyramid)(jax.random.uniform(jax.random.key(1), (2, 19, 24)))
 
 
 PAIRS = {
