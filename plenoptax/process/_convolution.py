@@ -229,7 +229,7 @@ def blur_downsample(
         n_scales: How many times.
         filtname: A filter of ``named_filter``, applied along both axes.
         scale_filter: Scale the two-dimensional filter to a sum of 1, which keeps the mean. If not
-            it has a sum of 2, and the norm of a binomial filter of large order.
+            it has a sum of 2, as the filters of ``named_filter`` have.
 
     Raises:
         ValueError: If ``n_scales`` is not positive or there is no filter of that name.
