@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     import matplotlib.figure
 
 # Inches.
-_LARGEST_IMAGE, _SMALLEST_IMAGE = 5.2, 2.4
+_LARGEST_IMAGE, _LARGEST_STRIP, _SMALLEST_IMAGE = 5.2, 8.0, 2.4
 _CURVE_WIDTH, _ERROR_WIDTH = 3.6, 7.0
 _LEAST_HEIGHT = 4.2
-_RIGHT, _BOTTOM, _TOP, _GAP = 0.2, 0.8, 0.75, 1.1
+_RIGHT, _BOTTOM, _TOP, _GAP = 0.2, 0.8, 0.75, 1.3
 
 
 def check_names(allowed: list[str], plots: Iterable[str], *others: Iterable[str]) -> None:
@@ -78,7 +78,8 @@ def _size_of_picture(shape: tuple[int, ...]) -> tuple[float, float]:
 
     dpi = plt.rcParams["figure.dpi"]
     samples = np.array(size_of_strip(shape) if len(shape) == 4 else shape[-2:])
-    zoom = float(whole_zoom(_LARGEST_IMAGE * dpi / samples.max()))
+    largest = _LARGEST_STRIP if len(shape) == 4 else _LARGEST_IMAGE
+    zoom = float(whole_zoom(largest * dpi / samples.max()))
     # A hundredth more, so that rounding does not leave too little.
     height, width = samples * zoom / dpi + 0.01
     return height, max(width, _SMALLEST_IMAGE)

@@ -106,11 +106,16 @@ def _draw_curves(
         if plot_penalties and name == "loss":
             ax.plot(one.trace.penalties, "--", linewidth=1, color="0.5", label="penalty")
     every = np.concatenate([_values_of_curve(one, name) for one in views])
-    if name == "loss" and (every[np.isfinite(every)] > 0).all():
-        ax.set_yscale("log")
+    every = every[np.isfinite(every)]
     if name == "loss":
         ax.set_ylabel("Loss")
+        if (every > 0).all():
+            ax.set_yscale("log")
     else:
+        # What is held up to rounding shall look flat.
+        middle, least = (every.min() + every.max()) / 2, np.abs(every).max() / 20
+        if np.ptp(every) < least:
+            ax.set_ylim(middle - least, middle + least)
         ax.set_title(name.removesuffix("_loss").replace("_", " ").capitalize(), fontsize=10)
     ax.set_xlabel("Synthesis step")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))

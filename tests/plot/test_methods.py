@@ -1,0 +1,207 @@
+import jax.numpy as jnp
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+
+from plenoptax.plot import (
+    eigendistortion_imshow_all,
+    geodesic_deviation_from_line,
+    mad_imshow_all,
+    mad_loss_all,
+    metamer_representation_error,
+    synthesis_imshow,
+    synthesis_loss,
+    synthesis_status,
+)
+from plenoptax.solve import State, Status
+
+from .standins import make_competition, make_eigendistortions, make_geodesic, make_result, vector
+
+
+def shown(axes):
+    return np.asarray(axes.images[0].get_array())
+
+
+def heads(figure):
+    return [axes.get_title().split("\n")[0] for axes in figure.axes]
+
+
+def assert_tidy(figure):
+    """Nothing is clipped, and no two panels overlap."""
+    figure.canvas.draw()
+    axes = [one for one in figure.axes if one.axison or one.images]
+    boxes = [one.get_tightbbox() for one in axes]
+    for box in boxes:
+        assert -1 <= box.x0 < box.x1 <= figure.bbox.x1 + 1
+        assert -1 <= box.y0 < box.y1 <= figure.bbox.y1 + 1
+    assert not any(one.overlaps(other) for i, one in enumerate(boxes) for other in boxes[:i])
+
+
+def four():
+    def near(first, second):
+        return 0.0
+
+    def far(first, second):
+        return 0.0
+
+    return [make_competition(metric) for metric in (near, far, near, far)]
+
+
+def test_mad_imshow_all_shows_six_images():
+    figure = mad_imshow_all(*four(), zoom=4)
+    assert heads(figure) == [
+        "Reference", "Best near", "Best far", "Initial image", "Worst near", "Worst far"
+    ]  # fmt: skip
+    image = np.linspace(0, 1, 120).reshape(12, 10)
+    np.testing.assert_allclose(shown(figure.axes[0]), image, rtol=1e-6)
+    np.testing.assert_allclose(shown(figure.axes[5]), image / 2, rtol=1e-6)
+    np.testing.assert_array_equal(shown(figure.axes[3]), 0)
+    assert_tidy(figure)
+
+
+def test_mad_imshow_all_of_colors_without_the_initial_image(rng):
+    results = [make_competition(max, jnp.asarray(rng.random((3, 6, 6)))) for _ in range(1)] * 4
+    for one in results:
+        one.trace.image_steps = one.trace.images = None
+    figure = mad_imshow_all(*results, "a", "b", zoom=4)
+    assert heads(figure) == ["Reference", "Best a", "Best b", "Worst a", "Worst b"]
+    assert shown(figure.axes[0]).shape == (6, 6, 3)
+
+
+def test_mad_plots_refuse_different_images():
+    results = four()
+    results[2] = make_competition(max, jnp.ones((1, 12, 10)))
+    with pytest.raises(ValueError, match="are about different images"):
+        mad_imshow_all(*results)
+    with pytest.raises(ValueError, match="are about different images"):
+        mad_loss_all(*results)
+
+
+def test_mad_loss_all_has_an_axes_for_each_metric():
+    figure = mad_loss_all(*four(), metric2_name="b", max_kwargs={"linestyle": ":"})
+    assert heads(figure) == ["near", "b"]
+    lines = [line for line in figure.axes[0].lines if line.get_label() != "_step"]
+    assert [line.get_label() for line in lines] == ["min near", "min b", "max near", "max b"]
+    assert [line.get_linestyle() for line in lines] == ["--", "--", ":", ":"]
+    assert [line.get_color() for line in lines] == ["C0", "C1", "C0", "C1"]
+    # The second metric was held where the first was optimized.
+    finals = [line.get_ydata()[-1] for line in lines]
+    np.testing.assert_allclose(finals, [20.5, 0.3, 20.5, 0.3])
+
+
+def test_synthesis_loss_of_a_competition_has_an_axes_for_each_metric():
+    result = make_competition(max)
+    axes = synthesis_loss(result, plot_penalties=True)
+    assert list(axes) == ["reference_metric_loss", "optimized_metric_loss", "penalties"]
+    np.testing.assert_array_equal(axes["penalties"].lines[0].get_ydata(), result.trace.penalties)
+    assert axes["optimized_metric_loss"].lines[1].get_xydata().tolist() == [[20, 20.5]]
+    low, high = axes["reference_metric_loss"].get_ylim()
+    assert high - low > 0.02
+    _, given = plt.subplots(1, 2)
+    assert synthesis_loss(result, ax=given)["optimized_metric_loss"] is given[1]
+    with pytest.raises(ValueError, match="ax held 2 axes, but there are 3"):
+        synthesis_loss(result, plot_penalties=True, ax=given)
+
+
+@pytest.mark.parametrize("make", [lambda: make_competition(max), make_geodesic])
+def test_synthesis_status_of_other_methods_is_tidy(make):
+    assert_tidy(synthesis_status(make()))
+
+
+def test_synthesis_status_with_a_histogram():
+    names = ["synthesis_imshow", "synthesis_loss", "synthesis_histogram"]
+    figure = synthesis_status(make_result(vector), included_plots=names)
+    assert len(figure.axes[2].patches) == 1
+    assert_tidy(figure)
+
+
+def test_geodesic_is_shown_as_a_strip():
+    result = make_geodesic()
+    axes = synthesis_imshow(result)
+    strip = shown(axes)
+    assert strip.shape == (6, 5 * 8 + 4)
+    np.testing.assert_allclose(strip[:, 9:17], result.image[1, 0], rtol=1e-6)
+    np.testing.assert_array_equal(strip[:, 8], 1)
+    assert shown(synthesis_imshow(make_geodesic(8))).shape == (2 * 6 + 1, 4 * 8 + 3)
+
+
+def test_geodesic_deviation_from_line():
+    result = make_geodesic()
+    video = np.ones((5, 1, 6, 8), np.float32)
+    axes = geodesic_deviation_from_line(result, video, iteration=10)
+    natural, fade, path = (line.get_xydata() for line in axes.lines)
+    np.testing.assert_allclose(natural[:, 1], 1)
+    np.testing.assert_allclose(path[:, 1], fade[:, 1] * 10 / 21, rtol=1e-5)
+    assert heads(synthesis_status(result))[2] == "Deviation from a straight line"
+    with pytest.raises(ValueError, match="needs a path between two images, which Metamer has not"):
+        geodesic_deviation_from_line(make_result())
+    with pytest.raises(ValueError, match="which Path has not"):
+        metamer_representation_error(result)
+
+
+def test_eigendistortion_imshow_all():
+    figure = eigendistortion_imshow_all(make_eigendistortions(), [0, -1], distortion_scale=[2, 10])
+    assert heads(figure) == [
+        "eigendistortion 0",
+        "eigendistortion 47",
+        "image",
+        "image + 2 * eigendistortion 0",
+        "image + 10 * eigendistortion 47",
+    ]
+    np.testing.assert_allclose(shown(figure.axes[1]), 0.03, rtol=1e-6)
+    np.testing.assert_allclose(shown(figure.axes[4]), 0.8, rtol=1e-6)
+    assert figure.axes[0].images[0].get_clim()[0] == -figure.axes[0].images[0].get_clim()[1]
+    assert figure.axes[3].images[0].get_clim() == (0, 1)
+    assert figure.get_suptitle() == "Eigendistortions"
+    assert_tidy(figure)
+
+
+def test_eigendistortion_imshow_all_keeps_colors():
+    figure = eigendistortion_imshow_all(make_eigendistortions(3), 1, process_image=lambda x: 1 - x)
+    assert shown(figure.axes[0]).shape == (6, 8, 3)
+    np.testing.assert_allclose(shown(figure.axes[0]), 0.52, rtol=1e-6)
+    np.testing.assert_allclose(shown(figure.axes[2]), 0.4, rtol=1e-6)
+    one = eigendistortion_imshow_all(make_eigendistortions(3), channel_idx=0, suptitle=None)
+    assert shown(one.axes[0]).shape == (6, 8)
+
+
+def test_eigendistortion_plots_refuse():
+    with pytest.raises(ValueError, match=r"the eigendistortion 5 was asked for, .* \[0, 1, 47\]"):
+        eigendistortion_imshow_all(make_eigendistortions(), 5)
+    with pytest.raises(ValueError, match="there were 1 values of distortion_scale for 2"):
+        eigendistortion_imshow_all(make_eigendistortions(), distortion_scale=[2])
+    with pytest.raises(ValueError, match="the image has 2 channels"):
+        eigendistortion_imshow_all(make_eigendistortions(2))
+
+
+def test_synthesis_plots_of_eigendistortions():
+    found = make_eigendistortions()
+    axes = synthesis_imshow(found, 47, distortion_scale=2)
+    np.testing.assert_allclose(shown(axes), 0.56, rtol=1e-6)
+    assert axes.get_title().startswith("Image + 2 * eigendistortion 47\n")
+    figure = synthesis_status(found)
+    assert len(figure.axes[1].patches) == 3
+    assert_tidy(figure)
+
+
+def make_state(z):
+    zero = jnp.zeros((), jnp.int32)
+    return State(z, z, jnp.zeros(()), (), (), None, zero + 3, zero, Status.running)
+
+
+def test_synthesis_plots_of_states_traces_and_arrays():
+    image = np.linspace(0, 1, 30).reshape(1, 6, 5)
+    np.testing.assert_allclose(shown(synthesis_imshow(make_state(jnp.asarray(image)))), image[0])
+    with pytest.raises(TypeError, match="the state moves tuple, which is no image"):
+        synthesis_imshow(make_state((jnp.zeros(3), jnp.zeros(3))))
+    assert synthesis_imshow(image).get_title().startswith("Image\n")
+    trace = make_result().trace
+    assert synthesis_imshow(trace).get_title().startswith("Image, step 15\n")
+    axes = plt.figure().add_subplot()
+    synthesis_loss(trace, ax=axes)
+    synthesis_loss(np.array([3.0, 2.0, 1.0]), 1, ax=axes)
+    assert axes.lines[3].get_xydata().tolist() == [[1, 2]]
+    with pytest.raises(ValueError, match="there are no losses to show"):
+        synthesis_loss(image)
+    with pytest.raises(ValueError, match="there is no image to show"):
+        synthesis_imshow(make_result(recorded=()).trace)
