@@ -117,7 +117,9 @@ class MADCompetition(AbstractImageProblem):
         if minmax not in ("min", "max"):
             raise ValueError(f"minmax is 'min' or 'max'; got {minmax!r}.")
         _check_positive(initial_noise, "initial_noise")
-        validate_input(image, allowed_range=None)
+        is_none = isinstance(penalty_lambda, int | float) and penalty_lambda == 0
+        penalizes_range = penalty_function is penalize_range and not is_none
+        validate_input(image, allowed_range=(0.0, 1.0) if penalizes_range else None)
         validate_metric(optimized_metric, image.shape, image.dtype)
         validate_metric(reference_metric, image.shape, image.dtype)
         validate_penalty(penalty_function, image.shape, image.dtype)
@@ -138,8 +140,9 @@ class MADCompetition(AbstractImageProblem):
                     f"{metric_tradeoff_lambda!r}."
                 )
             metric_tradeoff_lambda = _balance(optimized_metric, reference_metric, self.image)
-        is_held = metric_tradeoff_lambda is None
-        self.metric_tradeoff_lambda = None if is_held else as_weight(metric_tradeoff_lambda)
+        if metric_tradeoff_lambda is not None:
+            metric_tradeoff_lambda = jnp.asarray(metric_tradeoff_lambda, jnp.result_type(float))
+        self.metric_tradeoff_lambda = metric_tradeoff_lambda
         if reference_value is None:
             noise = jax.random.normal(jax.random.key(0), self.image.shape, self.image.dtype)
             reference_value = self.evaluate_reference(self.image + self.initial_noise * noise)
@@ -284,7 +287,7 @@ def _add_noise_of_value(problem: MADCompetition, noise: Array) -> Array:
         z = problem.encode(problem.image + strength * noise)
         return problem.decode(problem.parametrization.project(z))
 
-    def halve(_: int, bracket: tuple[Scalar, Scalar]) -> tuple[Scalar, Scalar]:
+    def halve(_: Int[Array, ""], bracket: tuple[Scalar, Scalar]) -> tuple[Scalar, Scalar]:
         low, high = bracket
         middle = 0.5 * (low + high)
         held = problem.reference_metric(problem.image, at(middle))

@@ -6,13 +6,14 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import optax
+from jax.core import Tracer
 from jaxtyping import Array
 
 from .._types import Key, Scalar
 from ..parametrize import AbstractParametrization
 from ..regularize import penalize_range
+from ..solve import AbstractProblem, Batched, Checkpoint, Record, Solver
 from ..solve import batch as make_batch
-from ..solve import Batched, Checkpoint, Record, Solver
 from ..stop import Never
 from ..validate import validate_input
 from ._defaults import default_optimizer
@@ -125,6 +126,11 @@ def mad_competition(
         if start is None or reference_value is not None:
             return problem
         held = problem.evaluate_reference(start).astype(image.dtype)
+        if not isinstance(held, Tracer) and held == 0:
+            raise ValueError(
+                "At the initial image the reference metric is 0: nothing else has this value. "
+                "Start from another image, or give key= for noise."
+            )
         return eqx.tree_at(lambda p: p.reference_value, problem, held)
 
     problem = _pose_with_starts(pose, image, initial_image, batch=batch, num_seeds=num_seeds)
@@ -206,16 +212,16 @@ def mad_competition_set(
         raise ValueError("Give key= (draws noise) or initial_image=, one of the two.")
     if key is not None:
         noise = jax.random.normal(key, image.shape, image.dtype)
-        initial_image = image + jnp.asarray(initial_noise, image.dtype) * noise
-    elif isinstance(initial_image, Result):
-        initial_image = initial_image.image
+        start = image + jnp.asarray(initial_noise, image.dtype) * noise
+    else:
+        start = initial_image.image if isinstance(initial_image, Result) else initial_image
     is_held = options.get("metric_tradeoff_lambda") is None
     if is_held and optimizer is None and solver is None:
         solver = _default_solver(max_steps)
 
     def synthesize(optimized: Callable, reference: Callable) -> Result:
         problem = MADCompetition(image, optimized, reference, "min", **options)
-        held = problem.evaluate_reference(initial_image).astype(image.dtype)
+        held = problem.evaluate_reference(jnp.asarray(start)).astype(image.dtype)
         problem = eqx.tree_at(lambda p: p.reference_value, problem, held)
         problem = make_batch(
             lambda sign: eqx.tree_at(lambda p: p.sign, problem, sign),
@@ -226,7 +232,7 @@ def mad_competition_set(
             image,
             default_optimizer=lambda: default_optimizer(optimized),
             key=None,
-            initial_image=initial_image,
+            initial_image=start,
             optimizer=optimizer,
             solver=solver,
             max_steps=max_steps,
@@ -246,7 +252,7 @@ def _pose_with_starts(
     *,
     batch: bool,
     num_seeds: int | None,
-) -> MADCompetition | Batched:
+) -> AbstractProblem | Batched:
     """As `pose_all`; each problem is told the image that it starts from, if there is one."""
     if starts is None or (batch and num_seeds is not None):
         return pose_all(pose, image, batch=batch, num_seeds=num_seeds)

@@ -1,0 +1,208 @@
+"""Time maximum-differentiation competitions of SSIM and MSE, plenoptic's and plenoptax's.
+
+Both take 200 steps of the penalized objective with Adam (amsgrad, rate 0.01) from one start, read
+from a file: 1 - SSIM (weighted, reflected edges) is maximized with a weight of 1e6 on the mean
+squared error, at 256 x 256 pixels in float32. Each run is a process of its own, timed from posing
+the problem to the final image, compilation counted; the libraries take turns. plenoptax runs
+twice: cold, with an empty compilation cache, and warm, with the one that is left. Losses are
+compared before times. plenoptic gets the threads that are best for it.
+
+Then the quality: the penalized competition of plenoptax beside the constrained one, 500 steps
+each, from four starts. 1 - SSIM can be compared only where the errors are the same.
+
+    python benchmarks/mad.py --repeats 5 --threads 1 2
+"""
+
+import argparse
+import functools
+import json
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+
+
+WEIGHT = 1e6
+
+
+def run_plenoptic(options):
+    os.environ["OMP_NUM_THREADS"] = str(options.threads[0])
+    import numpy as np
+    import plenoptic as po
+    import torch
+
+    torch.set_num_threads(options.threads[0])
+    image = torch.from_numpy(np.load(options.folder / "image.npy"))[None]
+    start = torch.from_numpy(np.load(options.folder / "start.npy"))[None]
+
+    def distance(x, y):
+        return 1 - po.metric.ssim(x, y, weighted=True, pad="reflect")
+
+    began = time.perf_counter()
+    mad = po.MADCompetition(image, distance, po.metric.mse, "max", WEIGHT)
+    mad.setup()
+    mad._mad_image.data = start.clone()
+    mad._reference_metric_target = po.metric.mse(image, start).item()
+    mad.synthesize(options.steps, stop_criterion=0)
+    seconds = time.perf_counter() - began
+    return {"seconds": seconds, "losses": mad.losses.tolist()}
+
+
+def run_plenoptax(options):
+    import jax
+
+    jax.config.update("jax_compilation_cache_dir", str(options.folder / "cache"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    import jax.numpy as jnp
+    import numpy as np
+    import optax
+
+    import plenoptax as plx
+
+    image = jnp.asarray(np.load(options.folder / "image.npy"))
+    start = jnp.asarray(np.load(options.folder / "start.npy"))
+    distance = functools.partial(plx.metric.ssim_distance, weighted=True, pad="reflect")
+    began = time.perf_counter()
+    result = plx.mad_competition(
+        image,
+        distance,
+        plx.metric.mse,
+        "max",
+        WEIGHT,
+        initial_image=start,
+        solver=plx.Solver(optax.amsgrad(0.01), stop=plx.stop.Never()),
+        max_steps=options.steps,
+        progress=False,
+    )
+    np.asarray(result.image)
+    seconds = time.perf_counter() - began
+    return {"seconds": seconds, "losses": result.trace.losses.tolist()}
+
+
+def child(role, folder, steps, threads=1):
+    """Run a part in a process of its own; its numbers."""
+    command = [sys.executable, __file__, "--role", role, "--folder", str(folder)]
+    command += ["--steps", str(steps), "--threads", str(threads)]
+    output = subprocess.run(
+        command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ).stdout
+    return json.loads(output.splitlines()[-1])
+
+
+def write_start(folder):
+    import jax
+    import numpy as np
+
+    import plenoptax as plx
+
+    image = plx.data.camera()
+    noise = jax.random.normal(jax.random.key(0), image.shape)
+    np.save(folder / "image.npy", np.asarray(image, np.float32))
+    np.save(folder / "start.npy", np.asarray(image + 0.04 * noise, np.float32))
+
+
+def compare_times(options):
+    runs = {f"plenoptic, {t} threads": [] for t in options.threads}
+    runs |= {"plenoptax cold": [], "plenoptax warm": []}
+    for _ in range(options.repeats):
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = pathlib.Path(temporary)
+            write_start(folder)
+            theirs = [child("plenoptic", folder, options.steps, t) for t in options.threads]
+            ours = [child("plenoptax", folder, options.steps) for _ in range(2)]
+        first = [run["losses"][0] for run in (theirs[0], ours[0])]
+        if abs(first[0] / first[1] - 1) > 1e-3:
+            raise SystemExit(f"the losses of the start disagree: {first}")
+        for name, run in zip(runs, theirs + ours, strict=True):
+            runs[name].append(run)
+    best = min(
+        statistics.median(r["seconds"] for r in runs[name]) for name in list(runs)[: len(theirs)]
+    )
+    print(f"seconds for {options.steps} penalized steps, median (range) of {options.repeats}\n")
+    print("| | seconds | times faster | last loss |\n|---|---|---|---|")
+    for name, found in runs.items():
+        seconds = [run["seconds"] for run in found]
+        median = statistics.median(seconds)
+        spread = f"{median:.2f} ({min(seconds):.2f}-{max(seconds):.2f})"
+        print(f"| {name} | {spread} | {best / median:.1f} | {found[0]['losses'][-1]:.4f} |")
+
+
+def compare_quality(options):
+    import jax
+    import numpy as np
+
+    import plenoptax as plx
+
+    distance = functools.partial(plx.metric.ssim_distance, weighted=True, pad="reflect")
+    image, mse = plx.data.camera(), plx.metric.mse
+    print(f"\n{options.quality_steps} steps, each from {options.starts} starts, median (range)\n")
+    print("| competition | held by | optimized at the end | largest departure | optimality |")
+    print("|---|---|---|---|---|")
+    for name, metrics, minmax, weight in (
+        ("max 1 - SSIM", (distance, mse), "max", 1e6),
+        ("min 1 - SSIM", (distance, mse), "min", 1e4),
+        ("max MSE", (mse, distance), "max", 10.0),
+        ("min MSE", (mse, distance), "min", 1.0),
+    ):
+        for tradeoff in (weight, None):
+            solver = None
+            if tradeoff is not None:
+                solver = plx.Solver(default_adam(), stop=plx.stop.Never())
+            rows = []
+            for seed in range(options.starts):
+                result = plx.mad_competition(
+                    image,
+                    *metrics,
+                    minmax,
+                    tradeoff,
+                    key=jax.random.key(seed),
+                    initial_noise=0.04,
+                    solver=solver,
+                    max_steps=options.quality_steps,
+                    progress=False,
+                )
+                terms = result.trace.terms
+                held = terms["reference_metric"] / np.asarray(result.problem.reference_value)
+                left = terms["optimality"][-1] if tradeoff is None else np.nan
+                rows.append((terms["optimized_metric"][-1], np.abs(held - 1).max(), left))
+            kind = "constraint" if tradeoff is None else f"weight {tradeoff:g}"
+            cells = [
+                f"{np.median(column):.3g} ({np.min(column):.3g}-{np.max(column):.3g})"
+                for column in zip(*rows, strict=True)
+            ]
+            print("| " + " | ".join([name, kind, *cells]) + " |", flush=True)
+
+
+def default_adam():
+    import optax
+
+    return optax.amsgrad(0.01)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--role", choices=["plenoptic", "plenoptax"])
+    parser.add_argument("--folder", type=pathlib.Path)
+    parser.add_argument("--steps", type=int, default=200)
+    parser.add_argument("--quality-steps", type=int, default=500)
+    parser.add_argument("--starts", type=int, default=4)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    parser.add_argument("--quick", action="store_true", help="few steps, to see that it works")
+    options = parser.parse_args()
+    if options.quick:
+        options.repeats, options.starts, options.quality_steps = 1, 1, 20
+        options.steps, options.threads = 20, [2]
+    if options.role is None:
+        compare_times(options)
+        compare_quality(options)
+    else:
+        run = run_plenoptic if options.role == "plenoptic" else run_plenoptax
+        print(json.dumps(run(options)))
+
+
+if __name__ == "__main__":
+    main()
