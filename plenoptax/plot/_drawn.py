@@ -281,8 +281,8 @@ def _subtract(first: Any, second: Any) -> Any:
 
 def has_representation(one: View) -> bool:
     """Whether the problem is one of a model and the representation of a target image."""
-    names = ("model", "target", "image")
-    return all(hasattr(one.problem, name) for name in names)
+    has_both = all(hasattr(one.problem, name) for name in ("model", "target"))
+    return has_both and geodesic_of(one) is None
 
 
 def geodesic_of(one: View) -> Any:

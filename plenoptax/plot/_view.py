@@ -120,7 +120,7 @@ def view(source: Any, batch_idx: int = 0, distortion_scale: float | int = 5.0) -
     if hasattr(source, "eigendistortions"):
         return _view_of_distortions(source, batch_idx, distortion_scale)
     problem = getattr(source, "problem", None)
-    if hasattr(source, "trace"):
+    if problem is not None:
         if isinstance(problem, Batched):
             source = source[_index(batch_idx, len(source), "syntheses")]
         else:
