@@ -17,6 +17,9 @@ SIGNATURES = json.loads((pathlib.Path(__file__).parent / "reference/signatures.j
 
 # Made by functions and shown in their examples.
 RECORDS = {
+    "BatchReport",
+    "data.NaturalStatistics",
+    "Report",
     "Batched",
     "BatchedTrace",
     "Info",

@@ -29,6 +29,7 @@ FLOORS = {room: floor for floor, rooms in enumerate(HOUSE) for room in rooms}
 PRIVATE_IMPORTS = {
     # The file format lives in solve, because checkpoints need it; io is its public face.
     ("io", "solve._files"),
+    ("io", "solve._probe"),
     # Texture statistics are measured on spectra, with the masks of the pyramid.
     ("models", "process._fourier"),
     ("models", "process._steerable_masks"),

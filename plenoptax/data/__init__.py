@@ -7,6 +7,8 @@ from ._fetch import DOWNLOADABLE_FILES as DOWNLOADABLE_FILES
 from ._fetch import fetch_data as fetch_data
 from ._load import load_images as load_images
 from ._load import to_numpy as to_numpy
+from ._natural_statistics import natural_statistics as natural_statistics
+from ._natural_statistics import NaturalStatistics as NaturalStatistics
 from ._photographs import astronaut as astronaut
 from ._photographs import brick as brick
 from ._photographs import camera as camera

@@ -30,7 +30,8 @@ class PortillaSimoncelli(eqx.Module):
     - ``cross_scale_correlation_magnitude``, (K, K, S - 1): a scale with the next coarser one;
     - ``cross_scale_correlation_real``, (K, 2 K, S - 1): the real part of a scale with the real and
       the imaginary parts of the next coarser one, at twice its phase;
-    - ``var_highpass_residual``, (1,).
+    - ``var_highpass_residual``, (1,);
+    - with ``magnitude_means=True``, ``magnitude_means``, (K, S), which the paper leaves out.
 
     Scales run from fine to coarse, and the lowpass residual is last. Entries that are equal to
     others by symmetry, or constant, are left out: 710 statistics remain by default.
@@ -52,6 +53,7 @@ class PortillaSimoncelli(eqx.Module):
         spatial_corr_width: Number of shifts of the autocorrelations along each axis.
         masks: What the spectra are multiplied by.
         weights: A factor for each statistic, or None for none.
+        magnitude_means: Whether the means of the magnitudes are measured too.
 
     Example:
         >>> import jax
@@ -73,6 +75,7 @@ class PortillaSimoncelli(eqx.Module):
     spatial_corr_width: int = eqx.field(static=True)
     masks: Masks
     weights: Float[Array, " statistic"] | None
+    magnitude_means: bool = eqx.field(static=True)
 
     def __init__(
         self,
@@ -82,6 +85,7 @@ class PortillaSimoncelli(eqx.Module):
         spatial_corr_width: int = 7,
         *,
         weights: ArrayLike | Mapping[str, ArrayLike] | None = None,
+        magnitude_means: bool = False,
     ):
         """Compute the masks.
 
@@ -97,6 +101,8 @@ class PortillaSimoncelli(eqx.Module):
                 distortion sees them weighted. Either one for each statistic, or a dictionary of
                 factors for some groups: numbers, or arrays that broadcast to the shapes above. A
                 factor of 0 ablates. They are a leaf: changing them compiles nothing anew.
+            magnitude_means: Whether to add the mean magnitude of each band, so that a metamer has
+                the energy of its target in each of them. Not in the paper, hence off by default.
 
         Raises:
             ValueError: An argument is out of range; or ``weights`` names an unknown group, or does
@@ -118,6 +124,7 @@ class PortillaSimoncelli(eqx.Module):
         self.n_scales = n_scales
         self.n_orientations = n_orientations
         self.spatial_corr_width = spatial_corr_width
+        self.magnitude_means = magnitude_means
         self._check_size(self.image_shape)
         self.masks = texture_masks(self.image_shape, n_scales, n_orientations)
         self.weights = None if weights is None else self._as_weights(weights)
@@ -178,7 +185,12 @@ class PortillaSimoncelli(eqx.Module):
         # All orders of the labels share one compiled function.
         labels = tuple(label for label in self.scales if label in labels)
         representation = _represent(
-            image, masks, self.n_orientations, self.spatial_corr_width, labels
+            image,
+            masks,
+            self.n_orientations,
+            self.spatial_corr_width,
+            labels,
+            self.magnitude_means,
         )
         if self.weights is None:
             return representation
@@ -265,7 +277,9 @@ class PortillaSimoncelli(eqx.Module):
         return jnp.concatenate(parts, axis=-1)
 
     def _groups(self):
-        return statistic_groups(self.n_scales, self.n_orientations, self.spatial_corr_width)
+        return statistic_groups(
+            self.n_scales, self.n_orientations, self.spatial_corr_width, self.magnitude_means
+        )
 
     def _as_weights(
         self, weights: ArrayLike | Mapping[str, ArrayLike]
@@ -326,15 +340,16 @@ class PortillaSimoncelli(eqx.Module):
         return representation
 
 
-@partial(jax.jit, static_argnames=("num_orientations", "width", "scales"))
+@partial(jax.jit, static_argnames=("num_orientations", "width", "scales", "has_means"))
 def _represent(
     image: Float[Array, "channel height width"],
     masks: Masks,
     num_orientations: int,
     width: int,
     scales: tuple[Label, ...],
+    has_means: bool,
 ) -> Float[Array, "channel statistic"]:
-    groups = statistic_groups(len(masks.levels) - 1, num_orientations, width)
+    groups = statistic_groups(len(masks.levels) - 1, num_orientations, width, has_means)
     indices = gather_indices(groups, scales)
 
     def represent(channel: Float[Array, "height width"]) -> Float[Array, " statistic"]:

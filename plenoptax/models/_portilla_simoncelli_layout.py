@@ -32,7 +32,9 @@ def scale_labels(num_scales: int) -> list[Label]:
     return [PIXELS, LOWPASS, *range(num_scales - 1, -1, -1), HIGHPASS]
 
 
-def statistic_groups(num_scales: int, num_orientations: int, width: int) -> dict[str, Group]:
+def statistic_groups(
+    num_scales: int, num_orientations: int, width: int, has_magnitude_means: bool
+) -> dict[str, Group]:
     """The groups of statistics by name, in the order of the representation.
 
     An autocorrelation at a shift is that at the opposite shift, and 1 in the center, so half of the
@@ -55,6 +57,7 @@ def statistic_groups(num_scales: int, num_orientations: int, width: int) -> dict
         kept = np.broadcast_to(first.reshape(*first.shape, *[1] * (len(axes) + 1)), shape)
         return Group(labels, kept, first is shifts)
 
+    means = {"magnitude_means": group(bands, num_orientations)} if has_magnitude_means else {}
     return {
         "pixel_statistics": group((PIXELS,) * 6),
         "auto_correlation_magnitude": group(bands, num_orientations, first=shifts),
@@ -67,6 +70,7 @@ def statistic_groups(num_scales: int, num_orientations: int, width: int) -> dict
         "cross_scale_correlation_magnitude": group(pairs, num_orientations, num_orientations),
         "cross_scale_correlation_real": group(pairs, num_orientations, 2 * num_orientations),
         "var_highpass_residual": group((HIGHPASS,)),
+        **means,
     }
 
 

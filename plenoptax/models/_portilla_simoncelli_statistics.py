@@ -129,6 +129,7 @@ def measure(
             bands[scale] = {
                 "shifted": _autocovariance(jnp.fft.rfft2(magnitude), waves),
                 "oriented": _covariance(magnitude, magnitude),
+                "mean": jnp.mean(magnitude, axis=(-2, -1)),
             }
             if level.coarser_bands is not None:
                 coarser = _double_phase(_analytic(spectrum, level.coarser_bands))
@@ -192,6 +193,7 @@ def _magnitude_statistics(
             moments["oriented"], deviation, deviation
         ),
         "magnitude_std": deviation,
+        "magnitude_means": moments["mean"],
     }
 
 

@@ -22,4 +22,6 @@ from ._metamer_ctf import metamer_ctf as metamer_ctf
 from ._metamer_ctf import MetamerCTF as MetamerCTF
 from ._objective import Objective as Objective
 from ._objective import synthesize as synthesize
+from ._report import BatchReport as BatchReport
+from ._report import Report as Report
 from ._result import Result as Result

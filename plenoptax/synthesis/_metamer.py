@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Int
 
+from .._tree import describe
 from .._types import Key, PyTree, Scalar
 from ..parametrize import AbstractParametrization, Pixels
 from ..regularize import penalize_range
@@ -59,6 +60,7 @@ class Metamer(AbstractImageProblem):
         penalty_function: Callable = penalize_range,
         penalty_lambda: float | Scalar | Callable = 0.1,
         *,
+        target_representation: PyTree | None = None,
         parametrization: AbstractParametrization | None = None,
     ):
         """Pose the problem.
@@ -73,6 +75,8 @@ class Metamer(AbstractImageProblem):
             penalty_function: By default what lies outside of [0, 1], squared and summed.
             penalty_lambda: Its weight, or a function of how many steps have been accepted, such as
                 an optax schedule.
+            target_representation: What to match in place of the image's own representation, such as
+                the mean of several images' for a mixture of textures.
             parametrization: By default the pixels themselves.
 
         Raises:
@@ -84,6 +88,9 @@ class Metamer(AbstractImageProblem):
         self.model = model
         self.image = jnp.asarray(image)
         self.target = represent(model, self.image)
+        if target_representation is not None:
+            _check_same_shapes(target_representation, self.target)
+            self.target = jax.tree.map(jnp.asarray, target_representation)
         self.loss_function = loss_function or default_loss(model, self.image)
         self.penalty_function = penalty_function
         self.penalty_lambda = as_weight(penalty_lambda)
@@ -130,6 +137,16 @@ class Metamer(AbstractImageProblem):
         return self.add_penalty(loss, image, None)[0]
 
 
+def _check_same_shapes(given: PyTree, wanted: PyTree) -> None:
+    shapes = [[describe(leaf) for leaf in jax.tree.leaves(tree)] for tree in (given, wanted)]
+    same_structure = jax.tree.structure(given) == jax.tree.structure(wanted)
+    if not same_structure or shapes[0] != shapes[1]:
+        raise ValueError(
+            f"The target representation is {', '.join(shapes[0])}, but the model's of the image is "
+            f"{', '.join(shapes[1])}."
+        )
+
+
 def metamer(
     image: Array,
     model: Callable,
@@ -145,6 +162,7 @@ def metamer(
     record: Record | int | None = None,
     progress: bool = True,
     checkpoint: Checkpoint | str | os.PathLike | None = None,
+    target_representation: PyTree | None = None,
     parametrization: AbstractParametrization | None = None,
     batch: bool = False,
     num_seeds: int | None = None,
@@ -168,6 +186,7 @@ def metamer(
         progress: Whether to show a progress bar.
         checkpoint: A file to save to while running. If it is there already, the synthesis goes on
             from it, up to `max_steps` in all, as if it had never stopped.
+        target_representation: See `Metamer`.
         parametrization: See `Metamer`.
         batch: Whether the first axis of `image` numbers targets, each with a metamer of its own.
         num_seeds: How many metamers of one target to make, each from its own initial image.
@@ -197,6 +216,7 @@ def metamer(
             loss_function,
             penalty_function,
             penalty_lambda,
+            target_representation=target_representation,
             parametrization=parametrization,
         )
 

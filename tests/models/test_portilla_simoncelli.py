@@ -8,6 +8,7 @@ import numpy as np
 import optax
 import pytest
 
+import plenoptax as plx
 from plenoptax import metamer
 from plenoptax.loss import mse
 from plenoptax.models import PortillaSimoncelli
@@ -395,3 +396,22 @@ def test_wrong_representations(model):
 def test_wrong_weights(weights, match):
     with pytest.raises(ValueError, match=match):
         PortillaSimoncelli((32, 32), 2, 3, 5, weights=weights)
+
+
+def test_magnitude_means_are_those_of_the_pyramid(getkey):
+    image = jax.random.uniform(getkey(), (1, 64, 64))
+    plain = plx.models.PortillaSimoncelli((64, 64), n_scales=3)
+    model = plx.models.PortillaSimoncelli((64, 64), n_scales=3, magnitude_means=True)
+    representation = model(image)
+    assert model.num_statistics == plain.num_statistics + 3 * 4
+    np.testing.assert_allclose(representation[:, : plain.num_statistics], plain(image), rtol=1e-6)
+    pyramid = plx.process.SteerablePyramidFreq(
+        (64, 64), height=3, order=3, is_complex=True, tight_frame=False
+    )
+    coefficients = pyramid(image)
+    means = model.convert_to_dict(representation)["magnitude_means"]
+    for scale in range(3):
+        wanted = jnp.abs(coefficients[scale]).mean((-2, -1))
+        np.testing.assert_allclose(means[..., scale], wanted, rtol=1e-4)
+    (only_coarse,) = model(image, scales=[2])
+    assert only_coarse.size == plain(image, scales=[2]).size + 4

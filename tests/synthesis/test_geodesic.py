@@ -36,7 +36,7 @@ def project_to_sphere(image):
 
 def amplitudes(image):
     spectrum = jnp.fft.fft2(image)
-    return jnp.sqrt(spectrum.real**2 + spectrum.imag**2 + 1e-12) / image.shape[-1]
+    return jnp.sqrt(spectrum.real**2 + spectrum.imag**2 + 1e-4) / image.shape[-1]
 
 
 FAST = plx.precondition_path(plx.lbfgs(20))
@@ -236,15 +236,15 @@ def test_conditional_geodesic_of_amplitudes_has_linear_phases(ends, rng):
 
 
 def test_conditional_geodesic_of_amplitudes_is_the_translation_of_a_smooth_image(x64):
-    # By one pixel: a quarter of a cycle of the highest frequency here.
+    # By one pixel, a quarter of a cycle of the highest frequency here.
     moved = jnp.linspace(0, 1, 9)[:, None, None, None]
     x = 2 * jnp.pi / 8 * (jnp.arange(8.0, dtype=jnp.float64)[None, None, None] - moved)
     y = 2 * jnp.pi / 8 * jnp.arange(8.0, dtype=jnp.float64)[None, None, :, None]
     translation = 0.5 + 0.2 * jnp.sin(x + y) + 0.1 * jnp.cos(2 * x) + 0.1 * jnp.sin(x - y)
     result = converge(translation[0], translation[-1], amplitudes, start="bridge")
     fade = result.problem.energy(result.problem.pixelfade)
-    conditional = condition(result, energy_bound=1e-3 * fade)
-    np.testing.assert_allclose(conditional.image, translation, atol=2e-3)
+    conditional = condition(result, energy_bound=1e-4 * fade)
+    np.testing.assert_allclose(conditional.image, translation, atol=2.5e-3)
     assert float(jnp.max(jnp.abs(result.image - translation))) > 0.02
 
 
@@ -264,7 +264,7 @@ def test_the_bound_holds_and_costs_pixels(ends):
 
 
 def test_preconditioned_descent_solves_the_identity_in_one_step(ends):
-    problem = plx.Geodesic(*ends, lambda image: image, 8)
+    problem = plx.Geodesic(*ends, lambda image: image, 8, penalty_lambda=0.0)
     solver = plx.Solver(plx.precondition_path(optax.sgd(8 / 2)))
     start = plx.process.sample_brownian_bridge(*ends, 8, key=jax.random.key(0))
     state = plx.init(problem, solver, initial_image=start)
@@ -273,14 +273,15 @@ def test_preconditioned_descent_solves_the_identity_in_one_step(ends):
 
 
 def test_several_starts_and_pairs(ends, getkey):
-    options = {"n_steps": 8, "optimizer": FAST, "max_steps": 20, "progress": False}
+    descent = plx.precondition_path(optax.sgd(8 / 2))
+    options = {"n_steps": 8, "optimizer": descent, "max_steps": 20, "progress": False}
     several = plx.geodesic(
         *ends, amplitudes, initial_sequence="bridge", key=getkey(), num_seeds=2, **options
     )
     energies = [float(one.problem.energy(one.image)) for one in (several[0], several[1])]
     least = jnp.sum((several[0].problem.target[1] - several[0].problem.target[0]) ** 2) / 64
     assert energies[0] != energies[1]
-    assert all(least < energy < 1.5 * least for energy in energies)
+    assert all(least < energy < 1.1 * least for energy in energies)
     first = jnp.stack(ends)
     pairs = plx.geodesic(first, first[::-1], amplitudes, batch=True, **options)
     np.testing.assert_array_equal(pairs[1].image[0], ends[1])
@@ -345,6 +346,6 @@ def test_wrong_arguments_are_refused(ends, blind, unchecked):
         plx.ConditionalGeodesic(problem, 1.0, num_stages=0)
     with pytest.raises(ValueError, match="key="):
         plx.geodesic(first, last, blind, 5, "bridge", progress=False)
+    solver = plx.Solver(FAST)
     with pytest.raises(ValueError, match="not both"):
-        solver = plx.Solver(FAST)
         plx.geodesic(first, last, blind, optimizer=FAST, solver=solver, progress=False)

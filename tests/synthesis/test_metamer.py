@@ -356,7 +356,7 @@ def test_signatures_keep_the_fields_names_and_order():
 
 def test_result_reports_and_saves(image, model, getkey, tmp_path):
     result = quietly(image, model, key=getkey(), max_steps=3)
-    report = result.report()
+    report = str(result.report())
     assert "limit on the number of steps" in report
     assert "3, 3 evaluations" in report
     assert result.success is None

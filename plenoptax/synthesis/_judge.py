@@ -1,0 +1,188 @@
+"""Whether two representations are those of the same image, as far as the model can tell."""
+
+import dataclasses
+from collections.abc import Callable
+
+import equinox as eqx
+import jax
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from .._types import PyTree
+from ..data import natural_statistics
+from ..models import PortillaSimoncelli
+
+
+# A correlation over fewer numbers says little.
+_SMALLEST_GROUP = 16
+
+
+@dataclasses.dataclass(frozen=True)
+class Group:
+    """How well one group of a representation was matched.
+
+    Attributes:
+        size: How many numbers it has.
+        relative_error: The norm of the difference over that of the target.
+        z_error: The root mean square of the difference in units of standard deviations over other
+            images; NaN if these are not known.
+        correlation: Of the z-scores of synthesis and target; NaN as above.
+        null_maximum: The largest such correlation between two unrelated images; NaN as above.
+    """
+
+    size: int
+    relative_error: float
+    z_error: float
+    correlation: float
+    null_maximum: float
+
+    @property
+    def passes(self) -> bool | None:
+        """Whether it beats every pair of unrelated images; None where it is not judged."""
+        if self.size < _SMALLEST_GROUP or np.isnan(self.null_maximum):
+            return None
+        return bool(self.correlation > self.null_maximum)
+
+
+@dataclasses.dataclass(frozen=True)
+class Null:
+    """Representations of images that have nothing to do with each other.
+
+    Attributes:
+        mean: Over images.
+        standard_deviation: Over images.
+        z_scores: Of some of them.
+        sources: Which photograph each is from: only pairs of different ones are unrelated.
+        name: What they are, for a reader.
+    """
+
+    mean: Float[np.ndarray, " number"]
+    standard_deviation: Float[np.ndarray, " number"]
+    z_scores: Float[np.ndarray, "image number"]
+    sources: Int[np.ndarray, " image"]
+    name: str
+
+
+def null_of(model: Callable, images: Float[Array, "image *shape"] | None) -> Null | None:
+    """The null of a model: from the user's images, else (weaker) from photographs at hand.
+
+    Returns:
+        None if there are no images, and the statistics of natural images are not those of the
+        model.
+
+    Raises:
+        ValueError: If there are fewer than 8 images.
+    """
+    if images is not None:
+        if len(images) < 8:
+            raise ValueError(
+                f"A null needs at least 8 unrelated images, better hundreds; got {len(images)}."
+            )
+        represent = eqx.filter_jit(lambda model, image: _flatten(model(image)))
+        rows = np.stack([np.asarray(represent(model, image), np.float64) for image in images])
+        mean, deviation = rows.mean(0), rows.std(0, ddof=1)
+        z_scores = (rows - mean) / np.where(deviation > 0, deviation, 1)
+        name = f"{len(images)} images of yours"
+        return Null(mean, deviation, z_scores, np.arange(len(rows)), name)
+    if not _has_natural_statistics(model):
+        return None
+    natural = natural_statistics()
+    name = (
+        f"weak: {len(natural.z_scores)} windows of {natural.sources.max() + 1} photographs; "
+        "give images= of your own"
+    )
+    return Null(natural.mean, natural.standard_deviation, natural.z_scores, natural.sources, name)
+
+
+def judge(
+    model: Callable, synthesized: PyTree, target: PyTree, null: Null | None
+) -> dict[str, Group]:
+    """Compare two representations, group by group.
+
+    Args:
+        model: Its ``convert_to_dict`` says what the groups are; otherwise each leaf of the
+            representation is one.
+        synthesized: The representation of the synthesized image.
+        target: That of the target.
+        null: What to compare their likeness with, if anything.
+    """
+    x, y = (np.asarray(_flatten(tree), np.float64) for tree in (synthesized, target))
+    labels = _labels(model, target)
+    groups = {}
+    for name in dict.fromkeys(labels):
+        members = labels == name
+        a, b = x[members], y[members]
+        scale = float(np.linalg.norm(b))
+        error = float(np.linalg.norm(a - b)) / scale if scale > 0 else float(np.linalg.norm(a))
+        z_error = correlation = maximum = float("nan")
+        if null is not None:
+            mean, deviation, z_scores = (
+                _spread(null_part, len(labels))[..., members]
+                for null_part in (null.mean, null.standard_deviation, null.z_scores)
+            )
+            varies = deviation > 0
+            a, b = ((c - mean)[varies] / deviation[varies] for c in (a, b))
+            z_error = float(np.sqrt(np.mean((a - b) ** 2))) if a.size else 0.0
+            correlation = _correlation(a, b)
+            maximum = _largest_correlation(z_scores[:, varies], null.sources)
+        groups[str(name)] = Group(int(members.sum()), error, z_error, correlation, maximum)
+    return groups
+
+
+def verdict(groups: dict[str, Group]) -> bool | None:
+    """Whether every group that is judged passes; None if none is."""
+    judged = [group.passes for group in groups.values() if group.passes is not None]
+    return all(judged) if judged else None
+
+
+def _has_natural_statistics(model: Callable) -> bool:
+    if not isinstance(model, PortillaSimoncelli):
+        return False
+    standard = (model.n_scales, model.n_orientations, model.spatial_corr_width) == (4, 4, 7)
+    return standard and not model.magnitude_means and model.weights is None
+
+
+def _flatten(representation: PyTree) -> Array:
+    leaves = [jax.numpy.ravel(leaf) for leaf in jax.tree.leaves(representation)]
+    real = [
+        part for leaf in leaves for part in ((leaf.real, leaf.imag) if _complex(leaf) else (leaf,))
+    ]
+    return jax.numpy.concatenate(real)
+
+
+def _complex(leaf: Array) -> bool:
+    return jax.numpy.iscomplexobj(leaf)
+
+
+def _labels(model: Callable, representation: PyTree) -> np.ndarray:
+    """The name of the group of each number of a flattened representation."""
+    names = getattr(model, "statistic_groups", None)
+    leaves = jax.tree_util.tree_leaves_with_path(representation)
+    if names is not None and len(leaves) == 1 and leaves[0][1].shape[-1] == len(names):
+        return np.tile(np.asarray(names), leaves[0][1].size // len(names))
+    labels = []
+    for path, leaf in leaves:
+        size = leaf.size * (2 if _complex(leaf) else 1)
+        labels += [jax.tree_util.keystr(path) or "representation"] * size
+    return np.asarray(labels)
+
+
+def _spread(numbers: np.ndarray, size: int) -> np.ndarray:
+    """Statistics of one channel for each channel of a representation of several."""
+    return np.tile(numbers, (1,) * (numbers.ndim - 1) + (size // numbers.shape[-1],))
+
+
+def _correlation(a: np.ndarray, b: np.ndarray) -> float:
+    if a.size < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
+        return float("nan")
+    return float(np.corrcoef(a, b)[0, 1])
+
+
+def _largest_correlation(z_scores: np.ndarray, sources: np.ndarray) -> float:
+    centered = z_scores - z_scores.mean(1, keepdims=True)
+    norms = np.linalg.norm(centered, axis=1, keepdims=True)
+    centered = centered / np.where(norms > 0, norms, 1)
+    unrelated = sources[:, None] != sources[None, :]
+    if z_scores.shape[1] < 2 or not unrelated.any():
+        return float("nan")
+    return float((centered @ centered.T)[unrelated].max())

@@ -1,0 +1,172 @@
+import dataclasses
+from typing import Any
+
+import numpy as np
+from jaxtyping import Array, Float
+
+from ..solve import AbstractProblem, Status, Trace
+from ._citations import citations
+from ._judge import Group, judge, null_of, verdict
+from ._problem import represent
+
+
+@dataclasses.dataclass(frozen=True)
+class Report:
+    """What a person asks of one synthesis before showing its image to anybody.
+
+    ``print(report)`` sets it as text.
+
+    Attributes:
+        success: Whether the image is a metamer by `criterion`; None if nothing can be said.
+        criterion: The criterion, in words.
+        status: How the synthesis ended, in words. A plateau is not success.
+        losses: The first loss and the last.
+        gradient_ratio: The norm of the gradient at the last step over that at the first.
+        range_violation: By how much the image leaves [0, 1] at most.
+        groups: How well each group of the representation was matched, by name.
+        null: What the likeness was compared with.
+        num_steps: Steps taken.
+        provenance: Evaluations, wall time, versions, device, key, and the solver.
+        bibtex: What to cite.
+    """
+
+    success: bool | None
+    criterion: str
+    status: str
+    losses: tuple[float, float]
+    gradient_ratio: float
+    range_violation: float
+    groups: dict[str, Group]
+    null: str
+    num_steps: int
+    provenance: dict[str, Any]
+    bibtex: str
+
+    def __str__(self) -> str:
+        facts = self.provenance
+        answer = {True: "yes", False: "no", None: "unknown"}[self.success]
+        lines = [
+            f"success      {answer}: {self.criterion}",
+            f"status       {self.status}",
+            f"loss         {self.losses[0]:.6g} -> {self.losses[1]:.6g}",
+            f"gradient     {self.gradient_ratio:.2g} of that at the start",
+            f"steps        {self.num_steps}, {facts['num_evaluations']} evaluations of the "
+            f"objective, {facts['wall_time']:.1f} s",
+            f"range        the image leaves [0, 1] by at most {self.range_violation:.2g}",
+            f"device       {facts['device']}, driver {facts['driver']}",
+            f"key          {facts.get('key')}",
+            "versions     " + ", ".join(f"{k} {v}" for k, v in facts["versions"].items()),
+        ]
+        if self.groups:
+            lines += [f"null         {self.null}", "", *_table(self.groups)]
+        return "\n".join(lines)
+
+
+@dataclasses.dataclass(frozen=True)
+class BatchReport:
+    """The reports of a batch, and what its elements are to each other.
+
+    Attributes:
+        reports: One for each element.
+        best: The element of the smallest loss.
+        success_rate: The part of the elements that succeeded; NaN if nothing is known.
+        pixel_distances: The root mean square differences between the images, each pair once.
+    """
+
+    reports: tuple[Report, ...]
+    best: int
+    success_rate: float
+    pixel_distances: Float[np.ndarray, " pair"]
+
+    def __str__(self) -> str:
+        losses = [report.losses[1] for report in self.reports]
+        lines = [
+            f"restarts     {len(losses)}, of which succeeded: {self.success_rate:.0%}"
+            if not np.isnan(self.success_rate)
+            else f"elements     {len(losses)}, success unknown",
+            f"losses       {min(losses):.6g} (element {self.best}) to {max(losses):.6g}",
+        ]
+        if self.pixel_distances.size:
+            low, high = self.pixel_distances.min(), self.pixel_distances.max()
+            lines.append(f"apart by     {low:.3g} to {high:.3g} in pixel values (RMS)")
+        texts = [f"[{i}]\n{report}" for i, report in enumerate(self.reports)]
+        return "\n\n".join(["\n".join(lines), *texts])
+
+
+def report_on(
+    problem: AbstractProblem,
+    status: Status,
+    trace: Trace,
+    image: Float[Array, "..."],
+    null_images: Float[Array, "null ..."] | None,
+) -> Report:
+    """Judge one image.
+
+    Args:
+        problem: What was minimized. Success is told for problems with a model and a target.
+        status: How it ended.
+        trace: How it got there.
+        image: The image.
+        null_images: Unrelated images, to compare its likeness with the target with.
+    """
+    groups, null, success = {}, None, None
+    model = getattr(problem, "model", None)
+    target = getattr(problem, "target", None)
+    if model is not None and target is not None:
+        null = null_of(model, null_images)
+        groups = judge(model, represent(model, image), target, null)
+        success = verdict(groups)
+    finite = bool(np.isfinite(np.asarray(image)).all())
+    success = False if bool(status == Status.nonfinite) or not finite else success
+    norms = trace.gradient_norm
+    return Report(
+        success=success,
+        criterion=_criterion(groups, success),
+        status=Status[status],
+        losses=(float(trace.losses[0]), float(trace.losses[-1])),
+        gradient_ratio=float(norms[-1] / norms[0]) if len(norms) and norms[0] > 0 else float("nan"),
+        range_violation=max(0.0, float(-np.min(image)), float(np.max(image) - 1)),
+        groups=groups,
+        null="none" if null is None else null.name,
+        num_steps=len(trace),
+        provenance=trace.provenance,
+        bibtex=citations(type(problem).__name__, type(model).__name__),
+    )
+
+
+def report_on_batch(reports: list[Report], images: Float[Array, "element ..."]) -> BatchReport:
+    """Put the reports of the elements of a batch together."""
+    rows = np.asarray(images, np.float64).reshape(len(reports), -1)
+    pairs = zip(*np.triu_indices(len(rows), 1), strict=True)
+    distances = [np.sqrt(np.mean((rows[i] - rows[j]) ** 2)) for i, j in pairs]
+    known = [report.success for report in reports if report.success is not None]
+    return BatchReport(
+        reports=tuple(reports),
+        best=int(np.argmin([report.losses[1] for report in reports])),
+        success_rate=float(np.mean(known)) if known else float("nan"),
+        pixel_distances=np.asarray(distances),
+    )
+
+
+def _criterion(groups: dict[str, Group], success: bool | None) -> str:
+    judged = [name for name, group in groups.items() if group.passes is not None]
+    if success is False and not judged:
+        return "the objective was not finite"
+    if not judged:
+        return "no null of unrelated images to compare with (report(null_images=...))"
+    failed = [name for name in judged if not groups[name].passes]
+    if failed:
+        return f"no more like the target than unrelated images are in {', '.join(failed)}"
+    return "more like the target than any two unrelated images in every group of statistics"
+
+
+def _table(groups: dict[str, Group]) -> list[str]:
+    width = max(len(name) for name in groups)
+    marks = {True: "", False: "  FAILS", None: "  (not judged)"}
+    lines = [f"{'group':{width}}  size  rel. error  z error  correlation  null max."]
+    for name, g in groups.items():
+        lines.append(
+            f"{name:{width}}  {g.size:4d}  {g.relative_error:10.3g}  {g.z_error:7.3g}  "
+            f"{g.correlation:11.4f}  {g.null_maximum:9.4f}{marks[g.passes]}"
+        )
+    return lines
