@@ -1,9 +1,9 @@
 """Time the animation of a synthesis: the status in three panels, frame by frame.
 
-Run it as ``python benchmarks/animation.py [--quick]``. It makes a metamer of 256 x 256 pixels, with a
-picture of each step, and writes its animation as HTML and as GIF, neither of which needs ffmpeg. It
-first checks that an updated figure shows what one that is drawn anew does. Where plenoptic is
-installed, its animation is timed as HTML, too. Times are in seconds.
+Run it as ``python benchmarks/animation.py [--quick]``. It makes a metamer of 256 x 256 pixels, with
+a picture of each step, and writes its animation as HTML and as GIF; neither needs ffmpeg. It first
+checks that an updated figure shows what one that is drawn anew does. Where plenoptic is installed,
+its animation is timed as HTML, too. Times are in seconds.
 """
 
 import pathlib

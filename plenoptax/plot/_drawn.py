@@ -95,7 +95,8 @@ def _draw_curves(
     moves = []
     for index, one in enumerate(views):
         values = _values_of_curve(one, name)
-        step = one.index(iteration)
+        # A trace does not know which image was returned.
+        step = one.last if iteration is None and one.problem is None else one.index(iteration)
         label = "loss" if len(views) == 1 else f"loss [{index}]"
         (line,) = ax.plot(values, **({"linewidth": 1.5, "label": label} | options))
         color = "tab:red" if len(views) == 1 else line.get_color()
