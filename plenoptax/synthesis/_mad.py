@@ -21,6 +21,10 @@ from ._problem import AbstractImageProblem, as_weight
 _NUM_CORRECTIONS = 3
 
 
+# Nearer than this to a bound, a fraction of a gray level, a variable may be off it by rounding.
+_AT_BOUND = 1e-4
+
+
 class MADCompetition(AbstractImageProblem):
     """Minimize or maximize one metric while another keeps its value.
 
@@ -252,8 +256,8 @@ class MADCompetition(AbstractImageProblem):
 
     def _is_free(self, z: Array, gradient: Array) -> Bool[Array, "..."]:
         """Whether each variable can follow its gradient downhill."""
-        at_low = self.parametrization.project(z - 1) == z
-        at_high = self.parametrization.project(z + 1) == z
+        at_low = z - self.parametrization.project(z - 1) < _AT_BOUND
+        at_high = self.parametrization.project(z + 1) - z < _AT_BOUND
         return ~((at_low & (gradient > 0)) | (at_high & (gradient < 0)))
 
     def _correct(self, z: Array) -> Array:
