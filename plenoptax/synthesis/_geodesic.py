@@ -15,6 +15,7 @@ from ..process import deviation_from_line, make_straight_line, sample_brownian_b
 from ..regularize import penalize_range
 from ..solve import Batched, Checkpoint, Record, Solver
 from ..stop import PixelChange
+from ..validate import validate_input
 from ._entry import pose_all, synthesize_problem
 from ._geodesic_path import (
     energy_of_steps,
@@ -111,9 +112,9 @@ class Geodesic(AbstractImageProblem):
             ValueError: As `Metamer`; or if the images differ in shape or dtype, `n_steps` is less
                 than 2, or `initial_sequence` is unknown.
         """
+        _check_alike(image_a, image_b)
         for image in (image_a, image_b):
             check_target(image, model, penalty_function, penalty_lambda)
-        _check_alike(image_a, image_b)
         if isinstance(n_steps, bool) or not isinstance(n_steps, int) or n_steps < 2:
             raise ValueError(f"n_steps is a whole number, at least 2; got {n_steps!r}.")
         if initial_sequence not in ("straight", "bridge"):
@@ -357,6 +358,8 @@ def _amsgrad() -> optax.GradientTransformation:
 
 
 def _check_alike(image_a: Array, image_b: Array) -> None:
+    for image in (image_a, image_b):
+        validate_input(image, allowed_range=None)
     if (image_a.shape, image_a.dtype) != (image_b.shape, image_b.dtype):
         raise ValueError(
             "The two ends of a path have the same shape and dtype; got "
