@@ -7,6 +7,7 @@ from ._histogram import histogram as histogram
 from ._imshow import imshow as imshow
 from ._mad import mad_imshow_all as mad_imshow_all
 from ._mad import mad_loss_all as mad_loss_all
+from ._mad_results import plot_MAD_results as plot_MAD_results
 from ._pyrshow import pyrshow as pyrshow
 from ._representation import plot_representation as plot_representation
 from ._status import synthesis_animate as synthesis_animate
