@@ -22,14 +22,20 @@ RECORDS = {
     "Report",
     "Batched",
     "BatchedTrace",
+    "Detectability",
     "Info",
     "Stage",
     "State",
     "Trace",
+    "linalg.Complement",
+    "linalg.Eigenpairs",
+    "linalg.LanczosState",
+    "linalg.PowerState",
+    "linalg.Window",
     "loss.WeightedL2Norm",
     "stop.Window",
 }
-SHOWN_ELSEWHERE = {"io.load_trace": "io.save"}
+SHOWN_ELSEWHERE = {"linalg.AbstractSubspace": "linalg.Linear", "io.load_trace": "io.save"}
 
 # Parameters of plenoptic for which there is nothing left to do.
 DROPPED = {"cache_filt", "device", "map_location"}

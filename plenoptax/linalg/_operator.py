@@ -1,0 +1,203 @@
+from collections.abc import Callable
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from .._types import PyTree
+from ._noise import AbstractNoise
+
+
+class LinearMap(eqx.Module):
+    """A linear map between flat vectors, known by its products, many vectors at a time.
+
+    Made by ``linearize``. Its products reuse the one linearization, and are compiled once for all
+    points of the same shape.
+
+    Attributes:
+        function: From one vector to one vector; linear. A pytree, whose arrays are leaves.
+        input_size: The length of the vectors that it takes, ``n``.
+        output_size: The length of the vectors that it gives, ``m``.
+        dtype: The type of both.
+        response: What the linearized function gave at the point of linearization.
+
+    Example:
+        >>> import jax.numpy as jnp, plenoptax as plx
+        >>> cube = plx.linalg.linearize(lambda x: x**3, jnp.asarray([1.0, 2.0]))
+        >>> cube(jnp.eye(2)).tolist()
+        [[3.0, 0.0], [0.0, 12.0]]
+    """
+
+    function: Callable
+    input_size: int = eqx.field(static=True)
+    output_size: int = eqx.field(static=True)
+    dtype: jnp.dtype = eqx.field(static=True)
+    response: Float[Array, " response"]
+
+    @eqx.filter_jit
+    def __call__(self, vectors: Float[Array, "k n"]) -> Float[Array, "k m"]:
+        """The products with a block of vectors, one a row: ``J v``."""
+        return jax.vmap(self.function)(vectors)
+
+    @eqx.filter_jit
+    def transpose(self, vectors: Float[Array, "k m"]) -> Float[Array, "k n"]:
+        """The products of the transpose with a block of vectors: ``J^T u``."""
+        shape = jax.ShapeDtypeStruct((self.input_size,), self.dtype)
+        transposed = jax.linear_transpose(self.function, shape)
+        return jax.vmap(lambda vector: transposed(vector)[0])(vectors)
+
+    def fisher(self, vectors: Float[Array, "k n"]) -> Float[Array, "k n"]:
+        """The products ``J^T J v``: of the Fisher information, if the noise is in the map."""
+        return self.transpose(self(vectors))
+
+    def dense(self, block: int = 64) -> Float[Array, "m n"]:
+        """The map as a matrix, by rows or by columns, whichever are fewer.
+
+        Args:
+            block: How many products to take at a time.
+        """
+        by_rows = self.output_size < self.input_size
+        size = self.output_size if by_rows else self.input_size
+        multiply = self.transpose if by_rows else self
+        starts = range(0, size, min(block, size))
+        width = min(block, size)
+        # Unit vectors past the last one are zero, so that all blocks share one compiled product.
+        blocks = [
+            multiply(jnp.eye(width, size, start, dtype=self.dtype))[: size - start]
+            for start in starts
+        ]
+        return jnp.concatenate(blocks) if by_rows else jnp.concatenate(blocks).T
+
+
+class _After(eqx.Module):
+    """One linear function after another."""
+
+    outer: Callable
+    inner: Callable
+
+    def __call__(self, vector: Float[Array, " n"]) -> Float[Array, " m"]:
+        return self.outer(jnp.ravel(self.inner(vector)))
+
+
+def linearize(
+    function: Callable,
+    x: Float[Array, "*shape"],
+    *,
+    noise: AbstractNoise | None = None,
+    subspace: Callable | None = None,
+) -> LinearMap:
+    """Linearize a function once; products with its Jacobian and the transpose follow from that.
+
+    Args:
+        function: From an array to an array or a tree of arrays. Complex responses count as pairs of
+            real ones.
+        x: Where to linearize.
+        noise: What corrupts the response: the map then goes to the coordinates of the response in
+            which the noise is standard normal, so that ``fisher`` is the Fisher information. By
+            default independent noise of variance 1.
+        subspace: Restricts the map to some directions: see ``mask``, ``window`` and
+            ``complement``.
+
+    Returns:
+        The map, between flat vectors: of the elements of `x` (or the coordinates of the subspace),
+        and of all responses.
+
+    Raises:
+        ValueError: If the noise does not fit the response.
+
+    Example:
+        >>> import jax.numpy as jnp, plenoptax as plx
+        >>> square = plx.linalg.linearize(lambda x: x**2, jnp.ones((2, 2)))
+        >>> square.fisher(jnp.ones((1, 4))).tolist()
+        [[4.0, 4.0, 4.0, 4.0]]
+    """
+    response, linear = _linearize(function, x, noise)
+    if noise is not None:
+        noise.check(response)
+    size = x.size
+    if subspace is not None:
+        linear, size = _After(linear, subspace), subspace.size
+    shape = jax.ShapeDtypeStruct((size,), x.dtype)
+    output = eqx.filter_eval_shape(linear, shape)
+    return LinearMap(linear, size, output.size, jnp.dtype(x.dtype), response)
+
+
+@eqx.filter_jit
+def _linearize(
+    function: Callable, x: Float[Array, "*shape"], noise: AbstractNoise | None
+) -> tuple[Float[Array, " m"], Callable]:
+    response = _flatten(function(x), x.dtype)
+
+    def coordinates(vector: Float[Array, " n"]) -> Float[Array, " m"]:
+        found = _flatten(function(vector.reshape(x.shape)), x.dtype)
+        return found if noise is None else noise.coordinates(found, response)
+
+    return response, jax.linearize(coordinates, x.ravel())[1]
+
+
+def _flatten(tree: PyTree, dtype: jnp.dtype) -> Float[Array, " m"]:
+    parts = []
+    for leaf in jax.tree.leaves(tree):
+        if jnp.iscomplexobj(leaf):
+            parts += [leaf.real, leaf.imag]
+        else:
+            parts.append(leaf)
+    return jnp.concatenate([jnp.ravel(part).astype(dtype) for part in parts])
+
+
+def jacobian(function: Callable, x: Float[Array, "*shape"]) -> Float[Array, "m n"]:
+    """The Jacobian of a function as a matrix.
+
+    Args:
+        function: As for ``linearize``.
+        x: Where to differentiate.
+
+    Example:
+        >>> import jax.numpy as jnp, plenoptax as plx
+        >>> plx.linalg.jacobian(lambda x: x**2, jnp.asarray([1.0, 3.0])).tolist()
+        [[2.0, 0.0], [0.0, 6.0]]
+    """
+    return linearize(function, x).dense()
+
+
+def fisher(
+    function: Callable, x: Float[Array, "*shape"], *, noise: AbstractNoise | None = None
+) -> Callable[[Float[Array, "k n"]], Float[Array, "k n"]]:
+    """Products with the Fisher information ``J^T S^-1 J`` of the responses about an input.
+
+    Args:
+        function: As for ``linearize``.
+        x: The input.
+        noise: As for ``linearize``.
+
+    Returns:
+        A function of a block of flat vectors, one a row.
+
+    Example:
+        >>> import jax.numpy as jnp, plenoptax as plx
+        >>> noise = plx.linalg.GaussianNoise(4.0)
+        >>> product = plx.linalg.fisher(lambda x: 2 * x, jnp.ones(3), noise=noise)
+        >>> product(jnp.ones((1, 3))).tolist()
+        [[1.0, 1.0, 1.0]]
+    """
+    return linearize(function, x, noise=noise).fisher
+
+
+def fisher_matrix(
+    function: Callable, x: Float[Array, "*shape"], *, noise: AbstractNoise | None = None
+) -> Float[Array, "n n"]:
+    """The Fisher information of the responses about an input, as a matrix.
+
+    Args:
+        function: As for ``linearize``.
+        x: The input, of a few thousand elements at most.
+        noise: As for ``linearize``.
+
+    Example:
+        >>> import jax.numpy as jnp, plenoptax as plx
+        >>> plx.linalg.fisher_matrix(jnp.sum, jnp.ones(2)).tolist()
+        [[1.0, 1.0], [1.0, 1.0]]
+    """
+    matrix = linearize(function, x, noise=noise).dense()
+    return jnp.matmul(matrix.T, matrix, precision=jax.lax.Precision.HIGHEST)

@@ -1,0 +1,40 @@
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+
+PRECISION = jax.lax.Precision.HIGHEST
+
+
+def project(
+    rows: Float[Array, "c n"], block: Float[Array, "b n"]
+) -> tuple[Float[Array, "b c"], Float[Array, "b n"]]:
+    """The coefficients of a block in orthonormal rows, and the part of it that they span."""
+    coefficients = jnp.matmul(block, rows.T, precision=PRECISION)
+    return coefficients, jnp.matmul(coefficients, rows, precision=PRECISION)
+
+
+def orthonormal_rows(
+    block: Float[Array, "b n"], negligible: Float[Array, ""] | float = 0.0
+) -> tuple[Float[Array, "b n"], Float[Array, "b b"]]:
+    """Orthonormal rows and a triangular matrix whose product is the block.
+
+    Gram-Schmidt, twice. A row of which no more than `negligible` is new is zero. (LAPACK's QR of a
+    few long columns took 300 ms where this takes 10: 12 vectors of 65536, 2 CPU cores.)
+    """
+    negligible = jnp.asarray(negligible, block.dtype)
+
+    def add(rows: Array, item: tuple[Array, Array]) -> tuple[Array, Array]:
+        index, row = item
+        row = row[None]
+        first, known = project(rows, row)
+        second, again = project(rows, row - known)
+        rest = (row - known - again)[0]
+        norm = jnp.linalg.norm(rest)
+        is_new = norm > negligible
+        unit = jnp.where(is_new, rest / jnp.where(is_new, norm, 1), 0)
+        coefficients = (first + second)[0].at[index].set(jnp.where(is_new, norm, 0))
+        return rows.at[index].set(unit), coefficients
+
+    items = (jnp.arange(len(block)), block)
+    return jax.lax.scan(add, jnp.zeros_like(block), items)

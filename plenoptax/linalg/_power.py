@@ -1,0 +1,201 @@
+from typing import Any, final
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from .._types import Key
+from ._eigenpairs import bidiagonal_floor, Eigenpairs, EigenStatus, measure
+from ._operator import LinearMap
+from ._orthogonal import orthonormal_rows, PRECISION
+
+
+class PowerState(eqx.Module):
+    """What the next step of ``Power`` needs; immutable, all its leaves are arrays."""
+
+    vectors: Float[Array, "2 k n"]
+    values: Float[np.ndarray, "2 k"]
+    products: Float[Array, "k n"]
+    end: np.ndarray
+    num_steps: np.ndarray
+    num_products: np.ndarray
+    residuals: Float[np.ndarray, " k"]
+    is_done: np.ndarray
+
+
+@final
+class Power(eqx.Module):
+    """The block power method (orthogonal iteration), as plenoptic has it; ``init, step, finish``.
+
+    The top is iterated first, then the bottom with F shifted by the largest eigenvalue. It stops
+    when the eigenvalues change by no more than `stop_criterion`, absolute, which says little about
+    the vectors; ``BlockLanczos`` needs far fewer products. One product with F is taken a step,
+    which serves the eigenvalues and the next step.
+
+    Attributes:
+        operator: The map J.
+        k: How many eigenpairs at either end.
+        max_iter: How many steps at either end at most.
+        stop_criterion: The norm of the change of the eigenvalues at which to stop.
+
+    References:
+        Golub and Van Loan (2013), Matrix Computations, fourth edition, section 8.2.4.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, plenoptax as plx
+        >>> function = lambda x: jnp.asarray([3.0, 2.0, 1.0]) * x
+        >>> solver = plx.linalg.Power(plx.linalg.linearize(function, jnp.ones(3)))
+        >>> pairs, _ = plx.linalg.solve(solver, solver.init(key=jax.random.key(0)), progress=False)
+        >>> pairs.values.round(3).tolist()
+        [9.0, 1.0]
+    """
+
+    operator: LinearMap
+    k: int = eqx.field(static=True, default=1)
+    max_iter: int = eqx.field(static=True, default=1000)
+    stop_criterion: float = eqx.field(static=True, default=1e-7)
+
+    def init(self, *, key: Key) -> PowerState:
+        """The state before the first step."""
+        n, dtype = self.operator.input_size, self.operator.dtype
+        drawn = jax.random.normal(key, (2, self.k, n), dtype)
+        return PowerState(
+            vectors=drawn / jnp.linalg.norm(drawn, axis=-1, keepdims=True),
+            values=np.full((2, self.k), np.inf),
+            products=drawn[0],
+            end=np.asarray(0),
+            num_steps=np.asarray(0),
+            num_products=np.asarray(0),
+            residuals=np.full(self.k, np.inf),
+            is_done=np.asarray([False, False]),
+        )
+
+    def is_finished(self, state: PowerState) -> bool:
+        """Whether both ends have been iterated."""
+        return bool(state.end > 1)
+
+    def step(self, state: PowerState) -> PowerState:
+        """One iteration at the end that is being worked on."""
+        end, first = int(state.end), int(state.num_steps) == 0
+        shift = jnp.asarray(state.values[0, 0] if end else 0.0, self.operator.dtype)
+        vectors, products, values = _iterate(
+            self.operator, state.vectors[end], None if first else state.products, shift
+        )
+        values = np.asarray(values, np.float64)
+        change = np.linalg.norm(values - state.values[end])
+        is_done = state.is_done.copy()
+        is_done[end] = change <= self.stop_criterion
+        num_steps = int(state.num_steps) + 1
+        leave = is_done[end] or num_steps >= self.max_iter or not np.isfinite(values).all()
+        all_values = state.values.copy()
+        all_values[end] = values
+        return PowerState(
+            vectors=state.vectors.at[end].set(vectors),
+            values=all_values,
+            products=products,
+            end=np.asarray(end + int(leave)),
+            num_steps=np.asarray(0 if leave else num_steps),
+            num_products=np.asarray(state.num_products + self.k * (3 if first else 1)),
+            residuals=np.full(self.k, change),
+            is_done=is_done,
+        )
+
+    def finish(self, state: PowerState) -> Eigenpairs:
+        """The eigenpairs of a state."""
+        n = self.operator.input_size
+        top, bottom = state.vectors[0], state.vectors[1]
+        values, norms = measure(self.operator, jnp.concatenate([top, bottom]))
+        order = np.concatenate(
+            [np.argsort(-values[: self.k]), self.k + np.argsort(-values[self.k :])]
+        )
+        floor = bidiagonal_floor(values.max(), self.operator.dtype)
+        status: dict[str, Any] = {}
+        for i, end in enumerate(("top", "bottom")):
+            done = state.is_done[i]
+            status[end] = EigenStatus.converged if done else EigenStatus.product_limit
+            if not np.isfinite(values).all():
+                status[end] = EigenStatus.nonfinite
+        if values[order[-1]] <= floor:
+            status["bottom"] = EigenStatus.null_space
+        return Eigenpairs(
+            values[order],
+            jnp.concatenate([top, bottom])[order],
+            norms[order] / max(values.max(), np.finfo(float).tiny),
+            np.concatenate([np.arange(self.k), np.arange(n - self.k, n)]),
+            floor,
+            max(int(np.sum(values[self.k :] <= floor)), n - self.operator.output_size),
+            int(state.num_products),
+            status,
+        )
+
+
+@eqx.filter_jit
+def _iterate(
+    operator: LinearMap, vectors: Array, products: Array | None, shift: Array
+) -> tuple[Array, Array, Array]:
+    if products is None:
+        products = operator.fisher(vectors)
+        norms = jnp.linalg.norm(products, axis=1, keepdims=True)
+        vectors = products / jnp.where(norms > 0, norms, 1)
+        products = operator.fisher(vectors)
+    vectors, _ = orthonormal_rows(products - shift * vectors)
+    products = operator.fisher(vectors)
+    return vectors, products, jnp.sum(vectors * products, axis=1)
+
+
+def randomized_svd(
+    operator: LinearMap, k: int = 1, *, key: Key, p: int = 5, q: int = 2
+) -> tuple[Eigenpairs, float]:
+    """The largest eigenvalues from the range of F, found with noise.
+
+    Args:
+        operator: The map J.
+        k: How many eigenpairs.
+        key: Draws the noise.
+        p: How many directions to draw besides.
+        q: How many further products to take, which sharpens the spectrum. The directions are
+            orthogonalized between them.
+
+    Returns:
+        The eigenpairs, and an estimate of the error: the mean length of what F makes of 20 random
+        vectors outside of the range.
+
+    References:
+        Halko, Martinsson and Tropp (2011), SIAM Review 53, 217-288.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, plenoptax as plx
+        >>> operator = plx.linalg.linearize(lambda x: jnp.arange(20.0) * x, jnp.ones(20))
+        >>> pairs, error = plx.linalg.randomized_svd(operator, key=jax.random.key(0), p=19)
+        >>> pairs.values.round().tolist(), error < 0.1
+        ([361.0], True)
+    """
+    n, dtype = operator.input_size, operator.dtype
+    first, second = jax.random.split(key)
+    width = min(k + p, n)
+    rows = orthonormal_rows(jax.random.normal(first, (width, n), dtype))[0]
+    for _ in range(q + 1):
+        rows, _ = orthonormal_rows(operator.fisher(rows))
+    small = jnp.matmul(operator(rows), operator(rows).T, precision=PRECISION)
+    _, mixing = jnp.linalg.eigh(small)
+    vectors = jnp.matmul(mixing.T[::-1][:k], rows, precision=PRECISION)
+    values, norms = measure(operator, vectors)
+    probes = operator.fisher(jax.random.normal(second, (20, n), dtype))
+    inside = jnp.matmul(probes, rows.T, precision=PRECISION)
+    outside = probes - jnp.matmul(inside, rows, precision=PRECISION)
+    largest = max(values[0], np.finfo(float).tiny)
+    is_good = bool(np.all(norms <= 1e-4 * largest))
+    status = {"top": EigenStatus.converged if is_good else EigenStatus.product_limit}
+    pairs = Eigenpairs(
+        values,
+        vectors,
+        norms / largest,
+        np.arange(len(values)),
+        bidiagonal_floor(largest, dtype),
+        max(n - operator.output_size, 0),
+        width * (q + 2),
+        {**status, "bottom": None},
+    )
+    return pairs, float(jnp.mean(jnp.linalg.norm(outside, axis=1)))

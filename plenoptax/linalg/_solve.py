@@ -1,0 +1,57 @@
+import numpy as np
+from tqdm.auto import tqdm
+
+from ._eigenpairs import Eigenpairs
+from ._lanczos import BlockLanczos, LanczosState
+from ._power import Power, PowerState
+
+
+def solve(
+    solver: BlockLanczos | Power,
+    state: LanczosState | PowerState,
+    *,
+    max_products: int = 3000,
+    progress: bool = True,
+) -> tuple[Eigenpairs, LanczosState | PowerState]:
+    """Take steps until a solver is finished, the limit is reached, or Ctrl-C is pressed.
+
+    Steps are pure, so nothing is lost: the state goes on as if nothing had happened.
+
+    Args:
+        solver: ``BlockLanczos`` or ``Power``.
+        state: Its state, from ``init`` or from an earlier call.
+        max_products: How many products with F the state may have cost in all.
+        progress: Whether to show a progress bar.
+
+    Returns:
+        The eigenpairs, and the state to go on from.
+
+    Raises:
+        ValueError: If not even one step is allowed.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, plenoptax as plx
+        >>> solver = plx.linalg.BlockLanczos(plx.linalg.linearize(lambda x: 3 * x, jnp.ones(9)))
+        >>> pairs, _ = plx.linalg.solve(solver, solver.init(key=jax.random.key(0)), progress=False)
+        >>> pairs.values.round(3).tolist()
+        [9.0, 9.0]
+    """
+    if max_products < 1:
+        raise ValueError(f"max_products is at least 1; got {max_products}.")
+    start = int(state.num_products)
+    with tqdm(total=max_products, initial=start, disable=not progress, unit="product") as bar:
+        try:
+            while not solver.is_finished(state) and state.num_products < max_products:
+                new = solver.step(state)
+                bar.update(int(new.num_products - state.num_products))
+                state = new
+                bar.set_postfix(residual=f"{_worst(state.residuals):.1e}")
+        except KeyboardInterrupt:
+            if not int(state.num_products):
+                raise
+    return solver.finish(state), state
+
+
+def _worst(residuals: np.ndarray) -> float:
+    finite = residuals[np.isfinite(residuals)]
+    return float(finite.max()) if finite.size else float("inf")

@@ -1,0 +1,173 @@
+from collections.abc import Callable
+from typing import final
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+
+class AbstractSubspace(eqx.Module):
+    """A linear map A from coordinates z, a flat vector, to an input of a model.
+
+    Eigenvectors z of ``A^T F A`` are found and ``A z`` is given back. Where the columns of A are
+    orthonormal, that is F restricted to their span. Elsewhere, ``|z|`` is what is held at 1, so
+    that A says what a change costs.
+    """
+
+    size: eqx.AbstractVar[int]
+
+
+@final
+class Linear(AbstractSubspace):
+    """Any linear map from coordinates to inputs.
+
+    Attributes:
+        function: From a flat vector of coordinates to an input; linear.
+        size: How many coordinates there are.
+
+    Example:
+        >>> import jax.numpy as jnp, plenoptax as plx
+        >>> first_two = plx.linalg.Linear(lambda z: jnp.pad(z, (0, 2)), 2)
+        >>> first_two(jnp.ones(2)).tolist()
+        [1.0, 1.0, 0.0, 0.0]
+    """
+
+    function: Callable
+    size: int = eqx.field(static=True)
+
+    def __call__(self, z: Float[Array, " size"]) -> Float[Array, "*shape"]:
+        """The input of coordinates."""
+        return self.function(z)
+
+
+@final
+class Window(AbstractSubspace):
+    """Some elements of an input, each with a weight; made by ``mask`` and ``window``.
+
+    Attributes:
+        weights: The weights of the elements, in their order.
+        indices: Where they are in the flattened input.
+        shape: The shape of the input.
+    """
+
+    weights: Float[Array, " size"]
+    indices: Array
+    shape: tuple[int, ...] = eqx.field(static=True)
+
+    @property
+    def size(self) -> int:  # pyright: ignore
+        """How many elements there are."""
+        return self.weights.size
+
+    def __call__(self, z: Float[Array, " size"]) -> Float[Array, "*shape"]:
+        """The input of coordinates."""
+        flat = jnp.zeros(int(np.prod(self.shape)), z.dtype)
+        return flat.at[self.indices].set(z * self.weights.astype(z.dtype)).reshape(self.shape)
+
+
+def mask(selected: Bool[Array, "*shape"] | Bool[np.ndarray, "*shape"]) -> Window:
+    """Restrict a map to the elements where a mask is true: a region, or some channels.
+
+    Args:
+        selected: The mask, of the shape of the input.
+
+    Raises:
+        ValueError: If nothing is selected.
+
+    Example:
+        >>> import jax.numpy as jnp, plenoptax as plx
+        >>> plx.linalg.mask(jnp.asarray([False, True, True]))(jnp.asarray([1.0, 2.0])).tolist()
+        [0.0, 1.0, 2.0]
+    """
+    return window(np.asarray(selected, np.result_type(float)))
+
+
+def window(weights: Float[Array, "*shape"] | Float[np.ndarray, "*shape"]) -> Window:
+    """Weigh the elements of an input by a soft window W.
+
+    The eigenvectors z of ``W F W`` are found, on the support of W, and the distortion is ``W z``:
+    it fades as the window does, and ``|z| = 1``. The generalized problem ``W F W z = l W^2 z`` has
+    other solutions: it is F restricted to the support, which ``mask`` gives.
+
+    Args:
+        weights: The window, of the shape of the input, in [0, 1].
+
+    Raises:
+        ValueError: If the window is zero everywhere.
+
+    Example:
+        >>> import jax.numpy as jnp, plenoptax as plx
+        >>> plx.linalg.window(jnp.asarray([0.0, 0.5, 1.0]))(jnp.asarray([1.0, 2.0])).tolist()
+        [0.0, 0.5, 2.0]
+    """
+    flat = np.asarray(weights).ravel()
+    indices = np.flatnonzero(flat)
+    if indices.size == 0:
+        raise ValueError("The mask or window is zero everywhere: it leaves no direction to search.")
+    return Window(jnp.asarray(flat[indices]), jnp.asarray(indices), np.shape(weights))
+
+
+@final
+class Complement(AbstractSubspace):
+    """All directions orthogonal to a few; made by ``complement``.
+
+    Attributes:
+        reflectors: Unit vectors; the product of the reflections at them takes the last coordinates
+            to an orthonormal basis of the complement.
+        shape: The shape of the input.
+    """
+
+    reflectors: Float[Array, "few n"]
+    shape: tuple[int, ...] = eqx.field(static=True)
+
+    @property
+    def size(self) -> int:  # pyright: ignore
+        """The dimension of the complement."""
+        return self.reflectors.shape[1] - self.reflectors.shape[0]
+
+    def __call__(self, z: Float[Array, " size"]) -> Float[Array, "*shape"]:
+        """The input of coordinates."""
+        x = jnp.pad(z, (len(self.reflectors), 0))
+        for reflector in self.reflectors[::-1].astype(z.dtype):
+            x = x - 2 * reflector * jnp.dot(reflector, x, precision=jax.lax.Precision.HIGHEST)
+        return x.reshape(self.shape)
+
+
+def complement(*vectors: Float[Array, "*shape"]) -> Complement:
+    """Only directions that are orthogonal to all of some arrays.
+
+    A model that ignores the mean, or the contrast, is blind to adding a constant or the image
+    itself. ``complement(jnp.ones_like(image), image)`` leaves out both, for they are seldom what
+    one wants to be shown.
+
+    Args:
+        *vectors: Arrays of one shape.
+
+    Raises:
+        ValueError: If there are none, their shapes differ, or they are linearly dependent.
+
+    Example:
+        >>> import jax.numpy as jnp, plenoptax as plx
+        >>> subspace = plx.linalg.complement(jnp.ones(3))
+        >>> subspace.size, abs(float(subspace(jnp.asarray([1.0, 2.0])).sum())) < 1e-6
+        (2, True)
+    """
+    shapes = {np.shape(vector) for vector in vectors}
+    if len(shapes) != 1:
+        raise ValueError(f"The arrays have one common shape; got {sorted(shapes) or 'none'}.")
+    columns = np.stack([np.asarray(v, np.float64).ravel() for v in vectors], axis=1)
+    columns = columns / np.linalg.norm(columns, axis=0)
+    singular = np.linalg.svd(columns, compute_uv=False)
+    if not singular[-1] > 1e-6:
+        raise ValueError("The arrays are linearly dependent (or zero): leave some of them out.")
+    reflectors = []
+    for i in range(columns.shape[1]):
+        # A Householder reflection: column i is taken to coordinate i, earlier ones stay.
+        reflector = np.where(np.arange(len(columns)) >= i, columns[:, i], 0.0)
+        reflector[i] += np.copysign(np.linalg.norm(reflector), reflector[i])
+        reflector /= np.linalg.norm(reflector)
+        columns = columns - 2 * np.outer(reflector, reflector @ columns)
+        reflectors.append(reflector)
+    return Complement(jnp.asarray(np.stack(reflectors)), shapes.pop())

@@ -1,0 +1,281 @@
+from collections.abc import Callable
+from typing import Any, Literal
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from .._tree import check_alike, leaves_by_path
+from .._types import Key
+from ..linalg import (
+    AbstractNoise,
+    AbstractSubspace,
+    BlockLanczos,
+    Eigenpairs,
+    exact,
+    LanczosState,
+    linearize,
+    LinearMap,
+    Power,
+    PowerState,
+    randomized_svd,
+    solve,
+)
+from ._eigendistortions_preconditioner import local_spectrum
+
+
+class Eigendistortions(eqx.Module):
+    """Changes of an image to which a model is most and least sensitive.
+
+    Attributes:
+        eigendistortions: The changes, those of the largest eigenvalues first. Each has norm 1 over
+            all its elements, but for a soft window or another subspace that is not orthonormal.
+        eigenvalues: The Fisher information along each: the squared length of the change of the
+            response, in units of its noise, for a small step of length 1; in descending order.
+        eigenindex: Which eigenvalues they are, of all, from 0 for the largest.
+        residuals: ``|F v - l v| / l_max`` of each. Small ones prove that a top eigendistortion is
+            one. At the bottom they prove nothing, for they are small for whatever has a small
+            eigenvalue.
+        floor: The eigenvalue below which a change is invisible to the model in working precision.
+        null_dimension: How many directions are below the floor: exactly with method ``"exact"``, at
+            least so many with the others.
+        num_products: How many products with the Fisher information it took.
+        status: Under ``"top"`` and ``"bottom"`` a `plenoptax.linalg.EigenStatus`, or None for an
+            end that was not sought.
+        jacobian: The Jacobian of the response, if it was formed (method ``"exact"``), else None.
+        state: To go on from, by `resume`; None for methods that cannot.
+        image: The image.
+
+    Example:
+        >>> import plenoptax as plx
+        >>> image = plx.data.brick()[:, :32, :32]
+        >>> found = plx.eigendistortions(image, plx.models.Gaussian(7), progress=False)
+        >>> plx.linalg.EigenStatus[found.status["top"]]
+        'These are eigenvectors, to the accuracy that was asked for.'
+    """
+
+    eigendistortions: Float[Array, "k *shape"]
+    eigenvalues: Float[np.ndarray, " k"]
+    eigenindex: np.ndarray
+    residuals: Float[np.ndarray, " k"]
+    floor: float
+    null_dimension: int
+    num_products: int
+    status: dict[str, Any]
+    jacobian: Float[Array, "m n"] | None
+    state: LanczosState | PowerState | None
+    image: Float[Array, "*shape"]
+
+
+def eigendistortions(
+    image: Float[Array, "*shape"],
+    model: Callable,
+    *,
+    k: int = 1,
+    which: Literal["top", "bottom", "both"] = "both",
+    method: Literal["auto", "block_lanczos", "power", "randomized_svd", "exact"] = "auto",
+    noise: AbstractNoise | None = None,
+    subspace: AbstractSubspace | None = None,
+    key: Key | None = None,
+    rtol: float = 1e-4,
+    max_products: int | None = None,
+    p: int = 5,
+    q: int = 2,
+    max_iter: int = 1000,
+    stop_criterion: float = 1e-7,
+    resume: Eigendistortions | LanczosState | PowerState | None = None,
+    progress: bool = True,
+    batch: bool = False,
+) -> Eigendistortions | tuple[Eigendistortions, ...]:
+    """Find the changes of an image to which a model is most and least sensitive.
+
+    They are the eigenvectors of the Fisher information ``J^T S^-1 J`` of the response about the
+    image, with J the Jacobian of the model and S the covariance of its noise.
+
+    The method ``"auto"`` forms the Jacobian where the shorter of its sides is at most 2048 and it
+    has at most ``2**27`` elements, and takes ``"block_lanczos"`` for others. ``"exact"`` returns
+    all eigendistortions and the Jacobian. ``"power"`` and ``"randomized_svd"`` (the top only) do as
+    in plenoptic and are there to compare.
+
+    Three things to know of the bottom. First, many models ignore some directions altogether: the
+    status is then ``null_space``, and the vectors are the projections onto what is ignored of noise
+    drawn by `key`. Second, gain-control models are blind, or nearly so, to adding a constant and
+    to a change of contrast; ``plenoptax.linalg.complement(jnp.ones_like(image), image)`` leaves
+    these out. Third, ``converged`` says that an eigenvalue was found, and no method that takes few
+    products can exclude that there is a smaller one: the search starts from noise and from smooth
+    changes of contrast and mean, and a larger `k` looks more widely.
+
+    Args:
+        image: The image, of any shape that the model takes; with `batch` one axis more.
+        model: Any callable of one image that JAX can differentiate, from an image to an array or a
+            tree of arrays.
+        k: How many eigendistortions at either end.
+        which: ``"top"``, ``"bottom"``, or ``"both"``: first those of the top, then the bottom.
+        method: See above.
+        noise: The noise of the response, such as `plenoptax.linalg.PoissonNoise`. By default
+            independent Gaussian noise of variance 1.
+        subspace: Only some changes: `plenoptax.linalg.mask` for a region or some channels,
+            `window`, `complement`, or `Linear` for any linear map from coordinates to changes.
+        key: Draws the noise to start from; by default key 0.
+        rtol: When the top is accepted: ``|F v - l v| <= rtol l_max``. For what is accepted at the
+            bottom see `plenoptax.linalg.BlockLanczos`.
+        max_products: How many products with the Fisher information to take at most (in all, if it
+            is resumed); 3000 by default. Not for ``"exact"``, ``"power"`` and ``"randomized_svd"``.
+        p: For ``"randomized_svd"``: how many directions to draw besides.
+        q: For ``"randomized_svd"``: how many further products to take.
+        max_iter: For ``"power"``: how many iterations at either end at most.
+        stop_criterion: For ``"power"``: the change of the eigenvalues at which to stop.
+        resume: An earlier result (or its state) of the same arguments to go on from, as if it had
+            never stopped.
+        progress: Whether to show a progress bar.
+        batch: Whether the first axis of `image` numbers images; they share one compiled program.
+
+    Returns:
+        The eigendistortions; with `batch` a tuple, one for each image.
+
+    Raises:
+        ValueError: If arguments contradict each other or do not fit the model, or the Jacobian is
+            too large for ``"exact"``.
+        TypeError: If the image is no array of floating-point numbers.
+
+    References:
+        Berardino, Balle, Laparra and Simoncelli (2017), Eigen-distortions of hierarchical
+        representations, NeurIPS.
+
+    Example:
+        >>> import plenoptax as plx
+        >>> image = plx.data.brick()[:, 100:132, 100:132]
+        >>> model = plx.models.LuminanceGainControl(31, pretrained=True)
+        >>> found = plx.eigendistortions(image, model, k=2, progress=False)
+        >>> found.eigendistortions.shape
+        (4, 1, 32, 32)
+        >>> found.eigenindex.tolist()
+        [0, 1, 1022, 1023]
+    """
+    if not jnp.issubdtype(jnp.asarray(image).dtype, jnp.floating):
+        raise TypeError(f"The image is of floating-point numbers; got {jnp.asarray(image).dtype}.")
+    if batch:
+        if resume is not None:
+            raise ValueError("A batch cannot be resumed at once; resume its images one by one.")
+        rest = dict(noise=noise, subspace=subspace, key=key, rtol=rtol, max_products=max_products)
+        rest |= dict(p=p, q=q, max_iter=max_iter, stop_criterion=stop_criterion, progress=progress)
+        return tuple(
+            eigendistortions(one, model, k=k, which=which, method=method, **rest)  # pyright: ignore
+            for one in image
+        )
+    key = jax.random.key(0) if key is None else key
+    operator = linearize(model, image, noise=noise, subspace=subspace)
+    method = _choose_method(method, operator, which)
+    jacobian = state = None
+    if method == "exact":
+        pairs, jacobian = exact(operator, key=key)
+    elif method == "dense":
+        pairs, _ = exact(operator, k=k, which=which, key=key)
+    elif method == "randomized_svd":
+        pairs, _ = randomized_svd(operator, k, key=key, p=p, q=q)
+    else:
+        if method == "power":
+            solver = Power(operator, k, max_iter, stop_criterion)
+            state, limit = solver.init(key=key), 4 * k * (max_iter + 1)
+        else:
+            solver, start = _lanczos(operator, image, model, k, which, rtol, noise, subspace)
+            state, limit = solver.init(key=key, start=start), max_products or 3000
+        if resume is not None:
+            state = _resumed(resume, state)
+        pairs, state = solve(solver, state, max_products=limit, progress=progress)
+    return _result(pairs, image, subspace, jacobian, state)
+
+
+def _choose_method(method: str, operator: LinearMap, which: str) -> str:
+    methods = ("auto", "block_lanczos", "power", "randomized_svd", "exact")
+    if method not in methods:
+        raise ValueError(f"The method is one of {', '.join(methods)}; got {method!r}.")
+    if method in ("power", "exact") and which != "both":
+        raise ValueError(f"The method {method!r} finds both ends; got which={which!r}.")
+    if method == "randomized_svd" and which == "bottom":
+        raise ValueError("The method 'randomized_svd' finds the top only.")
+    sides = operator.input_size, operator.output_size
+    is_small = min(sides) <= 2048 and sides[0] * sides[1] <= 2**27
+    if method == "auto":
+        return "dense" if is_small else "block_lanczos"
+    return method
+
+
+def _lanczos(
+    operator: LinearMap,
+    image: Array,
+    model: Callable,
+    k: int,
+    which: Literal["top", "bottom", "both"],
+    rtol: float,
+    noise: AbstractNoise | None,
+    subspace: AbstractSubspace | None,
+) -> tuple[BlockLanczos, Array | None]:
+    """The solver and where it starts: for the bottom, it knows what front ends ignore."""
+    if which == "top":
+        return BlockLanczos(operator, k, which, rtol=rtol), None
+    start = _smooth_changes(image)
+    if subspace is not None:
+        coordinates = jax.ShapeDtypeStruct((operator.input_size,), image.dtype)
+        back = jax.linear_transpose(subspace, coordinates)
+        start = jax.vmap(lambda change: back(change)[0])(start)
+    start = start.reshape(len(start), -1)
+    preconditioner = None
+    # Fewer responses than pixels leave a null space, which Lanczos finds by itself.
+    if image.ndim >= 2 and operator.input_size <= operator.output_size:
+        whole = operator if subspace is None else linearize(model, image, noise=noise)
+        preconditioner = local_spectrum(
+            whole, image.shape, subspace, operator.input_size, key=jax.random.key(0)
+        )
+    solver = BlockLanczos(operator, k, which, rtol=rtol, preconditioner=preconditioner)
+    return solver, start
+
+
+def _smooth_changes(image: Float[Array, "*shape"]) -> Float[Array, "s *shape"]:
+    """Changes of contrast and of mean, uniform and with one half of a cosine across the image."""
+    ramps = [jnp.ones_like(image)]
+    for axis in range(image.ndim)[-2:]:
+        size = image.shape[axis]
+        cosine = jnp.cos(jnp.pi * (jnp.arange(size, dtype=image.dtype) + 0.5) / size)
+        shape = [size if i == axis else 1 for i in range(image.ndim)]
+        ramps.append(jnp.broadcast_to(cosine.reshape(shape), image.shape))
+    return jnp.stack([ramp * image for ramp in ramps] + ramps)
+
+
+def _resumed(resume: Any, fresh: LanczosState | PowerState) -> LanczosState | PowerState:
+    state = resume.state if isinstance(resume, Eigendistortions) else resume
+    if type(state) is not type(fresh):
+        raise ValueError(
+            f"There is nothing to resume for this method: got {type(state).__name__}, where a "
+            f"{type(fresh).__name__} is wanted. Give method= as in the first call."
+        )
+    given, wanted = leaves_by_path(state), leaves_by_path(fresh)
+    # How many directions come next depends on how far it has come.
+    given, wanted = ({p: x for p, x in t.items() if p != ".block"} for t in (given, wanted))
+    check_alike(given, wanted, lambda problem: f"The state is that of another search: {problem}.")
+    return state
+
+
+def _result(
+    pairs: Eigenpairs,
+    image: Array,
+    subspace: AbstractSubspace | None,
+    jacobian: Array | None,
+    state: LanczosState | PowerState | None,
+) -> Eigendistortions:
+    shaped = pairs.vectors.reshape(-1, *image.shape) if subspace is None else None
+    return Eigendistortions(
+        eigendistortions=jax.vmap(subspace)(pairs.vectors) if shaped is None else shaped,  # pyright: ignore
+        eigenvalues=pairs.values,
+        eigenindex=pairs.indices,
+        residuals=pairs.residuals,
+        floor=pairs.floor,
+        null_dimension=pairs.null_dimension,
+        num_products=pairs.num_products,
+        status=pairs.status,
+        jacobian=jacobian,
+        state=state,
+        image=image,
+    )
