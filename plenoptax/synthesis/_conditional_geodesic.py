@@ -41,7 +41,7 @@ class ConditionalGeodesic(AbstractProblem):
 
     Example:
         >>> import plenoptax as plx
-        >>> first, last = plx.data.brick(), plx.data.grass()
+        >>> first, last = plx.data.brick()[:, :32, :32], plx.data.grass()[:, :32, :32]
         >>> geodesic = plx.Geodesic(first, last, plx.models.Gaussian(7), n_steps=4)
         >>> bound = 1.01 * geodesic.energy(geodesic.pixelfade)
         >>> problem = plx.ConditionalGeodesic(geodesic, bound)
@@ -240,12 +240,12 @@ def conditional_geodesic(
 
     Example:
         >>> import plenoptax as plx
-        >>> first, last = plx.data.brick(), plx.data.grass()
+        >>> first, last = plx.data.brick()[:, :32, :32], plx.data.grass()[:, :32, :32]
         >>> model = plx.models.Gaussian(7)
         >>> result = plx.geodesic(first, last, model, n_steps=4, max_steps=2, progress=False)
         >>> result = plx.conditional_geodesic(result, max_steps=2, progress=False)
         >>> result.image.shape
-        (5, 1, 256, 256)
+        (5, 1, 32, 32)
     """
     problem = result.problem
     if not isinstance(problem, Geodesic):

@@ -62,10 +62,10 @@ class Geodesic(AbstractImageProblem):
 
     Example:
         >>> import plenoptax as plx
-        >>> first, last = plx.data.brick(), plx.data.grass()
+        >>> first, last = plx.data.brick()[:, :32, :32], plx.data.grass()[:, :32, :32]
         >>> problem = plx.Geodesic(first, last, plx.models.Gaussian(7), n_steps=4)
         >>> problem.pixelfade.shape
-        (5, 1, 256, 256)
+        (5, 1, 32, 32)
         >>> problem.step_energy(problem.pixelfade).shape
         (4,)
     """
@@ -304,12 +304,12 @@ def geodesic(
 
     Example:
         >>> import plenoptax as plx
+        >>> first, last = plx.data.brick()[:, :32, :32], plx.data.grass()[:, :32, :32]
         >>> result = plx.geodesic(
-        ...     plx.data.brick(), plx.data.grass(), plx.models.Gaussian(7), max_steps=3,
-        ...     progress=False
+        ...     first, last, plx.models.Gaussian(7), max_steps=3, progress=False
         ... )
         >>> result.image.shape
-        (11, 1, 256, 256)
+        (11, 1, 32, 32)
     """
 
     def pose(pair: Array) -> Geodesic:
