@@ -1,7 +1,7 @@
 """How near to a geodesic several optimizers come in the same number of evaluations, and how fast.
 
-The path leads over ten steps from one crop of a photograph to another, a few pixels aside, for a
-model of local contrast. Run as ``python benchmarks/geodesic.py``, or with ``--quick`` for one start.
+The path leads in ten steps from one crop of a photograph to another, a few pixels aside, for a
+model of local contrast. Run as ``python benchmarks/geodesic.py``, with ``--quick`` for one start.
 """
 
 import argparse
@@ -10,6 +10,7 @@ import time
 import jax
 import jax.numpy as jnp
 import optax
+
 import plenoptax as plx
 
 

@@ -13,7 +13,7 @@ from .._types import Key, PyTree, Scalar
 from ..parametrize import AbstractParametrization, Pixels
 from ..process import deviation_from_line, make_straight_line, sample_brownian_bridge
 from ..regularize import penalize_range
-from ..solve import Batched, Checkpoint, Record, Solver
+from ..solve import AbstractProblem, Batched, Checkpoint, Record, Solver
 from ..stop import PixelChange
 from ..validate import validate_input
 from ._entry import pose_all, synthesize_problem
@@ -328,7 +328,7 @@ def geodesic(
     pairs = jnp.stack([image_a, image_b], axis=1 if batch else 0)
     problem = pose_all(pose, pairs, batch=batch, num_seeds=num_seeds)
     if solver is None:
-        optimizer, solver = None, Solver(optimizer or _amsgrad(), default_stop(problem))
+        optimizer, solver = None, Solver(optimizer or _amsgrad(), _default_stop(problem))
     if key is None and initial_image is None and initial_sequence == "straight":
         key = jax.random.key(0)
     return synthesize_problem(
@@ -346,11 +346,11 @@ def geodesic(
     )
 
 
-def default_stop(problem: Geodesic | Batched) -> PixelChange:
+def _default_stop(problem: AbstractProblem | Batched) -> PixelChange:
     """The stop rule of a geodesic; in a batch the strictest one."""
-    if isinstance(problem, Geodesic):
-        return problem.default_stop()
-    return PixelChange(jnp.min(problem.map(lambda p: p.default_stop().tolerance)), window=50)
+    if isinstance(problem, Batched):
+        return PixelChange(jnp.min(problem.map(lambda p: p.default_stop().tolerance)), window=50)
+    return problem.default_stop()  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _amsgrad() -> optax.GradientTransformation:
