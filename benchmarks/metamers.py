@@ -184,9 +184,10 @@ def compare(options):
         steps = {"steps": options.steps, "repeats": options.repeats}
         batch = child("batch", pathlib.Path(temporary), **steps)
     ratio = statistics.median(batch["batch"]) / statistics.median(batch["singles"])
-    print(f"16 gain-control metamers: in one batch {summarize(batch['batch'])} s, singly")
     print(
-        f"{summarize(batch['singles'])} s, ratio {ratio:.2f}, images alike to {batch['difference']:.0e}"
+        f"16 gain-control metamers: in one batch {summarize(batch['batch'])} s, singly "
+        f"{summarize(batch['singles'])} s, ratio {ratio:.2f}; images alike to "
+        f"{batch['difference']:.0e}"
     )
 
 

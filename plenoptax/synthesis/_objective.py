@@ -174,8 +174,7 @@ def synthesize(
         TypeError: If an argument is of the wrong kind.
 
     Example:
-        The most exciting image of a linear neuron is its filter:
-
+        >>> # The most exciting image of a linear neuron is its filter.
         >>> import jax, jax.numpy as jnp, plenoptax as plx
         >>> filter = plx.data.grating(16) - 0.5
         >>> result = plx.synthesize(
