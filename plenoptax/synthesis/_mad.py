@@ -60,7 +60,7 @@ class MADCompetition(AbstractImageProblem):
         ...     plx.data.brick(), plx.metric.ssim_distance, plx.metric.mse, "max"
         ... )
         >>> print(f"{problem.reference_value:.4f}")
-        0.0099
+        0.0100
     """
 
     image: Array

@@ -274,8 +274,6 @@ def test_batches_equal_their_singles(getkey):
         np.testing.assert_allclose(
             together[index].problem.reference_value, alone.problem.reference_value, rtol=1e-6
         )
-    common = quietly(images, l2, l1, "max", 1.0, key=getkey(), batch=True, max_steps=2)
-    assert common.image.shape == images.shape
 
 
 def test_a_posed_problem_runs_as_the_entry_function_does(photograph, getkey):
