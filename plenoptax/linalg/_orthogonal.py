@@ -33,6 +33,10 @@ def orthonormal_rows(
         norm = jnp.linalg.norm(rest)
         is_new = norm > negligible
         unit = jnp.where(is_new, rest / jnp.where(is_new, norm, 1), 0)
+        # What rounding left of a dependent row is new, but not yet orthogonal.
+        unit = unit - project(rows, unit[None])[1][0]
+        length = jnp.linalg.norm(unit)
+        unit = unit / jnp.where(length > 0, length, 1)
         coefficients = (first + second)[0].at[index].set(jnp.where(is_new, norm, 0))
         return rows.at[index].set(unit), coefficients
 

@@ -1,0 +1,128 @@
+"""Time eigendistortions of a front end, plenoptic's and plenoptax's, and an exact texture spectrum.
+
+First the products of both libraries are compared, then timed in turns, alone and in a block of 8.
+Then both search: plenoptic by its power method with its own stop, plenoptax to a relative residual
+of 1e-4 at the top and to its criterion at the bottom. plenoptax runs twice, with compilation and
+without. Last, the whole spectrum of Portilla-Simoncelli.
+
+    python benchmarks/eigendistortions.py            # plenoptic's search takes a quarter of an hour
+    python benchmarks/eigendistortions.py --quick
+"""
+
+import argparse
+import io
+import statistics
+import time
+from contextlib import redirect_stderr, redirect_stdout
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import plenoptic as po
+import torch
+from plenoptic._synthesize import eigendistortion
+
+import plenoptax as plx
+
+
+def clock(function, repeats):
+    """Median and range, in milliseconds, after one call that compiles."""
+    function()
+    times = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        function()
+        times.append(1e3 * (time.perf_counter() - start))
+    return statistics.median(times), min(times), max(times)
+
+
+def show(times):
+    return f"{times[0]:.1f} ({times[1]:.1f}-{times[2]:.1f})"
+
+
+def compare_products(image, model, theirs, tensor, repeats):
+    n = image.size
+    noise = np.random.default_rng(0).normal(size=(8, n)).astype(np.float32)
+    operator = plx.linalg.linearize(model, image)
+    one, block = jnp.asarray(noise[:1]), jnp.asarray(noise)
+    flat = tensor.flatten().requires_grad_(True)
+    response = theirs(flat.view(tensor.shape)).flatten()
+    dummy = torch.ones_like(response, requires_grad=True)
+    column = torch.from_numpy(noise[:1].T)
+    product = eigendistortion._fisher_info_matrix_vector_product
+    wanted = product(response, flat, column, dummy).detach().numpy()[:, 0]
+    found = np.asarray(operator.fisher(one))[0]
+    difference = np.linalg.norm(found - wanted) / np.linalg.norm(wanted)
+    if difference > 1e-3:
+        raise SystemExit(f"the products differ by {difference:.1e}")
+    ours = clock(lambda: jax.block_until_ready(operator.fisher(one)), repeats)
+    eight = clock(lambda: jax.block_until_ready(operator.fisher(block)), repeats)
+    other = clock(lambda: product(response, flat, column, dummy), max(repeats // 4, 3))
+    print(f"products differ by {difference:.1e}\n")
+    print("| one product, ms | |\n|---|---|")
+    print(f"| plenoptic | {show(other)} |\n| plenoptax | {show(ours)} |")
+    print(f"| plenoptax, a block of 8 | {show(eight)} |")
+    print(f"\n{other[0] / ours[0]:.0f} times faster; 8 cost {eight[0] / ours[0]:.1f} times one\n")
+
+
+def search_plenoptic(theirs, tensor, k, max_iter):
+    found = po.Eigendistortion(tensor, theirs)
+    printed = io.StringIO()
+    start = time.perf_counter()
+    with redirect_stdout(printed), redirect_stderr(io.StringIO()):
+        found.synthesize(method="power", k=k, max_iter=max_iter)
+    seconds = time.perf_counter() - start
+    return seconds, found.eigenvalues.numpy(), printed.getvalue().count("reached")
+
+
+def compare_searches(image, model, theirs, tensor, max_iter):
+    print("| | k | seconds | ends that stopped | eigenvalues |\n|---|---|---|---|---|")
+    for k in (1, 3):
+        runs = []
+        for label in ("with compilation", "again"):
+            start = time.perf_counter()
+            found = plx.eigendistortions(image, model, k=k, progress=False)
+            runs.append(time.perf_counter() - start)
+            ends = [plx.linalg.EigenStatus[status] for status in found.status.values()]
+            row = " ".join(f"{value:.3g}" for value in found.eigenvalues)
+            stopped = sum("limit" not in sentence for sentence in ends)
+            print(f"| plenoptax, {label} | {k} | {runs[-1]:.1f} | {stopped} | {row} |", flush=True)
+        seconds, values, stopped = search_plenoptic(theirs, tensor, k, max_iter)
+        row = " ".join(f"{value:.3g}" for value in values)
+        print(f"| plenoptic | {k} | {seconds:.0f} | {stopped} | {row} |", flush=True)
+        print(f"| times faster | {k} | {seconds / runs[0]:.0f}, {seconds / runs[1]:.0f} | | |")
+
+
+def time_texture(size, n_scales):
+    model = plx.models.PortillaSimoncelli((size, size), n_scales=n_scales)
+    start = time.perf_counter()
+    image = plx.data.brick()[:, :size, :size]
+    found = plx.eigendistortions(image, model, method="exact", progress=False)
+    seconds = time.perf_counter() - start
+    print(f"\nPortilla-Simoncelli({size} x {size}, n_scales={n_scales}): all {size**2} in", end=" ")
+    print(f"{seconds:.1f} s, {found.null_dimension} of them invisible")
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--quick", action="store_true", help="64 x 64 pixels, 30 iterations")
+    parser.add_argument("--max-iter", type=int, default=1000)
+    parser.add_argument("--repeats", type=int, default=20)
+    options = parser.parse_args()
+    size = 64 if options.quick else 256
+    image = plx.data.chelsea(as_gray=True)[:, -size:, -size:]
+    tensor = torch.from_numpy(np.array(image))[None]
+    for name in ("LuminanceGainControl", "LuminanceContrastGainControl"):
+        print(f"\n{name}, {size} x {size} pixels, float32, {torch.get_num_threads()} threads\n")
+        model = getattr(plx.models, name)(31, pretrained=True)
+        theirs = getattr(po.models, name)((31, 31), pretrained=True)
+        po.remove_grad(theirs)
+        theirs.eval()
+        compare_products(image, model, theirs, tensor, options.repeats)
+        max_iter = 30 if options.quick else options.max_iter
+        compare_searches(image, model, theirs, tensor, max_iter)
+    time_texture(32 if options.quick else 64, 2 if options.quick else 3)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,242 @@
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.linalg
+
+import plenoptax as plx
+from plenoptax.linalg import EigenStatus
+
+from ..reference.make_eigendistortions import decompose, make_image, NAMES
+
+
+REFERENCE = pathlib.Path(__file__).parents[1] / "reference" / "eigendistortions.npz"
+
+
+def is_status(value, name):
+    return bool(value == getattr(EigenStatus, name))
+
+
+def crop(size=16, dtype=jnp.float32):
+    return plx.data.brick().astype(dtype)[:, 100 : 100 + size, 100 : 100 + size]
+
+
+@pytest.fixture(scope="module")
+def linear():
+    """The linear model of plenoptic's tutorial: from 25 pixels to 10 responses."""
+    return jnp.asarray(np.random.default_rng(0).normal(size=(10, 25)), jnp.float32)
+
+
+@pytest.mark.parametrize("method", ["auto", "exact", "power", "block_lanczos", "randomized_svd"])
+def test_eigendistortions_of_a_linear_model(linear, method):
+    found = plx.eigendistortions(
+        jnp.ones((1, 5, 5)),
+        lambda x: linear @ x.ravel(),
+        method=method,
+        p=15,
+        progress=False,
+    )
+    left, singular, right = np.linalg.svd(np.asarray(linear, np.float64))
+    np.testing.assert_allclose(found.eigenvalues[0], singular[0] ** 2, rtol=1e-4)
+    first = np.asarray(found.eigendistortions[0]).ravel()
+    assert abs(first @ right[0]) == pytest.approx(1, abs=1e-3)
+    if method == "exact":
+        assert found.eigendistortions.shape == (25, 1, 5, 5)
+        np.testing.assert_allclose(found.jacobian, linear, rtol=1e-6)
+    else:
+        assert found.jacobian is None
+    if method != "randomized_svd":
+        assert found.null_dimension == 15
+        # The last vector lies in the null space, of which a basis is arbitrary.
+        last = np.asarray(found.eigendistortions[-1]).ravel()
+        assert np.linalg.norm(right[10:] @ last) == pytest.approx(1, abs=1e-3)
+        assert found.eigenindex.tolist()[0::24] in ([0], [0, 24])
+    if method in ("auto", "exact", "block_lanczos"):
+        assert is_status(found.status["bottom"], "null_space")
+
+
+def model_of(name, size):
+    if name == "PortillaSimoncelli":
+        return plx.models.PortillaSimoncelli((size, size), n_scales=2)
+    return getattr(plx.models, name)(31, pretrained=True)
+
+
+def compare(name, values, vectors, tolerance):
+    size = int(np.sqrt(values.size if name != "PortillaSimoncelli" else vectors[0].size))
+    image = jnp.asarray(make_image(size))
+    operator = plx.linalg.linearize(model_of(name, size), image)
+    found, _ = plx.linalg.exact(operator)
+    count = min(len(values), len(found.values))
+    np.testing.assert_allclose(found.values[:count], values[:count], atol=tolerance * values[0])
+    wanted = vectors[:, 0].reshape(2, -1)
+    overlap = np.linalg.svd(np.asarray(found.vectors[:2]) @ wanted.T, compute_uv=False)
+    gap = (values[1] - values[2]) / values[0]
+    assert overlap.min() > 1 - (10 * tolerance / gap) ** 2 - 1e-12
+
+
+@pytest.mark.parametrize("name", [*NAMES, "PortillaSimoncelli"])
+def test_spectra_are_those_of_plenoptic(x64, name):
+    arrays = np.load(REFERENCE)
+    tolerance = 2e-5 if name == "PortillaSimoncelli" else 1e-8
+    compare(name, arrays[f"{name}_values"], arrays[f"{name}_vectors"], tolerance)
+
+
+@pytest.mark.parity
+def test_spectra_are_those_of_plenoptic_live(x64):
+    pytest.importorskip("plenoptic")
+    compare("OnOff", *decompose("OnOff", 20), 1e-8)
+
+
+def test_the_gain_of_center_surround_is_its_largest_frequency(x64):
+    # For 256 pixels it is 0.644737, where the printed power estimate is 0.6445791.
+    model = plx.models.CenterSurround(31, center_std=1.962, surround_std=4.235, pad_mode="circular")
+    gains = {}
+    for size in (48, 256):
+        impulse = jnp.zeros((1, size, size)).at[0, 0, 0].set(1)
+        gains[size] = np.abs(np.fft.fft2(model(impulse))).max()
+    assert gains[256] == pytest.approx(0.644737, abs=1e-6)
+    image = jnp.ones((1, 48, 48))
+    found = plx.eigendistortions(
+        image, model, which="top", method="block_lanczos", rtol=1e-6, progress=False
+    )
+    response = np.sqrt(found.eigenvalues[0])
+    assert response == pytest.approx(gains[48], abs=1e-6)
+    shifted = jnp.roll(found.eigendistortions[0], 24, axis=-1)
+    assert float(jnp.linalg.norm(model(shifted))) == pytest.approx(response, rel=1e-6)
+
+
+@pytest.mark.parametrize("name", ["LuminanceContrastGainControl", "OnOff"])
+def test_block_lanczos_agrees_with_dense_at_both_ends(name):
+    image, model = crop(32), model_of(name, 32)
+    dense = plx.eigendistortions(image, model, k=2, progress=False)
+    found = plx.eigendistortions(image, model, k=2, method="block_lanczos", progress=False)
+    np.testing.assert_allclose(found.eigenvalues[:2], dense.eigenvalues[:2], rtol=1e-4)
+    assert found.residuals[:2].max() <= 1e-4
+    visible = dense.eigenvalues > found.floor
+    np.testing.assert_allclose(found.eigenvalues[visible], dense.eigenvalues[visible], rtol=0.05)
+    assert np.all(found.eigenvalues[~visible] <= found.floor)
+    again = jax.vmap(model)(image[None] + 1e-2 * found.eigendistortions)
+    change = jnp.linalg.norm((again - model(image)[None]).reshape(4, -1), axis=1) / 1e-2
+    np.testing.assert_allclose(change[:2] ** 2, found.eigenvalues[:2], rtol=0.05)
+
+
+def test_contrast_gain_control_ignores_contrast_with_a_shift_of_the_mean(x64):
+    # softplus(u(x) / ...) with u = CS x / (1 + s G x): x + 1 / s scales both sides of u alike.
+    image, model = crop(16, jnp.float64), model_of("LuminanceContrastGainControl", 16)
+    found = plx.eigendistortions(image, model, which="bottom", progress=False)
+    assert is_status(found.status["bottom"], "null_space")
+    assert found.null_dimension == 1
+    ignored = image + 1 / model.luminance_scalar.astype(image.dtype)
+    cosine = jnp.sum(ignored * found.eigendistortions[0]) / jnp.linalg.norm(ignored)
+    assert abs(float(cosine)) == pytest.approx(1, abs=1e-5)
+    subspace = plx.linalg.complement(jnp.ones_like(image), image)
+    rest = plx.eigendistortions(image, model, which="bottom", subspace=subspace, progress=False)
+    assert is_status(rest.status["bottom"], "converged")
+    assert abs(float(jnp.sum(rest.eigendistortions[0] * image))) < 1e-10
+    assert abs(float(jnp.sum(rest.eigendistortions[0]))) < 1e-10
+
+
+def test_subspaces_are_restrictions_of_the_dense_information(x64):
+    image, model = crop(8, jnp.float64), model_of("OnOff", 8)
+    information = np.asarray(plx.linalg.fisher_matrix(model, image))
+    selected = np.zeros(image.shape, bool)
+    selected[:, 2:6, 1:7] = True
+    weights = np.where(selected, np.linspace(0.1, 1, 64).reshape(image.shape), 0)
+    inside = selected.ravel()
+    for subspace, full in (
+        (plx.linalg.mask(selected), information[np.ix_(inside, inside)]),
+        (
+            plx.linalg.window(weights),
+            (weights.ravel()[:, None] * information * weights.ravel())[np.ix_(inside, inside)],
+        ),
+    ):
+        found = plx.eigendistortions(image, model, subspace=subspace, progress=False)
+        wanted = np.linalg.eigvalsh(full)
+        np.testing.assert_allclose(found.eigenvalues, wanted[[-1, 0]], rtol=1e-6)
+        assert np.all(np.asarray(found.eigendistortions)[:, ~selected] == 0)
+    iterated = plx.eigendistortions(
+        image, model, subspace=subspace, method="block_lanczos", progress=False
+    )
+    np.testing.assert_allclose(iterated.eigenvalues, found.eigenvalues, rtol=0.05)
+
+
+def test_batch_is_its_images_and_shares_its_program():
+    images = jnp.stack([crop(16), crop(16)[:, ::-1] ** 2])
+    found = plx.eigendistortions(images, model_of("OnOff", 16), batch=True, progress=False)
+    for image, one in zip(images, found, strict=True):
+        dense = np.linalg.eigvalsh(plx.linalg.fisher_matrix(model_of("OnOff", 16), image))
+        np.testing.assert_allclose(one.eigenvalues[0], dense[-1], rtol=1e-4)
+
+
+def test_resuming_is_the_same_as_not_stopping():
+    image, model = crop(24), model_of("OnOff", 24)
+    options = dict(method="block_lanczos", progress=False)
+    whole = plx.eigendistortions(image, model, max_products=60, **options)
+    half = plx.eigendistortions(image, model, max_products=24, **options)
+    assert half.num_products < whole.num_products
+    resumed = plx.eigendistortions(image, model, max_products=60, resume=half, **options)
+    np.testing.assert_array_equal(resumed.eigendistortions, whole.eigendistortions)
+    assert resumed.num_products == whole.num_products
+    with pytest.raises(ValueError, match="another search"):
+        plx.eigendistortions(crop(16), model, resume=half, **options)
+    with pytest.raises(ValueError, match="nothing to resume"):
+        plx.eigendistortions(image, model, method="power", resume=half, progress=False)
+
+
+def test_wrong_arguments_are_refused(unchecked):
+    image, model = crop(16), plx.models.Gaussian(7)
+    with pytest.raises(ValueError, match="method"):
+        plx.eigendistortions(image, model, method="lanczos")
+    with pytest.raises(ValueError, match="top only"):
+        plx.eigendistortions(image, model, method="randomized_svd", which="bottom")
+    with pytest.raises(TypeError, match="floating"):
+        plx.eigendistortions(jnp.ones((1, 8, 8), jnp.int32), model)
+
+
+def test_equal_detectability_is_checked_on_the_model():
+    image, model = crop(16), model_of("OnOff", 16)
+    found = plx.eigendistortions(image, model, k=2, progress=False)
+    small = plx.equal_detectability(found, model, 0.01)
+    assert small.is_linear.all()
+    assert not small.is_bound.any()
+    np.testing.assert_allclose(small.alpha, 0.01 / np.sqrt(found.eigenvalues))
+    large = plx.equal_detectability(found, lambda x: jnp.tanh(model(x)) ** 3, 5.0)
+    assert not large.is_linear.any()
+    blind = plx.eigendistortions(image, lambda x: x[:, :8], progress=False)
+    assert plx.equal_detectability(blind, lambda x: x[:, :8]).is_bound.tolist() == [False, True]
+
+
+def test_generalized_eigendistortions_are_scipys(x64):
+    image = crop(16, jnp.float64)
+    models = model_of("LinearNonlinear", 16), model_of("OnOff", 16)
+    first, second = (np.asarray(plx.linalg.fisher_matrix(m, image)) for m in models)
+    for ridge in (1e-2, 1e-4):
+        delta = ridge * np.linalg.eigvalsh(second)[-1]
+        wanted = scipy.linalg.eigh(first, second + delta * np.eye(256), eigvals_only=True)
+        ratios, changes = plx.generalized_eigendistortions(image, *models, k=2, ridge=ridge)
+        np.testing.assert_allclose(ratios, wanted[[-1, -2, 1, 0]], rtol=1e-6, atol=1e-12)
+        flat = np.asarray(changes).reshape(4, -1)
+        top = flat[0] @ first @ flat[0] / (flat[0] @ second @ flat[0] + delta)
+        assert top == pytest.approx(ratios[0], rel=1e-6)
+
+
+def test_principal_distortions_beat_a_thousand_random_pairs(rng):
+    image = crop(16)
+    models = [model_of(name, 16) for name in ("LinearNonlinear", "LuminanceGainControl", "OnOff")]
+    pair, ratios = plx.principal_distortions(image, models, key=jax.random.key(0), max_steps=100)
+    np.testing.assert_allclose(jnp.linalg.norm(pair.reshape(2, -1), axis=1), 1, rtol=1e-5)
+    informations = [np.asarray(plx.linalg.fisher_matrix(m, image), np.float64) for m in models]
+    noise = rng.normal(size=(2000, 256))
+    logs = np.stack(
+        [
+            np.log(
+                np.einsum("ki,ij,kj->k", noise, f, noise) / np.sum(noise**2, axis=1)
+                + 1e-3 * np.trace(f) / 256
+            )
+            for f in informations
+        ]
+    )
+    random = np.var(logs[:, :1000] - logs[:, 1000:], axis=0)
+    assert np.var(ratios) > random.max()
