@@ -170,5 +170,5 @@ def _null_members(rows: Float[np.ndarray, "rank n"], count: int, *, key: Key) ->
     n = rows.shape[1]
     draw = np.asarray(jax.random.normal(key, (count, n)), np.float64).T
     for _ in range(2):
-        draw -= rows.T @ (rows @ draw)
+        draw = draw - rows.T @ (rows @ draw)
     return np.linalg.qr(draw)[0].T[::-1]
