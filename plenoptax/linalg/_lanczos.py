@@ -55,10 +55,11 @@ class BlockLanczos(eqx.Module):
     either kind with a block, and is called from a loop in Python, so that it can be interrupted
     anywhere, and no convolution of a model sits in a compiled loop.
 
-    The top is accepted when ``|F v - l v| <= rtol l_max``. The bottom is accepted when an
-    eigenvalue is below the floor ``(16 eps)^2 l_max``, when ``|F v - l v| <= 0.025 l`` (so that
-    one lies within 2.5 % of it), or when it has lost under 5 % while the products grew by one half
-    (which, as errors fall with their square or faster, leaves about 4 %).
+    The top is accepted when ``|F v - l v| <= rtol l_max``. The bottom waits until l_max is known
+    (to a tenth, if the top is not sought), and is accepted when an eigenvalue is below the floor
+    ``(16 eps)^2 l_max``, when ``|F v - l v| <= 0.025 l`` (so that one lies within 2.5 % of it), or
+    when it has lost under 5 % while the products grew by one half (which, as errors fall with
+    their square or faster, leaves about 4 %).
 
     Attributes:
         operator: The map J.
@@ -134,19 +135,19 @@ class BlockLanczos(eqx.Module):
         self.block_size = min(max(num_wanted, block_size or 6), n)
         self.capacity = min(max(capacity or 128, 4 * self.block_size), n)
 
-    def init(self, *, key: Key, start: Float[Array, "s n"] | None = None) -> LanczosState:
+    def init(self, *, key: Key, start: Callable | None = None) -> LanczosState:
         """The state before the first step.
 
         Args:
             key: Draws the first directions, and those that replace dependent ones.
-            start: Directions to search besides, such as guesses of the eigenvectors.
+            start: From the first directions, a block, to more of them to search besides, such as
+                guesses of the eigenvectors.
         """
         n, dtype = self.operator.input_size, self.operator.dtype
         key, subkey = jax.random.split(key)
         noise = jax.random.normal(subkey, (self.block_size, n), dtype)
-        block = noise if start is None else jnp.concatenate([noise, start.astype(dtype)])
+        block = noise if start is None else jnp.concatenate([noise, start(noise).astype(dtype)])
         block = block[: self.capacity]
-        sought = np.asarray([self.which == "bottom", self.which == "top"])
         return LanczosState(
             basis=jnp.zeros((self.capacity, n), dtype),
             images=jnp.zeros((self.capacity, self.operator.output_size), dtype),
@@ -158,7 +159,7 @@ class BlockLanczos(eqx.Module):
             num_products=np.asarray(0),
             largest=np.asarray(0.0),
             residuals=np.full((2, self.k), np.inf),
-            is_done=sought,
+            is_done=np.asarray([False, self.which == "top"]),
             is_finite=np.asarray(True),
             earlier=np.full(self.k, np.inf),
             earlier_products=np.asarray(1),
@@ -227,16 +228,17 @@ class BlockLanczos(eqx.Module):
         bottom = np.asarray([of_pair.get(size - 1 - i, np.inf) for i in range(wanted)])
         lowest = singular[::-1][:wanted] ** 2
         is_done = state.is_done.copy()
-        is_done[0] |= bool(np.all(top <= self.rtol * largest**2)) and wanted == self.k
+        # The largest eigenvalue must be known before anything can be called small.
+        enough = (
+            top[:1] <= 0.1 * largest**2 if self.which == "bottom" else top <= self.rtol * largest**2
+        )
+        is_done[0] |= bool(np.all(enough)) and wanted == self.k
         settled = is_null[::-1][:wanted] | (bottom <= 0.025 * lowest)
         earlier, earlier_products = state.earlier, state.earlier_products
         if state.num_products >= 1.5 * earlier_products and wanted == self.k:
             settled |= lowest >= 0.95 * earlier
             earlier, earlier_products = lowest, state.num_products
-        # The largest eigenvalue must be known before anything can be called small.
-        is_done[1] |= (
-            bool(settled.all()) and wanted == self.k and (self.which != "both" or is_done[0])
-        )
+        is_done[1] |= bool(settled.all()) and wanted == self.k and is_done[0]
         if size == self.operator.input_size:
             is_done[:] = True
         if self.preconditioner is not None and num_top < len(targets):

@@ -23,6 +23,7 @@ from ..linalg import (
     randomized_svd,
     solve,
 )
+from ..validate import validate_input, validate_model
 from ._eigendistortions_preconditioner import local_spectrum
 
 
@@ -41,7 +42,8 @@ class Eigendistortions(eqx.Module):
         floor: The eigenvalue below which a change is invisible to the model in working precision.
         null_dimension: How many directions are below the floor: exactly with method ``"exact"``, at
             least so many with the others.
-        num_products: How many products with the Fisher information it took.
+        num_products: How many products with the Fisher information the search took (without the 48
+            that the preconditioner of the bottom is made from).
         status: Under ``"top"`` and ``"bottom"`` a `plenoptax.linalg.EigenStatus`, or None for an
             end that was not sought.
         jacobian: The Jacobian of the response, if it was formed (method ``"exact"``), else None.
@@ -138,7 +140,8 @@ def eigendistortions(
     Raises:
         ValueError: If arguments contradict each other or do not fit the model, or the Jacobian is
             too large for ``"exact"``.
-        TypeError: If the image is no array of floating-point numbers.
+        TypeError: If the image is no array of real floating-point numbers, or the model cannot be
+            used; for what is asked of it see `plenoptax.validate.validate_model`.
 
     References:
         Berardino, Balle, Laparra and Simoncelli (2017), Eigen-distortions of hierarchical
@@ -154,8 +157,9 @@ def eigendistortions(
         >>> found.eigenindex.tolist()
         [0, 1, 1022, 1023]
     """
-    if not jnp.issubdtype(jnp.asarray(image).dtype, jnp.floating):
-        raise TypeError(f"The image is of floating-point numbers; got {jnp.asarray(image).dtype}.")
+    validate_input(image, allowed_range=None)
+    if jnp.iscomplexobj(image):
+        raise TypeError(f"The image is an array of real numbers; got {image.dtype}.")
     if batch:
         if resume is not None:
             raise ValueError("A batch cannot be resumed at once; resume its images one by one.")
@@ -165,6 +169,7 @@ def eigendistortions(
             eigendistortions(one, model, k=k, which=which, method=method, **rest)  # pyright: ignore
             for one in image
         )
+    validate_model(model, image.shape, image.dtype)
     key = jax.random.key(0) if key is None else key
     operator = linearize(model, image, noise=noise, subspace=subspace)
     method = _choose_method(method, operator, which)
@@ -212,16 +217,16 @@ def _lanczos(
     rtol: float,
     noise: AbstractNoise | None,
     subspace: AbstractSubspace | None,
-) -> tuple[BlockLanczos, Array | None]:
+) -> tuple[BlockLanczos, Callable | None]:
     """The solver and where it starts: for the bottom, it knows what front ends ignore."""
     if which == "top":
         return BlockLanczos(operator, k, which, rtol=rtol), None
-    start = _smooth_changes(image)
+    smooth = _smooth_changes(image)
     if subspace is not None:
         coordinates = jax.ShapeDtypeStruct((operator.input_size,), image.dtype)
         back = jax.linear_transpose(subspace, coordinates)
-        start = jax.vmap(lambda change: back(change)[0])(start)
-    start = start.reshape(len(start), -1)
+        smooth = jax.vmap(lambda change: back(change)[0])(smooth)
+    smooth = smooth.reshape(len(smooth), -1)
     preconditioner = None
     # Fewer responses than pixels leave a null space, which Lanczos finds by itself.
     if image.ndim >= 2 and operator.input_size <= operator.output_size:
@@ -230,6 +235,12 @@ def _lanczos(
             whole, image.shape, subspace, operator.input_size, key=jax.random.key(0)
         )
     solver = BlockLanczos(operator, k, which, rtol=rtol, preconditioner=preconditioner)
+
+    def start(noise: Float[Array, "b n"]) -> Float[Array, "s n"]:
+        if preconditioner is None:
+            return smooth
+        return jnp.concatenate([smooth, preconditioner.blind(noise[:k])])
+
     return solver, start
 
 

@@ -23,12 +23,15 @@ class LocalSpectrum(eqx.Module):
     Attributes:
         local: D, of the shape of the image.
         spectrum: H, of the same shape.
+        band: 1 where the gain for a frequency, without the local one, is lowest: at one frequency
+            in 500, and 16 at least.
         lift: The subspace that is searched, or None.
         size: How many coordinates it has.
     """
 
     local: Float[Array, "*channel height width"]
     spectrum: Float[Array, "*channel height width"]
+    band: Float[Array, "*channel height width"]
     lift: Callable | None
     size: int = eqx.field(static=True)
 
@@ -38,7 +41,18 @@ class LocalSpectrum(eqx.Module):
         if self.lift is not None:
             residuals = jax.vmap(self.lift)(residuals)
         images = residuals.reshape(-1, *self.local.shape) / self.local[None]
-        images = _inverse_cosine(_cosine(images) / self.spectrum[None]) / self.local[None]
+        return self.lower(_inverse_cosine(_cosine(images) / self.spectrum[None]) / self.local[None])
+
+    @eqx.filter_jit
+    def blind(self, noise: Float[Array, "b n"]) -> Float[Array, "b n"]:
+        """What noise has in the band that the model sees least: invisible, if it sees no band."""
+        if self.lift is not None:
+            noise = jax.vmap(self.lift)(noise)
+        images = noise.reshape(-1, *self.local.shape)
+        return self.lower(_inverse_cosine(_cosine(images) * self.band[None]))
+
+    def lower(self, images: Float[Array, "b *shape"]) -> Float[Array, "b n"]:
+        """From images to coordinates: the transpose of `lift`."""
         if self.lift is None:
             return images.reshape(len(images), -1)
         shape = jax.ShapeDtypeStruct((self.size,), images.dtype)
@@ -49,7 +63,7 @@ class LocalSpectrum(eqx.Module):
 def local_spectrum(
     operator: LinearMap, shape: tuple[int, ...], lift: Callable | None, size: int, *, key: Key
 ) -> LocalSpectrum:
-    """Estimate the local gain and the spectrum of an information with 32 products.
+    """Estimate the local gain and the spectrum of an information with 48 products.
 
     Args:
         operator: The linearized model, of all images.
@@ -59,22 +73,25 @@ def local_spectrum(
         key: Draws the noise.
     """
     probes = jax.random.rademacher(key, (16, *shape), operator.dtype)
-    local, spectrum = _estimate(operator, probes)
-    return LocalSpectrum(local, spectrum, lift, size)
+    return LocalSpectrum(*_estimate(operator, probes), lift, size)
 
 
 @eqx.filter_jit
-def _estimate(operator: LinearMap, probes: Float[Array, "p *shape"]) -> tuple[Array, Array]:
+def _estimate(operator: LinearMap, probes: Float[Array, "p *shape"]) -> tuple[Array, Array, Array]:
     def multiply(images: Array) -> Array:
         return operator.fisher(images.reshape(len(images), -1)).reshape(images.shape)
 
     power = _smooth(jnp.mean(probes * multiply(probes), axis=0), 2.0)
     local = jnp.sqrt(jnp.maximum(power, 1e-3 * jnp.mean(power)))
-    colored = _inverse_cosine(probes) / local[None]
-    filtered = _cosine(multiply(colored) / local[None])
+    waves = _inverse_cosine(probes)
+    filtered = _cosine(multiply(waves / local[None]) / local[None])
     spectrum = _smooth(jnp.mean(probes * filtered, axis=0), 3.0)
+    # A gain that follows a filter leaves alone what the filter removes; dividing by it would not.
+    plain = _smooth(jnp.abs(jnp.mean(probes * _cosine(multiply(waves)), axis=0)), 3.0)
+    lowest = jnp.sort(plain.ravel())[min(max(plain.size // 500, 16), plain.size) - 1]
     floor = jnp.maximum(1e-6 * jnp.max(spectrum), jnp.finfo(probes.dtype).tiny)
-    return jnp.where(local > 0, local, 1), jnp.maximum(spectrum, floor)
+    band = (plain <= lowest).astype(probes.dtype)
+    return jnp.where(local > 0, local, 1), jnp.maximum(spectrum, floor), band
 
 
 def _smooth(images: Array, std: float) -> Array:
