@@ -64,7 +64,8 @@ class Window(AbstractSubspace):
     def __call__(self, z: Float[Array, " size"]) -> Float[Array, "*shape"]:
         """The input of coordinates."""
         flat = jnp.zeros(int(np.prod(self.shape)), z.dtype)
-        return flat.at[self.indices].set(z * self.weights.astype(z.dtype)).reshape(self.shape)
+        weighted = z * self.weights.astype(z.dtype)
+        return flat.at[self.indices].set(weighted, unique_indices=True).reshape(self.shape)
 
 
 def mask(selected: Bool[Array, "*shape"] | Bool[np.ndarray, "*shape"]) -> Window:

@@ -247,7 +247,10 @@ def _ascend(
         logs = _log_sensitivities(maps, offsets, pair)
         return -jnp.var(logs[:, 0] - logs[:, 1])
 
-    updates, state = optimizer.update(jax.grad(negative_variance)(pair), state)
+    gradient = jax.grad(negative_variance)(pair)
+    # optax multiplies its counter, an integer, with numbers of floating point.
+    with jax.numpy_dtype_promotion("standard"):
+        updates, state = optimizer.update(gradient, state)
     # Steps are of the size of a unit vector's elements.
     pair = pair + updates / jnp.sqrt(jnp.asarray(pair.shape[1], pair.dtype))
     return pair / jnp.linalg.norm(pair, axis=1, keepdims=True), state
