@@ -1,4 +1,4 @@
-"""Make the picture of the README: three textures, and three metamers of each from other seeds.
+"""Make the first picture of the README: textures, their metamers, and what fails to be one.
 
 python docs/images/make_textures.py
 """
@@ -7,39 +7,71 @@ import pathlib
 
 import jax
 import numpy as np
+from canvas import Canvas
 
 import plenoptax as plx
 
 
 NAMES = ("brick", "grass", "gravel")
 NUM_SEEDS = 3
-GAP = 8
+GROUP = "auto_correlation_magnitude"
+WIDTH, HEIGHT = 132, 150
+LEFT = (2, 146, 282, 418, 562, 702)
+HEADS = (
+    "photograph",
+    *(f"metamer, seed {seed}" for seed in range(NUM_SEEDS)),
+    "noise with the\nsame spectrum",
+    "metamer without one\ngroup of statistics",
+)
 
 
-def make_row(name):
-    """The photograph and its metamers, side by side in one array."""
+def spectral_noise(image, key):
+    """Another image with the amplitude of each frequency of an image, and random phases."""
+    phases = np.angle(np.fft.rfft2(jax.random.normal(key, image.shape[-2:])))
+    phases[0, 0] = 0
+    amplitudes = np.abs(np.fft.rfft2(image[0]))
+    return np.fft.irfft2(amplitudes * np.exp(1j * phases), image.shape[-2:])[None]
+
+
+def tile(result, problem, seconds=True):
+    """The image of a result, and what is written under it: all judged by one problem."""
+    judged = plx.Result(problem, result.state, result.trace).report()
+    time = f"{result.trace.provenance['wall_time']:.0f} s, " if seconds else ""
+    error = judged.groups[GROUP].z_error
+    answer = "yes" if judged.success else "no"
+    return np.asarray(result.image[0]), f"{time}success: {answer}\nerror {error:#.2g}"
+
+
+def compute_row(name):
+    """The tiles of one photograph."""
     image = plx.data.get(name)
     model = plx.models.PortillaSimoncelli(image.shape[-2:])
-    tiles = [np.asarray(image[0])]
+    ablated = plx.models.PortillaSimoncelli(image.shape[-2:], weights={GROUP: 0})
+    problem = plx.Metamer(image, model)
+    tiles = [(np.asarray(image[0]), f"{name}\n")]
     for seed in range(NUM_SEEDS):
-        result = plx.metamer(image, model, key=jax.random.key(seed), max_steps=1000)
-        print(f"{name}, seed {seed}: loss {result.trace.losses[-1]:.5f}")
-        tiles.append(np.clip(np.asarray(result.image[0]), 0, 1))
-    gap = np.ones((tiles[0].shape[0], GAP))
-    wide = np.ones((tiles[0].shape[0], 3 * GAP))
-    return np.concatenate([tiles[0], wide, *_between(tiles[1:], gap)], axis=1)
+        result = plx.metamer(image, model, key=jax.random.key(seed), progress=False)
+        tiles.append(tile(result, problem))
+    noise = jax.numpy.asarray(spectral_noise(image, jax.random.key(0)), image.dtype)
+    unchanged = plx.metamer(image, model, initial_image=noise, max_steps=0, progress=False)
+    tiles.append(tile(unchanged, problem, seconds=False))
+    result = plx.metamer(image, ablated, key=jax.random.key(0), progress=False)
+    tiles.append(tile(result, problem))
+    return tiles
 
 
-def _between(tiles, gap):
-    return [part for tile in tiles for part in (tile, gap)][:-1]
-
-
-def main():
-    rows = [make_row(name) for name in NAMES]
-    gap = np.ones((GAP, rows[0].shape[1]))
-    picture = np.concatenate(_between(rows, gap), axis=0)
-    plx.data.save_image(pathlib.Path(__file__).with_name("textures.png"), picture[None])
+def draw(rows):
+    """The upper left parts of all, as large as fits."""
+    step = HEIGHT + 42
+    page = Canvas(LEFT[-1] + WIDTH + 2, 34 + len(rows) * step)
+    for x, head in zip(LEFT, HEADS, strict=True):
+        page.text(x + WIDTH / 2, 29, head, va="bottom")
+    for y, row in zip(range(34, page.height, step), rows, strict=True):
+        for x, (image, label) in zip(LEFT, row, strict=True):
+            page.image(x, y, image[:HEIGHT, :WIDTH])
+            page.text(x + WIDTH / 2, y + HEIGHT + 5, label)
+    page.save(pathlib.Path(__file__).with_name("textures.png"))
 
 
 if __name__ == "__main__":
-    main()
+    draw([compute_row(name) for name in NAMES])

@@ -1,0 +1,58 @@
+"""What the scripts beside this one draw with: images pixel by pixel, text and axes."""
+
+import pathlib
+
+import matplotlib
+
+
+matplotlib.use("agg")
+import matplotlib.pyplot as plt
+import numpy as np
+from PIL import Image
+
+
+DPI = 100
+
+
+class Canvas:
+    """A white page; places are in pixels, from its upper left corner."""
+
+    def __init__(self, width, height):
+        self.width, self.height = width, height
+        self.figure = plt.figure(figsize=(width / DPI, height / DPI), dpi=DPI)
+        self.tiles = []
+
+    def image(self, x, y, image, zoom=1):
+        """A gray image in [0, 1]: each of its pixels is a square of so many, untouched."""
+        levels = np.round(255 * np.clip(np.asarray(image, float), 0, 1)).astype(np.uint8)
+        self.tiles.append((x, y, np.repeat(np.repeat(levels, zoom, 0), zoom, 1)))
+
+    def text(self, x, y, text, size=8, **options):
+        """Text with the middle of its upper edge at a place, unless the options say otherwise."""
+        options = {"ha": "center", "va": "top", "linespacing": 1.25} | options
+        x, y = x / self.width, 1 - y / self.height
+        return self.figure.text(x, y, text, fontsize=size, **options)
+
+    def axes(self, x, y, width, height, **options):
+        """Axes with their upper left corner at a place, and only the lower and left spine."""
+        place = (x / self.width, 1 - (y + height) / self.height)
+        place += (width / self.width, height / self.height)
+        axes = self.figure.add_axes(place, **options)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.tick_params(labelsize=7, length=2)
+        return axes
+
+    def save(self, path):
+        """Write a PNG with as few bits for each pixel as lose nothing."""
+        self.figure.canvas.draw()
+        page = np.array(self.figure.canvas.buffer_rgba())[..., :3]
+        for x, y, levels in self.tiles:
+            page[y : y + levels.shape[0], x : x + levels.shape[1]] = levels[..., None]
+        is_gray = (page == page[..., :1]).all()
+        picture = Image.fromarray(page[..., 0].copy() if is_gray else page)
+        if not is_gray and (colors := picture.getcolors(256)):
+            picture = picture.quantize(len(colors), dither=Image.Dither.NONE)
+            assert (np.asarray(picture.convert("RGB")) == page).all()
+        picture.save(path, optimize=True)
+        plt.close(self.figure)
+        print(f"{path}: {self.width} x {self.height}, {pathlib.Path(path).stat().st_size // 1000} kB")
