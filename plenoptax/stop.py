@@ -81,7 +81,7 @@ class _WindowStop(AbstractStop):
     window: int = eqx.field(static=True)
     watched: ClassVar[str]
 
-    def __init__(self, tolerance: float | Scalar = 1e-4, window: int = 50):
+    def __init__(self, tolerance: float | Scalar, window: int):
         if not isinstance(window, int) or window < 1:
             raise ValueError(f"The window is a number of steps, at least 1; got {window!r}.")
         self.tolerance = jnp.asarray(tolerance, jnp.result_type(float))
@@ -114,6 +114,9 @@ class LossChange(_WindowStop):
     """
 
     watched = "loss"
+
+    def __init__(self, tolerance: float | Scalar = 1e-4, window: int = 50):
+        super().__init__(tolerance, window)
 
     def fires(self, state: Window) -> Bool[Array, ""]:
         """See `AbstractStop.fires`."""

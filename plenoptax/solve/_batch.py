@@ -21,11 +21,14 @@ class Batched(eqx.Module):
         problem: The problems as one.
         is_mapped: Whether each leaf of `problem` has the leading axis, in the order of its leaves.
         size: How many problems there are.
+        is_sequential: Whether `map` takes the elements one after another, which the drivers choose
+            where it is faster.
     """
 
     problem: PyTree
     is_mapped: tuple[bool, ...] = eqx.field(static=True)
     size: int = eqx.field(static=True)
+    is_sequential: bool = eqx.field(static=True, default=False)
 
     def __len__(self) -> int:
         return self.size
@@ -54,6 +57,8 @@ class Batched(eqx.Module):
             ]
             return function(jax.tree.unflatten(treedef, all_leaves), *arguments)
 
+        if self.is_sequential:
+            return jax.lax.map(lambda element: one(*element), (mapped, arguments))
         return jax.vmap(one, axis_size=self.size)(mapped, arguments)
 
     def map_shape(self, function: Callable) -> PyTree:

@@ -132,3 +132,25 @@ def test_batches_carry_memory_and_terms(getkey):
     state, traces = run(problems, solver, init(problems, solver, key=getkey()), 10)
     np.testing.assert_array_equal(state.memory, 10)
     np.testing.assert_allclose(traces[1].terms["weight"], 1 + np.arange(11) / 100, rtol=1e-6)
+
+
+def test_elements_are_taken_one_by_one_where_that_is_faster(getkey):
+    traced = []
+
+    class Watched(Counted):
+        def objective(self, z, memory):
+            traced.append(z["half"].ndim)
+            return Counted.objective(self, z, memory)
+
+    targets = jax.random.uniform(getkey(), (3, 1, 3, 4))
+    solver = Solver(optax.adam(0.05), stop=stop.LossChange(1e-2, window=3))
+    problem = batch(Watched, targets)
+    state = init(problem, solver, key=getkey())
+    together, _ = run(problem, solver, state, 40)
+    singly = [
+        run(problem[i], solver, jax.tree.map(lambda x, i=i: x[i], state), 40) for i in range(3)
+    ]
+    for i, (one, trace) in enumerate(singly):
+        np.testing.assert_array_equal(together.z["half"][i], one.z["half"])
+        assert int(together.num_steps[i]) == len(trace)
+    assert set(traced) == {3}
