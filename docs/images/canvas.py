@@ -55,4 +55,6 @@ class Canvas:
             assert (np.asarray(picture.convert("RGB")) == page).all()
         picture.save(path, optimize=True)
         plt.close(self.figure)
-        print(f"{path}: {self.width} x {self.height}, {pathlib.Path(path).stat().st_size // 1000} kB")
+        print(
+            f"{path}: {self.width} x {self.height}, {pathlib.Path(path).stat().st_size // 1000} kB"
+        )

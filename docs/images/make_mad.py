@@ -44,48 +44,49 @@ def compute():
     }
     for name, result in found._asdict().items():
         held = result.trace.terms["reference_metric"]
-        print(name, "optimality", result.trace.terms["optimality"][-1], result.trace.provenance["wall_time"])
+        print(f"{name}: {result.trace.provenance['wall_time']:.0f} s")
         departure = 100 * (np.asarray(held) / float(result.problem.reference_value) - 1)
         tiles[name] = (np.asarray(result.image[0]), measured(photograph, result.image), departure)
     return tiles
 
 
-WORDS = {
-    "metric1_max": "lower SSIM\n\nsame MSE",
-    "metric1_min": "higher SSIM\n\nsame MSE",
-    "metric2_min": "lower MSE,\nsame SSIM",
-    "metric2_max": "higher MSE,\nsame SSIM",
-}
-
-
 def draw(tiles):
-    """The diamond: the metric that is held is the same along each of its diagonals."""
-    across, down = (836 - 3 * SIDE) // 2, SIDE + 124
-    page = Canvas(836, 2 * down + SIDE + 78)
-    middle = SIDE + across
+    """The diamond: across, the squared error is the same; down, the similarity is."""
+    across, down = (832 - 3 * SIDE) // 2, SIDE + 96
+    page = Canvas(836, 2 * down + SIDE + 68)
+    middle, far = 2 + SIDE + across, 2 + 2 * (SIDE + across)
     places = {
-        "photograph": (0, 0),
+        "photograph": (2, 0),
         "metric2_min": (middle, 0),
-        "metric1_max": (0, down),
+        "metric1_max": (2, down),
         "start": (middle, down),
-        "metric1_min": (2 * middle, down),
+        "metric1_min": (far, down),
         "metric2_max": (middle, 2 * down),
     }
     for name, (x, y) in places.items():
         image, label, departure = tiles[name]
         page.image(x, y, image)
-        page.text(x + SIDE / 2, y + SIDE + 5, label, size=9)
+        page.text(x + SIDE / 2, y + SIDE + 4, label, size=9)
         if departure is not None:
             held = "MSE" if name.startswith("metric1") else "SSIM"
-            draw_held(page, x, y + SIDE + 26, held, departure)
+            draw_held(page, x, y + SIDE + 24, held, departure)
+    gap, center = across / 2, down + SIDE / 2
+    for x, y, words in (
+        (middle - gap, center, "$\\longleftarrow$\nlower SSIM,\nsame MSE"),
+        (far - gap, center, "$\\longrightarrow$\nhigher SSIM,\nsame MSE"),
+        (middle + SIDE + gap, down - 68, "$\\uparrow$\nlower MSE,\nsame SSIM"),
+        (middle + SIDE + gap, 2 * down - 34, "higher MSE,\nsame SSIM\n$\\downarrow$"),
+    ):
+        page.text(x, y, words, size=10, va="center")
     page.save(pathlib.Path(__file__).with_name("mad.png"))
 
 
 def draw_held(page, x, y, held, departure):
-    """The trace of what is held."""
-    axes = page.axes(x + 34, y, SIDE - 34, 26)
+    """The trace of what is held, in percent of its value at the start."""
+    axes = page.axes(x + 36, y, SIDE - 48, 26)
     axes.plot(departure, color="black", lw=1.2)
-    axes.set(ylim=(-1, 1), xlim=(0, len(departure)), yticks=(-1, 0, 1), xticks=(0, len(departure) - 1))
+    last = len(departure) - 1
+    axes.set(ylim=(-1, 1), xlim=(0, last), yticks=(-1, 0, 1), xticks=(0, last))
     axes.set_yticklabels(["-1 %", held, "+1 %"])
 
 
