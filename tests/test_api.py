@@ -35,7 +35,12 @@ RECORDS = {
     "loss.WeightedL2Norm",
     "stop.Window",
 }
-SHOWN_ELSEWHERE = {"linalg.AbstractSubspace": "linalg.Linear", "io.load_trace": "io.save"}
+SHOWN_ELSEWHERE = {
+    "linalg.AbstractSubspace": "linalg.Linear",
+    "io.load_trace": "io.save",
+    "plot.mad_imshow_all": "mad_competition_set",
+    "plot.mad_loss_all": "mad_competition_set",
+}
 
 # Parameters of plenoptic for which there is nothing left to do.
 DROPPED = {"cache_filt", "device", "map_location"}

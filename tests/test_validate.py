@@ -4,8 +4,9 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import plenoptax as plx
 import pytest
+
+import plenoptax as plx
 from plenoptax import validate
 
 
@@ -27,6 +28,7 @@ def branching(image):
     return image if image.sum() > 0 else -image
 
 
+DRAWS = np.random.default_rng(0)
 MODEL_FAULTS = {
     "not a callable": (3, TypeError, "callable from an image"),
     "no array": (lambda image: "text", TypeError, "array or a tree of arrays; got str"),
@@ -38,7 +40,7 @@ MODEL_FAULTS = {
     "no gradient": (jax.lax.stop_gradient, ValueError, "no gradient"),
     "constant": (lambda image: jnp.ones(3), ValueError, "no gradient"),
     "hidden": (jax.jit(lambda image: jax.lax.stop_gradient(image) + 1), ValueError, "no gradient"),
-    "stochastic": (lambda image: image + np.random.rand(), ValueError, "stochastic"),
+    "stochastic": (lambda image: image + DRAWS.random(), ValueError, "stochastic"),
 }
 
 

@@ -125,11 +125,11 @@ def measure(
         lowpasses[scale] = _lowpass_moments(spectrum * level.lowpass, waves, floor, variance)
         if level.bands is not None:
             band = _analytic(spectrum, level.bands)
-            magnitude = _magnitude(band)
+            magnitude, mean = _magnitude(band)
             bands[scale] = {
                 "shifted": _autocovariance(jnp.fft.rfft2(magnitude), waves),
                 "oriented": _covariance(magnitude, magnitude),
-                "mean": jnp.mean(magnitude, axis=(-2, -1)),
+                "mean": mean,
             }
             if level.coarser_bands is not None:
                 coarser = _double_phase(_analytic(spectrum, level.coarser_bands))
@@ -246,12 +246,13 @@ def _analytic(spectrum: Complex[Array, "height width"], masks: AnalyticBands) ->
 # In these two the gradient needs nothing but the bands; recomputing the rest of it takes less time
 # than to store and to fetch it.
 @jax.checkpoint
-def _magnitude(bands: AnalyticBands) -> Bands:
-    """Magnitudes, minus their means."""
+def _magnitude(bands: AnalyticBands) -> tuple[Bands, Float[Array, " orientations"]]:
+    """Magnitudes minus their means, and these."""
     squared = _squared(bands)
     is_zero = squared < jnp.finfo(squared.dtype).tiny
     magnitude = jnp.where(is_zero, 0, jnp.sqrt(jnp.where(is_zero, 1, squared)))
-    return magnitude - jnp.mean(magnitude, (-2, -1), keepdims=True)
+    mean = jnp.mean(magnitude, (-2, -1))
+    return magnitude - mean[:, None, None], mean
 
 
 @jax.checkpoint

@@ -47,17 +47,6 @@ def mad_imshow_all(
 
     Raises:
         ValueError: If the competitions are not about the same image.
-    Example:
-        >>> import jax, matplotlib.pyplot as plt, plenoptax as plx
-        >>> image = plx.data.brick()[:, :32, :32]
-        >>> results = plx.mad_competition_set(
-        ...     image, plx.metric.mse, plx.metric.ssim_distance, key=jax.random.key(0),
-        ...     max_steps=2, progress=False
-        ... )
-        >>> figure = plx.plot.mad_imshow_all(*results)
-        >>> [axes.get_title().splitlines()[0] for axes in figure.axes]
-        ['Reference', 'Best mse', 'Best ssim_distance', 'Worst mse', 'Worst ssim_distance']
-        >>> plt.close(figure)
     """
     views = _competitions(mad_metric1_min, mad_metric2_min, mad_metric1_max, mad_metric2_max)
     first, second = _names(views, metric1_name, metric2_name)

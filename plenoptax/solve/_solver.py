@@ -60,7 +60,11 @@ class Solver(eqx.Module):
 
 def _as_pytree(function: Callable) -> PyTree:
     # A closure is another object whenever an optimizer is built; as a pytree it equals its twin.
-    return eqxi.closure_to_pytree(function)
+    try:
+        return eqxi.closure_to_pytree(function)
+    except ValueError:
+        # Some closures of optax have variables without a value, which no pytree can hold.
+        return function
 
 
 def as_solver(solver: Solver | optax.GradientTransformation) -> Solver:

@@ -95,7 +95,7 @@ def mad_competition(
     Example:
         >>> import jax, plenoptax as plx
         >>> result = plx.mad_competition(
-        ...     plx.data.brick(),
+        ...     plx.data.brick()[:, :32, :32],
         ...     plx.metric.ssim_distance,
         ...     plx.metric.mse,
         ...     "max",
@@ -197,7 +197,7 @@ def mad_competition_set(
     Example:
         >>> import jax, plenoptax as plx
         >>> images = plx.mad_competition_set(
-        ...     plx.data.brick(),
+        ...     plx.data.brick()[:, :32, :32],
         ...     plx.metric.ssim_distance,
         ...     plx.metric.mse,
         ...     key=jax.random.key(0),
@@ -205,7 +205,10 @@ def mad_competition_set(
         ...     progress=False,
         ... )
         >>> images.metric1_max.image.shape
-        (1, 256, 256)
+        (1, 32, 32)
+        >>> figure = plx.plot.mad_imshow_all(*images)
+        >>> [axes.get_title().splitlines()[0] for axes in figure.axes][1:3]
+        ['Best ssim_distance', 'Best mse']
     """
     validate_input(image, allowed_range=None)
     if (key is None) == (initial_image is None):

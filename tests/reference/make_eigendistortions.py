@@ -2,8 +2,7 @@
 
     python tests/reference/make_eigendistortions.py
 
-The images are seeded noise about a gradient. plenoptic's vectors are not kept: the top ones are
-compared as a subspace, through the Fisher information that they span.
+The images are seeded noise about a gradient. Of the vectors the first and the last few are kept.
 """
 
 import pathlib
@@ -11,7 +10,15 @@ import pathlib
 import numpy as np
 
 
-NAMES = ("LuminanceGainControl", "LuminanceContrastGainControl", "OnOff", "LinearNonlinear")
+NAMES = (
+    "Gaussian",
+    "CenterSurround",
+    "LinearNonlinear",
+    "LuminanceGainControl",
+    "LuminanceContrastGainControl",
+    "OnOff",
+)
+NUM_KEPT = 3
 
 
 def make_image(size):
@@ -21,7 +28,7 @@ def make_image(size):
 
 
 def decompose(name, size):
-    """The spectrum, descending, and the first two vectors."""
+    """The spectrum, descending, and the first and the last vectors."""
     import plenoptic as po
     import torch
 
@@ -29,13 +36,17 @@ def decompose(name, size):
     image = torch.from_numpy(make_image(size))[None]
     if name == "PortillaSimoncelli":
         model = po.models.PortillaSimoncelli((size, size), n_scales=2)
+    elif name in ("Gaussian", "CenterSurround"):
+        model = getattr(po.models, name)((31, 31))
     else:
         model = getattr(po.models, name)((31, 31), pretrained=True)
     po.remove_grad(model.double())
     model.eval()
     found = po.Eigendistortion(image, model)
     found.synthesize(method="exact")
-    return found.eigenvalues.numpy(), found.eigendistortions[:2].numpy()
+    vectors = found.eigendistortions.numpy()
+    chosen = np.r_[:NUM_KEPT, len(vectors) - NUM_KEPT : len(vectors)]
+    return found.eigenvalues.numpy(), vectors[chosen]
 
 
 def main():

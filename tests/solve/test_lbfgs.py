@@ -132,11 +132,12 @@ def test_inverse_hessian_is_optaxs(memory_size, x64, rng):
     optaxs = optax.scale_by_lbfgs(memory_size)
     point = jnp.asarray(rng.normal(size=12))
     state, memory = optaxs.init(point), empty_inverse_hessian(12, memory_size, point.dtype)
+    update, learn = jax.jit(optaxs.update), jax.jit(learn_and_apply)
     for iteration in range(10):
         gradient = jnp.asarray(hessian @ point)
         with jax.numpy_dtype_promotion("standard"):
-            wanted, state = optaxs.update(gradient, state, point)
-        ascent, memory = learn_and_apply(memory, point, gradient, jnp.asarray(iteration == 0))
+            wanted, state = update(gradient, state, point)
+        ascent, memory = learn(memory, point, gradient, jnp.asarray(iteration == 0))
         np.testing.assert_allclose(ascent, wanted, rtol=1e-9)
         point = jnp.asarray(rng.normal(size=12))
 

@@ -317,3 +317,12 @@ def test_init_errors_say_what_to_do(unchecked, getkey):
         pytest.raises(ValueError, match="cannot be compared"),
     ):
         init(problem, optimizer, initial_image=jnp.zeros((1, 5, 5)))
+
+
+def test_schedules_with_unset_variables(getkey):
+    problem = make_quadratic(getkey)
+    # A variable of this schedule's closure never gets a value, for there is no end value.
+    optimizer = optax.adam(optax.exponential_decay(0.1, 10, 0.5))
+    state = init(problem, optimizer, key=getkey())
+    _, trace = run(problem, optimizer, state, 20)
+    assert trace.losses[-1] < trace.losses[0]

@@ -1,3 +1,4 @@
+import functools
 import pathlib
 
 import jax
@@ -9,7 +10,7 @@ import scipy.linalg
 import plenoptax as plx
 from plenoptax.linalg import EigenStatus
 
-from ..reference.make_eigendistortions import decompose, make_image, NAMES
+from ..reference.make_eigendistortions import decompose, make_image, NAMES, NUM_KEPT
 
 
 REFERENCE = pathlib.Path(__file__).parents[1] / "reference" / "eigendistortions.npz"
@@ -57,36 +58,67 @@ def test_eigendistortions_of_a_linear_model(linear, method):
         assert is_status(found.status["bottom"], "null_space")
 
 
+@functools.cache
 def model_of(name, size):
     if name == "PortillaSimoncelli":
         return plx.models.PortillaSimoncelli((size, size), n_scales=2)
+    if name in ("Gaussian", "CenterSurround"):
+        return getattr(plx.models, name)(31)
     return getattr(plx.models, name)(31, pretrained=True)
 
 
 def compare(name, values, vectors, tolerance):
-    size = int(np.sqrt(values.size if name != "PortillaSimoncelli" else vectors[0].size))
+    """plenoptic's pairs are ours: all values, the kept vectors, and the subspaces they span."""
+    size = vectors.shape[-1]
     image = jnp.asarray(make_image(size))
     operator = plx.linalg.linearize(model_of(name, size), image)
-    found, _ = plx.linalg.exact(operator)
-    count = min(len(values), len(found.values))
-    np.testing.assert_allclose(found.values[:count], values[:count], atol=tolerance * values[0])
-    wanted = vectors[:, 0].reshape(2, -1)
-    overlap = np.linalg.svd(np.asarray(found.vectors[:2]) @ wanted.T, compute_uv=False)
-    gap = (values[1] - values[2]) / values[0]
-    assert overlap.min() > 1 - (10 * tolerance / gap) ** 2 - 1e-12
+    found, jacobian = plx.linalg.exact(operator)
+    count, scale = min(len(values), len(found.values)), values[0]
+    np.testing.assert_allclose(found.values[:count], values[:count], atol=tolerance * scale)
+    flat, kept = vectors.reshape(len(vectors), -1), np.r_[:NUM_KEPT, -NUM_KEPT:0]
+    residuals = np.asarray(flat @ jacobian.T @ jacobian) - values[kept][:, None] * flat
+    assert np.linalg.norm(residuals, axis=1).max() <= tolerance * scale
+    ours, num_compared = np.asarray(found.vectors), 0
+    for i in range(1, NUM_KEPT + 1):
+        for part, gap in (
+            (slice(0, i), values[i - 1] - values[i]),
+            (slice(-i, None), values[-i - 1] - values[-i]),
+        ):
+            # The sine of the largest angle is the error over the gap (Davis and Kahan).
+            if gap > 100 * tolerance * scale:
+                overlap = np.linalg.svd(ours[part] @ flat[part].T, compute_uv=False)
+                assert overlap.min() > 1 - (4 * tolerance * scale / gap) ** 2 - 1e-12
+                num_compared += 1
+    assert num_compared >= 2
 
 
 @pytest.mark.parametrize("name", [*NAMES, "PortillaSimoncelli"])
-def test_spectra_are_those_of_plenoptic(x64, name):
+def test_spectra_and_subspaces_are_those_of_plenoptic(x64, name):
     arrays = np.load(REFERENCE)
     tolerance = 2e-5 if name == "PortillaSimoncelli" else 1e-8
     compare(name, arrays[f"{name}_values"], arrays[f"{name}_vectors"], tolerance)
 
 
 @pytest.mark.parity
-def test_spectra_are_those_of_plenoptic_live(x64):
+def test_spectra_and_subspaces_are_those_of_plenoptic_live(x64):
     pytest.importorskip("plenoptic")
     compare("OnOff", *decompose("OnOff", 20), 1e-8)
+
+
+@pytest.mark.parity
+def test_luminance_gain_control_responds_to_its_eigendistortion_as_printed():
+    po = pytest.importorskip("plenoptic")
+    image = jnp.asarray(po.data.einstein().numpy()[0], jnp.float32)
+    model = plx.models.LuminanceGainControl(31, pad_mode="circular", pretrained=True)
+    found = plx.eigendistortions(image, model, which="top", rtol=1e-6, progress=False)
+    change = found.eigendistortions[0]
+    shifted = jnp.roll(change, 128, axis=-1)
+    response = model(image)
+    for direction, printed in ((change, 0.08443847298622131), (shifted, 0.03719748184084892)):
+        # A step of length 1 of either sign, for eigenvectors have none.
+        steps = [float(jnp.linalg.norm(model(image + s * direction) - response)) for s in (-1, 1)]
+        assert min(abs(step - printed) for step in steps) < 1e-3 * printed
+    assert np.sqrt(found.eigenvalues[0]) == pytest.approx(0.08443847298622131, rel=1e-3)
 
 
 def test_the_gain_of_center_surround_is_its_largest_frequency(x64):
@@ -171,8 +203,8 @@ def test_batch_is_its_images_and_shares_its_program():
 
 
 def test_resuming_is_the_same_as_not_stopping():
-    image, model = crop(24), model_of("OnOff", 24)
-    options = dict(method="block_lanczos", progress=False)
+    image, model = crop(32), model_of("OnOff", 32)
+    options = dict(k=2, method="block_lanczos", progress=False)
     whole = plx.eigendistortions(image, model, max_products=60, **options)
     half = plx.eigendistortions(image, model, max_products=24, **options)
     assert half.num_products < whole.num_products
@@ -180,9 +212,22 @@ def test_resuming_is_the_same_as_not_stopping():
     np.testing.assert_array_equal(resumed.eigendistortions, whole.eigendistortions)
     assert resumed.num_products == whole.num_products
     with pytest.raises(ValueError, match="another search"):
-        plx.eigendistortions(crop(16), model, resume=half, **options)
+        plx.eigendistortions(image, model, resume=half, **{**options, "k": 1})
     with pytest.raises(ValueError, match="nothing to resume"):
         plx.eigendistortions(image, model, method="power", resume=half, progress=False)
+
+
+@pytest.mark.parametrize("which", ["bottom", "both"])
+def test_a_large_null_space_is_recognized_in_few_products(which):
+    # Its filters remove high frequencies: at 32 pixels 700 of 1,024 directions are below the floor.
+    image, model = crop(32), model_of("LuminanceGainControl", 32)
+    found = plx.eigendistortions(
+        image, model, k=3, which=which, method="block_lanczos", progress=False
+    )
+    assert is_status(found.status["bottom"], "null_space")
+    assert np.all(found.eigenvalues[-3:] <= found.floor)
+    assert found.null_dimension >= 3
+    assert found.num_products <= 120
 
 
 def test_wrong_arguments_are_refused(unchecked):
@@ -191,6 +236,10 @@ def test_wrong_arguments_are_refused(unchecked):
         plx.eigendistortions(image, model, method="lanczos")
     with pytest.raises(ValueError, match="top only"):
         plx.eigendistortions(image, model, method="randomized_svd", which="bottom")
+    with pytest.raises(ValueError, match="stochastic"):
+        plx.eigendistortions(image, lambda x: x * np.random.default_rng().uniform())
+    with pytest.raises(ValueError, match="not a number"):
+        plx.eigendistortions(image.at[0, 0, 0].set(jnp.nan), model)
     with pytest.raises(TypeError, match="floating"):
         plx.eigendistortions(jnp.ones((1, 8, 8), jnp.int32), model)
 
