@@ -17,16 +17,16 @@ SIGNATURES = json.loads((pathlib.Path(__file__).parent / "reference/signatures.j
 
 # Made by functions and shown in their examples.
 RECORDS = {
-    "BatchReport",
-    "data.NaturalStatistics",
-    "Report",
     "Batched",
     "BatchedTrace",
+    "BatchReport",
     "Detectability",
     "Info",
+    "Report",
     "Stage",
     "State",
     "Trace",
+    "data.NaturalStatistics",
     "linalg.Complement",
     "linalg.Eigenpairs",
     "linalg.LanczosState",
@@ -158,6 +158,8 @@ def test_keys_are_keyword_only():
         for parameter in parameters_of(value)
         # The loop calls a problem's own initial_image with a key and nothing else.
         if parameter.name == "key" and not name.endswith(".initial_image")
+        # Their fields are filled by functions, not by users.
+        if name not in RECORDS
         if parameter.kind is not parameter.KEYWORD_ONLY
     ]
     assert loose == []
