@@ -65,8 +65,8 @@ def draw(computed):
     page.image(2, tops[1] + (side + gap) // 2, photograph, 2)
     for y, words in (
         (tops[0] + side / 2, "what the model\nsees most"),
-        (tops[1] + 44, "photograph,\nand that added"),
-        (tops[2] + side - 44, "photograph, and\nwhat is below added"),
+        (tops[1] + 44, "photograph, with\nwhat is above"),
+        (tops[2] + side - 44, "photograph, with\nwhat is below"),
         (tops[3] + side / 2, "what the model\nsees least"),
     ):
         page.text(left, y, words, va="center", size=9)
