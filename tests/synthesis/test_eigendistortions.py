@@ -125,17 +125,17 @@ def test_the_gain_of_center_surround_is_its_largest_frequency(x64):
     # For 256 pixels it is 0.644737, where the printed power estimate is 0.6445791.
     model = plx.models.CenterSurround(31, center_std=1.962, surround_std=4.235, pad_mode="circular")
     gains = {}
-    for size in (48, 256):
+    for size in (32, 256):
         impulse = jnp.zeros((1, size, size)).at[0, 0, 0].set(1)
         gains[size] = np.abs(np.fft.fft2(model(impulse))).max()
     assert gains[256] == pytest.approx(0.644737, abs=1e-6)
-    image = jnp.ones((1, 48, 48))
+    image = jnp.ones((1, 32, 32))
     found = plx.eigendistortions(
         image, model, which="top", method="block_lanczos", rtol=1e-6, progress=False
     )
     response = np.sqrt(found.eigenvalues[0])
-    assert response == pytest.approx(gains[48], abs=1e-6)
-    shifted = jnp.roll(found.eigendistortions[0], 24, axis=-1)
+    assert response == pytest.approx(gains[32], abs=1e-6)
+    shifted = jnp.roll(found.eigendistortions[0], 16, axis=-1)
     assert float(jnp.linalg.norm(model(shifted))) == pytest.approx(response, rel=1e-6)
 
 
@@ -217,17 +217,16 @@ def test_resuming_is_the_same_as_not_stopping():
         plx.eigendistortions(image, model, method="power", resume=half, progress=False)
 
 
-@pytest.mark.parametrize("which", ["bottom", "both"])
-def test_a_large_null_space_is_recognized_in_few_products(which):
-    # Its filters remove high frequencies: at 32 pixels 700 of 1,024 directions are below the floor.
+def test_a_large_null_space_is_recognized_in_few_products():
+    # Its filters remove high frequencies: the values there are many, and close above 0.
     image, model = crop(32), model_of("LuminanceGainControl", 32)
     found = plx.eigendistortions(
-        image, model, k=3, which=which, method="block_lanczos", progress=False
+        image, model, k=3, which="bottom", method="block_lanczos", progress=False
     )
     assert is_status(found.status["bottom"], "null_space")
     assert np.all(found.eigenvalues[-3:] <= found.floor)
     assert found.null_dimension >= 3
-    assert found.num_products <= 120
+    assert found.num_products <= 60
 
 
 def test_wrong_arguments_are_refused(unchecked):
