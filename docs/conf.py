@@ -69,3 +69,13 @@ html_theme_options = {
     "show_toc_level": 2,
     "secondary_sidebar_items": ["page-toc"],
 }
+
+
+def skip_fields(app, what, name, value, skip, options):
+    """The fields of a named tuple stand in its docstring already."""
+    return True if type(value).__name__ == "_tuplegetter" else None
+
+
+def setup(app):
+    """Register what is ours."""
+    app.connect("autodoc-skip-member", skip_fields)
