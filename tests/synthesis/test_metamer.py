@@ -389,3 +389,19 @@ def test_progress_bar_shows_what_plenoptics_shows(image, model, getkey, capsys):
     shown = capsys.readouterr().err
     for name in ("loss=", "learning_rate=", "gradient_norm=", "pixel_change_norm="):
         assert name in shown
+
+
+def test_problems_are_cast_like_any_tree(x64, getkey):
+    image = jax.random.uniform(getkey(), (1, 12, 12), jnp.float32)
+    problem = plx.Metamer(image, plx.models.Gaussian(5))
+
+    def widen(leaf):
+        return leaf.astype(jnp.float64) if eqx.is_inexact_array(leaf) else leaf
+
+    wide = jax.tree.map(widen, problem)
+    start = jnp.full((1, 12, 12), 0.5, jnp.float64)
+    state, trace = plx.run(wide, plx.lbfgs(5), plx.init(wide, plx.lbfgs(5), initial_image=start), 5)
+    assert state.z.dtype == jnp.float64
+    narrow = plx.init(problem, plx.lbfgs(5), initial_image=start.astype(jnp.float32))
+    narrow, _ = plx.run(problem, plx.lbfgs(5), narrow, 5)
+    np.testing.assert_allclose(state.z, narrow.z, atol=1e-4)
