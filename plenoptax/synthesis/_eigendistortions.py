@@ -239,7 +239,7 @@ def _lanczos(
     def start(noise: Float[Array, "b n"]) -> Float[Array, "s n"]:
         if preconditioner is None:
             return smooth
-        return jnp.concatenate([smooth, preconditioner.blind(noise[:k])])
+        return jnp.concatenate([smooth, preconditioner.blind(noise)])
 
     return solver, start
 
