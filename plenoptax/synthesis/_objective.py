@@ -79,8 +79,7 @@ class Objective(AbstractImageProblem):
         shape = tuple(image_shape)
         if not callable(objective_function):
             raise TypeError(
-                "The objective is a callable of an image; got "
-                f"{type(objective_function).__name__}."
+                f"The objective is a callable of an image; got {type(objective_function).__name__}."
             )
         validate_penalty(_Value(objective_function), shape, image_dtype, name="objective")
         validate_penalty(penalty_function, shape, image_dtype)
