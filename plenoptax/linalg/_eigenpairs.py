@@ -130,7 +130,7 @@ def exact(
     products = vectors @ matrix.T
     found = np.sum(products**2, axis=1)
     residuals = np.linalg.norm(products @ matrix - found[:, None] * vectors, axis=1)
-    ends = {"top": EigenStatus.converged, "bottom": EigenStatus.converged}
+    ends: dict[str, Any] = {"top": EigenStatus.converged, "bottom": EigenStatus.converged}
     if null_dimension:
         ends["bottom"] = EigenStatus.null_space
     if which != "both" and k is not None:

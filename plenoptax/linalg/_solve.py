@@ -1,25 +1,27 @@
+from typing import Any
+
 import numpy as np
 from tqdm.auto import tqdm
 
 from ._eigenpairs import Eigenpairs
-from ._lanczos import BlockLanczos, LanczosState
-from ._power import Power, PowerState
+from ._lanczos import BlockLanczos
+from ._power import Power
 
 
 def solve(
     solver: BlockLanczos | Power,
-    state: LanczosState | PowerState,
+    state: Any,
     *,
     max_products: int = 3000,
     progress: bool = True,
-) -> tuple[Eigenpairs, LanczosState | PowerState]:
+) -> tuple[Eigenpairs, Any]:
     """Take steps until a solver is finished, the limit is reached, or Ctrl-C is pressed.
 
     Steps are pure, so nothing is lost: the state goes on as if nothing had happened.
 
     Args:
         solver: ``BlockLanczos`` or ``Power``.
-        state: Its state, from ``init`` or from an earlier call.
+        state: Its state, a ``LanczosState`` or a ``PowerState``, from ``init`` or an earlier call.
         max_products: How many products with F the state may have cost in all.
         progress: Whether to show a progress bar.
 

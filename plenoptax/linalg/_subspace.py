@@ -1,3 +1,4 @@
+import abc
 from collections.abc import Callable
 from typing import final
 
@@ -17,6 +18,10 @@ class AbstractSubspace(eqx.Module):
     """
 
     size: eqx.AbstractVar[int]
+
+    @abc.abstractmethod
+    def __call__(self, z: Float[Array, " size"]) -> Float[Array, "*shape"]:
+        """The input of coordinates."""
 
 
 @final
@@ -107,7 +112,7 @@ def window(weights: Float[Array, "*shape"] | Float[np.ndarray, "*shape"]) -> Win
     indices = np.flatnonzero(flat)
     if indices.size == 0:
         raise ValueError("The mask or window is zero everywhere: it leaves no direction to search.")
-    return Window(jnp.asarray(flat[indices]), jnp.asarray(indices), np.shape(weights))
+    return Window(jnp.asarray(flat[indices]), jnp.asarray(indices), np.shape(weights))  # pyright: ignore[reportCallIssue]
 
 
 @final
@@ -171,4 +176,4 @@ def complement(*vectors: Float[Array, "*shape"]) -> Complement:
         reflector /= np.linalg.norm(reflector)
         columns = columns - 2 * np.outer(reflector, reflector @ columns)
         reflectors.append(reflector)
-    return Complement(jnp.asarray(np.stack(reflectors)), shapes.pop())
+    return Complement(jnp.asarray(np.stack(reflectors)), shapes.pop())  # pyright: ignore[reportCallIssue]

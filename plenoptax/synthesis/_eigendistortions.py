@@ -172,16 +172,16 @@ def eigendistortions(
     validate_model(model, image.shape, image.dtype)
     key = jax.random.key(0) if key is None else key
     operator = linearize(model, image, noise=noise, subspace=subspace)
-    method = _choose_method(method, operator, which)
+    chosen = _choose_method(method, operator, which)
     jacobian = state = None
-    if method == "exact":
+    if chosen == "exact":
         pairs, jacobian = exact(operator, key=key)
-    elif method == "dense":
+    elif chosen == "dense":
         pairs, _ = exact(operator, k=k, which=which, key=key)
-    elif method == "randomized_svd":
+    elif chosen == "randomized_svd":
         pairs, _ = randomized_svd(operator, k, key=key, p=p, q=q)
     else:
-        if method == "power":
+        if chosen == "power":
             solver = Power(operator, k, max_iter, stop_criterion)
             state, limit = solver.init(key=key), 4 * k * (max_iter + 1)
         else:
@@ -266,7 +266,7 @@ def _resumed(resume: Any, fresh: LanczosState | PowerState) -> LanczosState | Po
     # How many directions come next depends on how far it has come.
     given, wanted = ({p: x for p, x in t.items() if p != ".block"} for t in (given, wanted))
     check_alike(given, wanted, lambda problem: f"The state is that of another search: {problem}.")
-    return state
+    return state  # pyright: ignore[reportReturnType]
 
 
 def _result(

@@ -76,8 +76,9 @@ def equal_detectability(
         for sign in (-1.0, 1.0)
     ]
     measured = np.sort(np.asarray(jnp.stack(steps, axis=1), np.float64), axis=1)
-    is_near = np.abs(measured - predicted[:, None]) <= 0.05 * d_prime
-    return Detectability(alpha, predicted, measured, is_near.all(axis=1), is_bound)
+    is_near = np.asarray(np.abs(measured - predicted[:, None]) <= 0.05 * d_prime)
+    is_linear = np.asarray(is_near.all(axis=1))
+    return Detectability(alpha, predicted, measured, is_linear, is_bound)
 
 
 @eqx.filter_jit
@@ -252,5 +253,5 @@ def _ascend(
     with jax.numpy_dtype_promotion("standard"):
         updates, state = optimizer.update(gradient, state)
     # Steps are of the size of a unit vector's elements.
-    pair = pair + updates / jnp.sqrt(jnp.asarray(pair.shape[1], pair.dtype))
+    pair = pair + jnp.asarray(updates) / jnp.sqrt(jnp.asarray(pair.shape[1], pair.dtype))
     return pair / jnp.linalg.norm(pair, axis=1, keepdims=True), state
