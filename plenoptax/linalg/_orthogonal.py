@@ -19,8 +19,9 @@ def orthonormal_rows(
 ) -> tuple[Float[Array, "b n"], Float[Array, "b b"]]:
     """Orthonormal rows and a triangular matrix whose product is the block.
 
-    Gram-Schmidt, twice. A row of which no more than `negligible` or rounding is new is zero. (LAPACK's QR of a
-    few long columns took 300 ms where this takes 10: 12 vectors of 65536, 2 CPU cores.)
+    Gram-Schmidt, twice. A row of which no more than `negligible`, or than rounding, is new is zero.
+    (LAPACK's QR of a few long columns took 300 ms where this takes 10: 12 vectors of 65536, 2 CPU
+    cores.)
     """
     negligible = jnp.asarray(negligible, block.dtype)
 

@@ -233,6 +233,13 @@ def test_randomized_svd_agrees_with_exact(rng):
     assert 0 < error < 1
 
 
+def test_randomized_svd_is_right_where_the_range_is_smaller_than_the_block(rng):
+    operator, _ = make(rng, np.concatenate([[3.0, 2.0, 1.0], np.zeros(97)]))
+    pairs, error = plx.linalg.randomized_svd(operator, 3, key=jax.random.key(2), p=5)
+    np.testing.assert_allclose(pairs.values, [9, 4, 1], rtol=1e-4)
+    assert error < 1e-3
+
+
 def test_wrong_arguments_are_refused(rng):
     operator, _ = make(rng, np.ones(4))
     with pytest.raises(ValueError, match="asks for more"):

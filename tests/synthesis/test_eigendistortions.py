@@ -139,9 +139,8 @@ def test_the_gain_of_center_surround_is_its_largest_frequency(x64):
     assert float(jnp.linalg.norm(model(shifted))) == pytest.approx(response, rel=1e-6)
 
 
-@pytest.mark.parametrize("name", ["LuminanceContrastGainControl", "OnOff"])
-def test_block_lanczos_agrees_with_dense_at_both_ends(name):
-    image, model = crop(32), model_of(name, 32)
+def test_block_lanczos_agrees_with_dense_at_both_ends():
+    image, model = crop(32), model_of("LuminanceContrastGainControl", 32)
     dense = plx.eigendistortions(image, model, k=2, progress=False)
     found = plx.eigendistortions(image, model, k=2, method="block_lanczos", progress=False)
     np.testing.assert_allclose(found.eigenvalues[:2], dense.eigenvalues[:2], rtol=1e-4)
@@ -203,7 +202,7 @@ def test_batch_is_its_images_and_shares_its_program():
 
 
 def test_resuming_is_the_same_as_not_stopping():
-    image, model = crop(32), model_of("OnOff", 32)
+    image, model = crop(32), model_of("LuminanceContrastGainControl", 32)
     options = dict(k=2, method="block_lanczos", progress=False)
     whole = plx.eigendistortions(image, model, max_products=60, **options)
     half = plx.eigendistortions(image, model, max_products=24, **options)
