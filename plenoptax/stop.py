@@ -167,6 +167,9 @@ class PixelChange(_WindowStop):
 
     watched = "pixel_change_norm"
 
+    def __init__(self, tolerance: float | Scalar = 1e-4, window: int = 50):
+        super().__init__(tolerance, window)
+
     def fires(self, state: Window) -> Bool[Array, ""]:
         """See `AbstractStop.fires`."""
         small = state.values < self.tolerance.astype(state.values.dtype)
