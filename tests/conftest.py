@@ -8,6 +8,8 @@ import pytest
 matplotlib.use("Agg")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
+# Most of the time goes into compiling programs that run once.
+jax.config.update("jax_disable_most_optimizations", True)
 
 
 @pytest.fixture

@@ -56,7 +56,7 @@ def update_plot(
         >>> import matplotlib.pyplot as plt
         >>> import numpy as np
         >>> import plenoptax as plx
-        >>> axes = plx.plot.stem_plot([0.5, 2.0, 1.0])
+        >>> axes = plx.plot.stem_plot([0.5, 2.0, 1.0], ax=plt.figure().gca())
         >>> (stems,) = plx.plot.update_plot(axes, np.array([1.0, 0.0, 3.0]))
         >>> stems.markerline.get_ydata().tolist()
         [1.0, 0.0, 3.0]

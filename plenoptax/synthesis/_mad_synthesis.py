@@ -195,7 +195,7 @@ def mad_competition_set(
         TypeError: If an argument is of the wrong kind.
 
     Example:
-        >>> import jax, plenoptax as plx
+        >>> import jax, matplotlib.pyplot as plt, plenoptax as plx
         >>> images = plx.mad_competition_set(
         ...     plx.data.brick()[:, :32, :32],
         ...     plx.metric.ssim_distance,
@@ -209,6 +209,7 @@ def mad_competition_set(
         >>> figure = plx.plot.mad_imshow_all(*images)
         >>> [axes.get_title().splitlines()[0] for axes in figure.axes][1:3]
         ['Best ssim_distance', 'Best mse']
+        >>> plt.close(figure)
     """
     validate_input(image, allowed_range=None)
     if (key is None) == (initial_image is None):
