@@ -37,17 +37,19 @@ def run_plenoptic(options):
     torch.set_num_threads(options.threads[0])
     image = torch.from_numpy(np.load(options.folder / "image.npy"))[None]
     start = torch.from_numpy(np.load(options.folder / "start.npy"))[None]
+    # Without amsgrad, plenoptic's default, which torch and optax define differently.
+    adam = {"optimizer": torch.optim.Adam, "optimizer_kwargs": {"lr": 0.01}}
     began = time.perf_counter()
     if options.case == "gaussian":
         model = po.models.Gaussian((31, 31))
         po.remove_grad(model)
         metamer = po.Metamer(image, model.eval())
-        metamer.setup(start)
+        metamer.setup(start, **adam)
         metamer.synthesize(options.steps, stop_criterion=0)
     else:
         model = po.models.PortillaSimoncelli(image.shape[-2:])
         metamer = po.MetamerCTF(image, model.eval(), loss_function=po.loss.l2_norm)
-        metamer.setup(start)
+        metamer.setup(start, **adam)
         metamer.synthesize(
             options.steps, stop_criterion=0, change_scale_criterion=None, ctf_iters_to_check=7
         )
@@ -70,7 +72,7 @@ def run_plenoptax(options):
     began = time.perf_counter()
     common = {
         "initial_image": start,
-        "solver": plx.Solver(optax.amsgrad(0.01), stop=plx.stop.Never()),
+        "solver": plx.Solver(optax.adam(0.01), stop=plx.stop.Never()),
         "max_steps": options.steps,
         "progress": False,
     }
@@ -103,7 +105,7 @@ def run_batch(options):
     images = jnp.stack([jnp.roll(photographs[i % 6], 16 * i, -1) for i in range(16)])
     starts = jax.random.uniform(jax.random.key(0), images.shape)
     model = plx.models.LuminanceGainControl((31, 31), pretrained=True)
-    solver = plx.Solver(optax.amsgrad(0.01), stop=plx.stop.Never())
+    solver = plx.Solver(optax.adam(0.01), stop=plx.stop.Never())
     run = functools.partial(
         plx.metamer, model=model, solver=solver, max_steps=options.steps, progress=False
     )
