@@ -161,6 +161,9 @@ def test_loss_passes_nonfinite_values_on(loss):
 def test_loss_is_differentiable(loss, rng, x64):
     x, y = jnp.asarray(rng.standard_normal((2, 4)))
     check_grads(jax.jit(loss), (x, y), order=2, eps=1e-5)
+    gradient = jax.jit(jax.grad(loss))(x, y)
+    # Towards the reference the loss falls.
+    assert float(gradient @ (y - x)) < 0
 
 
 def test_loss_maps_over_a_batch(rng):

@@ -1,4 +1,5 @@
 import functools as ft
+import warnings
 
 import equinox as eqx
 import jax
@@ -59,8 +60,18 @@ def test_faults_of_a_model_are_named(name):
         lambda image: (jax.lax.stop_gradient(image), image.sum()),
     ],
 )
-def test_good_models_pass(model):
-    validate.validate_model(model)
+def test_good_models_pass_without_being_evaluated(model):
+    evaluated = []
+
+    def watched(image):
+        if not isinstance(image, jax.core.Tracer):
+            evaluated.append(image)
+        return model(image)
+
+    with warnings.catch_warnings(record=True) as caught:
+        validate.validate_model(watched)
+    assert caught == []
+    assert evaluated == []
 
 
 def test_double_precision_passes(x64):

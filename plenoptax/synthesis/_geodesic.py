@@ -25,14 +25,14 @@ from ._geodesic_path import (
     represent_path,
     respace,
 )
-from ._problem import AbstractImageProblem, as_weight, check_target
+from ._problem import AbstractOneStageProblem, as_weight, check_target
 from ._result import Result
 
 
 InitialSequence = Literal["straight", "bridge"]
 
 
-class Geodesic(AbstractImageProblem):
+class Geodesic(AbstractOneStageProblem):
     """Find the shortest path between two images as a model measures it.
 
     A path is a sequence of `n_steps` + 1 images, the first and the last of which are given. The
@@ -182,16 +182,6 @@ class Geodesic(AbstractImageProblem):
             "step_energy": energy_of_steps(vectors),
             "deviation_from_line": jnp.stack(deviation, axis=-1),
         }
-
-    def start(self) -> Int[Array, ""] | None:
-        """The count of steps, if the penalty's weight follows a schedule."""
-        return self.count_steps()
-
-    def advance(
-        self, memory: Int[Array, ""] | None, z: PyTree, terms: dict[str, Array]
-    ) -> Int[Array, ""] | None:
-        """See `AbstractProblem.advance`."""
-        return self.count_steps(memory)
 
     def residual(self, z: PyTree) -> None:
         """Nothing vanishes on a shortest path but the accelerations that the model sees."""

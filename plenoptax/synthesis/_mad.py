@@ -12,7 +12,7 @@ from .._types import Key, PyTree, Scalar
 from ..parametrize import AbstractParametrization, Pixels
 from ..regularize import penalize_range
 from ..validate import validate_input, validate_metric, validate_penalty
-from ._problem import AbstractImageProblem, as_weight
+from ._problem import AbstractOneStageProblem, as_weight
 
 
 # Newton's steps back to the constraint after a step of the optimizer. With two, the structural
@@ -25,7 +25,7 @@ _NUM_CORRECTIONS = 3
 _AT_BOUND = 1e-4
 
 
-class MADCompetition(AbstractImageProblem):
+class MADCompetition(AbstractOneStageProblem):
     """Minimize or maximize one metric while another keeps its value.
 
     Where the metrics disagree, the image looks much better or much worse than the metric that was
@@ -190,16 +190,6 @@ class MADCompetition(AbstractImageProblem):
         weight = self.metric_tradeoff_lambda.astype(held.dtype)
         loss = optimized + weight * (self.reference_value.astype(held.dtype) - held) ** 2
         return loss, {**terms, "reference_metric": held}
-
-    def start(self) -> Int[Array, ""] | None:
-        """The count of steps, if the penalty's weight follows a schedule."""
-        return self.count_steps()
-
-    def advance(
-        self, memory: Int[Array, ""] | None, z: PyTree, terms: dict[str, Array]
-    ) -> Int[Array, ""] | None:
-        """See `AbstractProblem.advance`."""
-        return self.count_steps(memory)
 
     def residual(self, z: PyTree) -> None:
         """Nothing vanishes at a solution."""

@@ -125,13 +125,7 @@ def mad_competition(
         )
         if start is None or reference_value is not None:
             return problem
-        held = problem.evaluate_reference(start).astype(image.dtype)
-        if not isinstance(held, Tracer) and held == 0:
-            raise ValueError(
-                "At the initial image the reference metric is 0: nothing else has this value. "
-                "Start from another image, or give key= for noise."
-            )
-        return eqx.tree_at(lambda p: p.reference_value, problem, held)
+        return _held_as_at(problem, start)
 
     problem = _pose_with_starts(pose, image, initial_image, batch=batch, num_seeds=num_seeds)
     if metric_tradeoff_lambda is None and optimizer is None and solver is None:
@@ -149,6 +143,17 @@ def mad_competition(
         progress=progress,
         checkpoint=checkpoint,
     )
+
+
+def _held_as_at(problem: MADCompetition, start: Array) -> MADCompetition:
+    """The problem with the reference metric held at its value at an image."""
+    held = problem.evaluate_reference(start).astype(problem.image.dtype)
+    if not isinstance(held, Tracer) and held == 0:
+        raise ValueError(
+            "At the initial image the reference metric is 0: nothing else has this value. "
+            "Start from another image, or give key= for noise."
+        )
+    return eqx.tree_at(lambda p: p.reference_value, problem, held)
 
 
 def mad_competition_set(

@@ -14,11 +14,11 @@ from ..regularize import penalize_range
 from ..solve import Checkpoint, Record, Solver
 from ._defaults import default_initial_image, default_loss, default_optimizer
 from ._entry import pose_all, synthesize_problem
-from ._problem import AbstractImageProblem, as_weight, check_target, represent
+from ._problem import AbstractOneStageProblem, as_weight, check_target, represent
 from ._result import Result
 
 
-class Metamer(AbstractImageProblem):
+class Metamer(AbstractOneStageProblem):
     """Find an image that a model cannot tell from a target.
 
     The objective is ``loss_function(model(x), model(image)) + penalty_lambda *
@@ -107,16 +107,6 @@ class Metamer(AbstractImageProblem):
         image = self.decode(z)
         loss = self.loss_function(self.model(image), self.target)
         return self.add_penalty(loss, image, memory)
-
-    def start(self) -> Int[Array, ""] | None:
-        """The count of steps, if the penalty's weight follows a schedule."""
-        return self.count_steps()
-
-    def advance(
-        self, memory: Int[Array, ""] | None, z: PyTree, terms: dict[str, Array]
-    ) -> Int[Array, ""] | None:
-        """See `AbstractProblem.advance`."""
-        return self.count_steps(memory)
 
     def residual(self, z: PyTree) -> PyTree:
         """The difference between the representations of the image and of the target."""

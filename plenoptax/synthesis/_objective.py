@@ -13,11 +13,11 @@ from ..solve import Checkpoint, Record, Solver
 from ..validate import validate_penalty
 from ._defaults import default_optimizer
 from ._entry import synthesize_problem
-from ._problem import AbstractImageProblem, as_weight
+from ._problem import AbstractOneStageProblem, as_weight
 from ._result import Result
 
 
-class Objective(AbstractImageProblem):
+class Objective(AbstractOneStageProblem):
     """Find an image, or a set of them, that minimizes whatever you write down.
 
     The objective is ``objective_function(x) + penalty_lambda * penalty_function(x)``: most exciting
@@ -101,16 +101,6 @@ class Objective(AbstractImageProblem):
         value, terms = _value_and_terms(self.objective_function(image))
         value, penalty = self.add_penalty(value, image, memory)
         return value, terms | penalty
-
-    def start(self) -> Int[Array, ""] | None:
-        """The count of steps, if the penalty's weight follows a schedule."""
-        return self.count_steps()
-
-    def advance(
-        self, memory: Int[Array, ""] | None, z: PyTree, terms: dict[str, Array]
-    ) -> Int[Array, ""] | None:
-        """See `AbstractProblem.advance`."""
-        return self.count_steps(memory)
 
     def residual(self, z: PyTree) -> None:
         """Nothing is known to vanish."""

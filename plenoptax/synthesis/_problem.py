@@ -70,6 +70,20 @@ class AbstractImageProblem(AbstractProblem):
         return jnp.zeros((), jnp.int32) if num_steps is None else num_steps + 1
 
 
+class AbstractOneStageProblem(AbstractImageProblem):
+    """An image problem whose objective stays the same but for the weight of its penalty."""
+
+    def start(self) -> Int[Array, ""] | None:
+        """The count of steps, if the penalty's weight follows a schedule."""
+        return self.count_steps()
+
+    def advance(
+        self, memory: Int[Array, ""] | None, z: PyTree, terms: dict[str, Array]
+    ) -> Int[Array, ""] | None:
+        """See `AbstractProblem.advance`."""
+        return self.count_steps(memory)
+
+
 def as_weight(penalty_lambda: float | Scalar | Callable) -> Scalar | Callable:
     """A weight as an array, so that another one recompiles nothing; a schedule as it is."""
     if callable(penalty_lambda):

@@ -151,6 +151,9 @@ def test_gaussian_blur_is_differentiable_in_image_and_std(pad_mode, way, rng, x6
     std = jnp.array([0.9, 2.0])
     blur = jax.jit(lambda x, s: gaussian_blur(x, (4, 5), s, pad_mode=pad_mode))
     check_grads(blur, (image, std), order=1, eps=1e-5)
+    by_image, by_std = jax.jit(jax.jacobian(blur, argnums=(0, 1)))(image, std)
+    assert (np.abs(by_image).max((0, 1, 2)) > 0).all()
+    assert (np.abs(by_std).max((0, 1, 2)) > 0).all()
 
 
 def test_gaussian_blur_follows_the_dtype_of_the_image(x64):

@@ -39,7 +39,12 @@ def test_gaussian_window_narrow_is_on_the_middle(std):
 
 def test_gaussian_window_is_differentiable_in_std(x64):
     window = jax.jit(lambda std: gaussian_window(6, std))
-    check_grads(window, (jnp.array([0.8, -1.5]),), order=2, eps=1e-5)
+    std = jnp.array([0.8, -1.5])
+    check_grads(window, (std,), order=2, eps=1e-5)
+    # The sum of a window is 1 at every standard deviation.
+    slopes = jax.jit(jax.jacobian(window))(std)
+    np.testing.assert_allclose(slopes.sum(axis=1), 0, atol=1e-12)
+    assert np.abs(slopes[[0, 1], :, [0, 1]]).max() > 0.01
 
 
 @pytest.mark.parametrize("kernel_size", [7, (4, 9), (1, 2)])

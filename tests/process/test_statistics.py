@@ -84,3 +84,7 @@ def test_standardized_moments_of_constants(value):
 def test_statistics_gradients(statistic, x64, rng):
     x = jnp.asarray(rng.uniform(size=(3, 4)))
     check_grads(jax.jit(lambda x: statistic(x, dim=-1)), (x,), order=1)
+    # None of them changes when a constant is added.
+    slopes = jax.jit(jax.grad(lambda x: statistic(x, dim=-1).sum()))(x)
+    np.testing.assert_allclose(slopes.sum(axis=-1), 0, atol=1e-9)
+    assert np.abs(slopes).max() > 0.01
