@@ -9,14 +9,13 @@ import time
 
 import jax
 import jax.numpy as jnp
-import optax
 
 import plenoptax as plx
 
 
 OPTIMIZERS = {
-    "Adam 0.001 (default)": optax.amsgrad(1e-3),
-    "Adam 0.01": optax.amsgrad(1e-2),
+    "Adam 0.001 (default)": plx.amsgrad(1e-3),
+    "Adam 0.01": plx.amsgrad(1e-2),
     "L-BFGS": plx.lbfgs(),
     "L-BFGS, preconditioned": plx.precondition_path(plx.lbfgs()),
 }

@@ -58,7 +58,6 @@ def run_plenoptax(options):
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     import jax.numpy as jnp
     import numpy as np
-    import optax
 
     import plenoptax as plx
 
@@ -73,7 +72,7 @@ def run_plenoptax(options):
         "max",
         WEIGHT,
         initial_image=start,
-        solver=plx.Solver(optax.amsgrad(0.01), stop=plx.stop.Never()),
+        solver=plx.Solver(plx.amsgrad(0.01), stop=plx.stop.Never()),
         max_steps=options.steps,
         progress=False,
     )
@@ -177,9 +176,9 @@ def compare_quality(options):
 
 
 def default_adam():
-    import optax
+    import plenoptax as plx
 
-    return optax.amsgrad(0.01)
+    return plx.amsgrad(0.01)
 
 
 def main():

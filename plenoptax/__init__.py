@@ -16,6 +16,7 @@ from .data import convert_float_to_int as convert_float_to_int
 from .data import load_images as load_images
 from .data import to_numpy as to_numpy
 from .solve import AbstractProblem as AbstractProblem
+from .solve import amsgrad as amsgrad
 from .solve import batch as batch
 from .solve import Batched as Batched
 from .solve import BatchedTrace as BatchedTrace

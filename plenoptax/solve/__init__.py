@@ -1,5 +1,6 @@
 """The loop that every method of synthesis shares."""
 
+from ._amsgrad import amsgrad as amsgrad
 from ._batch import batch as batch
 from ._batch import Batched as Batched
 from ._checkpoint import Checkpoint as Checkpoint

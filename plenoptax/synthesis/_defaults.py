@@ -8,7 +8,7 @@ from jaxtyping import Array
 from .._types import Key
 from ..loss import mse, portilla_simoncelli_loss_factory
 from ..models import PortillaSimoncelli
-from ..solve import lbfgs
+from ..solve import amsgrad, lbfgs
 
 
 def default_loss(model: Callable, image: Array) -> Callable:
@@ -22,7 +22,13 @@ def default_optimizer(model: Callable) -> optax.GradientTransformation:
     """L-BFGS for Portilla-Simoncelli; else Adam with amsgrad and a rate of 0.01, as plenoptic."""
     if isinstance(model, PortillaSimoncelli):
         return lbfgs()
-    return optax.inject_hyperparams(optax.amsgrad)(learning_rate=0.01)
+    return default_amsgrad(0.01)
+
+
+def default_amsgrad(learning_rate: float) -> optax.GradientTransformation:
+    """Adam with amsgrad, whose rate is part of the state, where stages and schedules find it."""
+    of_rate = optax.inject_hyperparams(amsgrad, static_args=("b1", "b2", "eps"))
+    return of_rate(learning_rate=learning_rate)
 
 
 def default_initial_image(model: Callable, image: Array, key: Key) -> Array:

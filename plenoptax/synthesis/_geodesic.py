@@ -16,6 +16,7 @@ from ..regularize import penalize_range
 from ..solve import AbstractProblem, Batched, Checkpoint, Record, Solver
 from ..stop import PixelChange
 from ..validate import validate_input
+from ._defaults import default_amsgrad
 from ._entry import pose_all, synthesize_problem
 from ._geodesic_path import (
     energy_of_steps,
@@ -318,13 +319,13 @@ def geodesic(
     pairs = jnp.stack([image_a, image_b], axis=1 if batch else 0)
     problem = pose_all(pose, pairs, batch=batch, num_seeds=num_seeds)
     if solver is None:
-        optimizer, solver = None, Solver(optimizer or _amsgrad(), _default_stop(problem))
+        optimizer, solver = None, Solver(optimizer or default_amsgrad(1e-3), _default_stop(problem))
     if key is None and initial_image is None and initial_sequence == "straight":
         key = jax.random.key(0)
     return synthesize_problem(
         problem,
         pairs,
-        default_optimizer=_amsgrad,
+        default_optimizer=lambda: default_amsgrad(1e-3),
         key=key,
         initial_image=initial_image,
         optimizer=optimizer,
@@ -341,10 +342,6 @@ def _default_stop(problem: AbstractProblem | Batched) -> PixelChange:
     if isinstance(problem, Batched):
         return PixelChange(jnp.min(problem.map(lambda p: p.default_stop().tolerance)), window=50)
     return problem.default_stop()  # pyright: ignore[reportAttributeAccessIssue]
-
-
-def _amsgrad() -> optax.GradientTransformation:
-    return optax.inject_hyperparams(optax.amsgrad)(learning_rate=1e-3)
 
 
 def _check_alike(image_a: Array, image_b: Array) -> None:

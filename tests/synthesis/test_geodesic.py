@@ -130,8 +130,7 @@ def test_default_optimizer_and_stop_are_plenoptics(reference, posed):
     )
     wanted = reference["losses_by_default"]
     np.testing.assert_allclose(result.trace.losses[:2], wanted[:2], rtol=1e-6)
-    # The two libraries correct the bias of amsgrad in another order.
-    np.testing.assert_allclose(result.trace.losses[:-1], wanted, rtol=2e-3)
+    np.testing.assert_allclose(result.trace.losses[:-1], wanted, rtol=1e-5)
     tolerance = posed.default_stop().tolerance
     np.testing.assert_allclose(tolerance, reference["stop_criterion"], rtol=1e-4)
     assert posed.default_stop().window == 50

@@ -290,7 +290,7 @@ def test_penalized_competitions_default_to_amsgrad(photograph, getkey):
     key = getkey()
     result = quietly(photograph, l2, l1, "min", 1e-3, key=key, max_steps=4)
     other = quietly(
-        photograph, l2, l1, "min", 1e-3, key=key, max_steps=4, optimizer=optax.amsgrad(0.01)
+        photograph, l2, l1, "min", 1e-3, key=key, max_steps=4, optimizer=plx.amsgrad(0.01)
     )
     np.testing.assert_allclose(result.trace.losses, other.trace.losses, rtol=1e-5)
 

@@ -144,8 +144,8 @@ def test_the_default_optimizer_is_amsgrad_at_one_hundredth(image, model, getkey)
     assert np.mean(np.abs(moved - 0.01) < 1e-5) > 0.95
     assert moved.max() < 0.01 + 1e-6
     np.testing.assert_allclose(result.trace.learning_rate, 0.01, rtol=1e-6)
-    state = plx.init(result.problem, optax.amsgrad(0.01), initial_image=start)
-    state, trace = plx.run(result.problem, optax.amsgrad(0.01), state, 8)
+    state = plx.init(result.problem, plx.amsgrad(0.01), initial_image=start)
+    state, trace = plx.run(result.problem, plx.amsgrad(0.01), state, 8)
     np.testing.assert_allclose(
         quietly(image, model, initial_image=start, max_steps=8).trace.losses,
         trace.losses,
