@@ -8,7 +8,7 @@ from jaxtyping import Array, Bool, Int
 from .._tree import tree_where
 from .._types import Key, PyTree, Scalar
 from ..solve import AbstractProblem, Checkpoint, lbfgs, Record, Solver, Stage
-from ..stop import Window
+from ..stop import PixelChange, Window
 from ._entry import synthesize_problem
 from ._geodesic import Geodesic
 from ._geodesic_solver import precondition_path
@@ -223,8 +223,9 @@ def conditional_geodesic(
             images are the same has geodesics of energy 0, and hence needs one.
         initial_image: Another path to start from, or the result of an earlier synthesis.
         optimizer: Any optax transformation, by default ``precondition_path(lbfgs())``.
-        solver: An optimizer with a stop rule of your own; not both. By default the rule is
-            `Geodesic.default_stop`.
+        solver: An optimizer with a stop rule of your own; not both. By default the rule is that
+            of `Geodesic.default_stop` with a hundredth of the tolerance: along what the model does
+            not see the objective is flat, and the steps that remain to be made are small.
         max_steps: How many steps to take at most.
         record: Which paths to keep; see `Record`.
         progress: Whether to show a progress bar.
@@ -257,7 +258,8 @@ def conditional_geodesic(
     if energy_bound is None:
         energy_bound = (1 + tolerance) * problem.energy(path)
     if solver is None:
-        optimizer, solver = None, Solver(optimizer or _fast(), problem.default_stop())
+        stop = PixelChange(problem.default_stop().tolerance / 100, window=50)
+        optimizer, solver = None, Solver(optimizer or _fast(), stop)
     return synthesize_problem(
         ConditionalGeodesic(problem, energy_bound),
         (problem.image_a, problem.image_b),
