@@ -4,7 +4,6 @@ from ._convolution import blur_downsample as blur_downsample
 from ._convolution import correlate_downsample as correlate_downsample
 from ._convolution import correlate_separable as correlate_separable
 from ._convolution import gaussian_blur as gaussian_blur
-from ._convolution import same_padding as same_padding
 from ._convolution import upsample_blur as upsample_blur
 from ._convolution import upsample_convolve as upsample_convolve
 from ._filters import circular_gaussian2d as circular_gaussian2d
@@ -24,6 +23,7 @@ from ._nonlinearities import polar_to_rectangular as polar_to_rectangular
 from ._nonlinearities import polar_to_rectangular_dict as polar_to_rectangular_dict
 from ._nonlinearities import rectangular_to_polar as rectangular_to_polar
 from ._nonlinearities import rectangular_to_polar_dict as rectangular_to_polar_dict
+from ._padding import same_padding as same_padding
 from ._polar import disk as disk
 from ._polar import polar_angle as polar_angle
 from ._polar import polar_radius as polar_radius

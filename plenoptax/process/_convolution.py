@@ -1,63 +1,12 @@
 from collections.abc import Sequence
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
 from ._filters import filter_taps, gaussian_window
-
-
-# Up to this mean of height and width, in pixels, two matrix products are as fast as an FFT, and
-# more accurate. Median ms of the value and gradient, 31 taps, float32, 2 CPU cores, products / FFT:
-# 128: 0.30 / 0.22; 256: 0.91 / 0.75; 384: 3.1 / 2.3; 512: 6.3 / 3.2; 768: 27 / 6.7. Five maps and
-# 11 taps: 128: 0.70 / 1.3; 256: 5.8 / 6.4; 512: 40 / 21. The number of taps hardly matters.
-_LARGEST_MATRIX = 256
-
-_NUMPY_PAD_MODES = {
-    "constant": "constant",
-    "reflect": "reflect",
-    "replicate": "edge",
-    "circular": "wrap",
-}
-
-
-def same_padding(
-    image: Float[Array, "*batch height width"],
-    kernel_size: int | tuple[int, int],
-    stride: int | tuple[int, int] = (1, 1),
-    dilation: int | tuple[int, int] = (1, 1),
-    pad_mode: str = "circular",
-) -> Float[Array, "*batch padded_height padded_width"]:
-    """Pad an image so that a correlation with stride 1 gives back an image of the same size.
-
-    With a stride ``s`` the correlation gives ``ceil(n / s)`` of ``n`` pixels. Half of the padding,
-    rounded down, comes before the image and the rest after it.
-
-    Args:
-        image: Image; leading axes are carried through.
-        kernel_size: Height and width of the kernel, or one number for both.
-        stride: Stride of the correlation, vertical and horizontal.
-        dilation: Distance between the pixels that the kernel weighs, vertical and horizontal.
-        pad_mode: ``"constant"`` (zeros), ``"reflect"`` (mirrored without repeating the edge),
-            ``"replicate"`` (the edge) or ``"circular"`` (periodic). Padding wider than the image
-            goes on mirroring or repeating it.
-
-    Raises:
-        ValueError: If ``pad_mode`` is not one of these.
-
-    Example:
-        >>> import jax.numpy as jnp
-        >>> same_padding(jnp.arange(3.0)[None], (1, 4)).tolist()
-        [[2.0, 0.0, 1.0, 2.0, 0.0, 1.0]]
-    """
-    pads = []
-    arguments = (_pair(kernel_size), _pair(stride), _pair(dilation))
-    for size, taps, step, spacing in zip(image.shape[-2:], *arguments, strict=True):
-        last = (-(-size // step) - 1) * step + (taps - 1) * spacing + 1
-        total = max(last - size, 0)
-        pads.append((total // 2, total - total // 2))
-    return _pad(image, pads, pad_mode)
+from ._padding import as_pair
+from ._separable import band_matrix, correlate_axes, fold, multiply
 
 
 def correlate_separable(
@@ -70,9 +19,9 @@ def correlate_separable(
 ) -> Float[Array, "*broadcast rows columns"]:
     """Correlate an image with the outer product of a vertical and a horizontal window.
 
-    All separable filters of the package go through here. Small images are multiplied by a banded
-    matrix from either side, which is exact for any padding; large ones go through an FFT.
-    Convolution primitives are avoided because on CPU they are slow, above all in a loop.
+    All separable filters of the package go through here: as products with banded matrices, or, for
+    windows of more than 128 taps, through an FFT. Convolution primitives are avoided because on CPU
+    they are slow, above all in a loop.
 
     Args:
         image: Image, with leading axes for channels and maps.
@@ -108,13 +57,7 @@ def correlate_separable(
             f"The image of {height} x {width} pixels is smaller than the window of {taps[0]} x "
             f"{taps[1]}. Use a smaller kernel, or a pad_mode other than 'valid'."
         )
-    if height + width <= 2 * _LARGEST_MATRIX:
-        left = _correlation_matrix(vertical, height, pad_mode, stride)
-        right = _correlation_matrix(horizontal, width, pad_mode, stride)
-        return _multiply(left, image, right)
-    if pad_mode != "valid":
-        image = same_padding(image, taps, pad_mode=pad_mode)
-    return _correlate_fft(image, vertical, horizontal)[..., ::stride, ::stride]
+    return correlate_axes(image, vertical, horizontal, pad_mode, stride)
 
 
 def gaussian_blur(
@@ -143,7 +86,7 @@ def gaussian_blur(
         >>> gaussian_blur(jnp.ones((1, 16, 16)), 7, 1.5, pad_mode="valid").shape
         (1, 10, 10)
     """
-    height, width = _pair(kernel_size)
+    height, width = as_pair(kernel_size)
     std = jnp.asarray(std, image.dtype)
     vertical, horizontal = gaussian_window(height, std), gaussian_window(width, std)
     return correlate_separable(image, vertical, horizontal, pad_mode=pad_mode)
@@ -293,7 +236,7 @@ def _upsample_separable(
     left = _upsampling_matrix(vertical, image.shape[-2], parity[0], pad_mode)
     right = _upsampling_matrix(horizontal, image.shape[-1], parity[1], pad_mode)
     left, right = _with_rank(left, image.ndim), _with_rank(right, image.ndim)
-    return _multiply(left, image, right)
+    return multiply(multiply(left, image), right.mT)
 
 
 def _check_filter(image: Array, filt: Array) -> Array:
@@ -311,15 +254,6 @@ def _scaled_taps(filtname: str, n_scales: int, scale: float) -> np.ndarray:
     return np.sqrt(scale) * filter_taps(filtname)
 
 
-def _correlation_matrix(
-    window: Float[Array, "*channel taps"], size: int, pad_mode: str, stride: int
-) -> Float[Array, "*channel rows size"]:
-    taps = window.shape[-1]
-    pads = (0, 0) if pad_mode == "valid" else ((taps - 1) // 2, taps // 2)
-    band = _band_matrix(window, pads[0] + size + pads[1])[..., ::stride, :]
-    return band if pad_mode == "valid" else _fold(band, size, pads, pad_mode)
-
-
 def _upsampling_matrix(
     window: Float[Array, "*channel taps"], size: int, odd: int, pad_mode: str
 ) -> Float[Array, "*channel rows size"]:
@@ -328,71 +262,9 @@ def _upsampling_matrix(
     # Half of the padding is made of pixels, before zeros come between them; an odd rest is zeros.
     inner = pads[0] // 2, pads[1] // 2
     padded = 2 * (inner[0] + size + inner[1]) - 1 + pads[0] % 2 + pads[1] % 2
-    band = _band_matrix(window[..., ::-1], padded)[..., pads[0] % 2 :: 2]
-    return _fold(band, size, inner, pad_mode)
-
-
-def _band_matrix(
-    window: Float[Array, "*channel taps"], padded: int
-) -> Float[Array, "*channel rows padded"]:
-    rows = padded - window.shape[-1] + 1
-    leading = window.shape[:-1]
-    # Rows of ``padded`` numbers cut out of a sequence of period ``padded + 1`` hold the window
-    # one place further to the right each, which is cheaper than a scatter or a gather.
-    zeros = jnp.zeros((*leading, padded + 1 - window.shape[-1]), window.dtype)
-    period = jnp.concatenate([window, zeros], axis=-1)
-    return jnp.tile(period, rows)[..., : rows * padded].reshape(*leading, rows, padded)
-
-
-def _fold(
-    band: Float[Array, "*channel rows padded"], size: int, pads: tuple[int, int], pad_mode: str
-) -> Float[Array, "*channel rows size"]:
-    # The adjoint of padding adds the weight of each pixel of the padding to the one it repeats.
-    unpadded = jax.ShapeDtypeStruct((*band.shape[:-1], size), band.dtype)
-    fold = jax.linear_transpose(lambda rows: _pad(rows, [pads], pad_mode), unpadded)
-    return fold(band)[0]
-
-
-def _multiply(left: Array, image: Array, right: Array) -> Array:
-    # The default precision of accelerators would round the pixels to 8 or 11 bits.
-    precision = jax.lax.Precision.HIGHEST
-    return jnp.matmul(jnp.matmul(left, image, precision=precision), right.mT, precision=precision)
-
-
-def _correlate_fft(
-    image: Float[Array, "*batch height width"],
-    vertical: Float[Array, "*channel vertical_taps"],
-    horizontal: Float[Array, "*channel horizontal_taps"],
-) -> Float[Array, "*broadcast rows columns"]:
-    height, width = image.shape[-2:]
-    shape = _fast_length(height), _fast_length(width)
-    rows = jnp.fft.fft(vertical, shape[0]).conj()[..., :, None]
-    columns = jnp.fft.rfft(horizontal, shape[1]).conj()[..., None, :]
-    spectrum = jnp.fft.rfft2(image, s=shape) * (rows * columns)
-    rows_kept = height - vertical.shape[-1] + 1
-    columns_kept = width - horizontal.shape[-1] + 1
-    return jnp.fft.irfft2(spectrum, s=shape)[..., :rows_kept, :columns_kept]
-
-
-def _fast_length(size: int) -> int:
-    # An FFT of 1054 = 2 * 17 * 31 points takes about twice the time of one of 1080.
-    remainder = size
-    for factor in (2, 3, 5):
-        while remainder % factor == 0:
-            remainder //= factor
-    return size if remainder == 1 else _fast_length(size + 1)
-
-
-def _pad(array: Array, pads: list[tuple[int, int]], pad_mode: str) -> Array:
-    if pad_mode not in _NUMPY_PAD_MODES:
-        raise ValueError(f"pad_mode must be one of {list(_NUMPY_PAD_MODES)}, got {pad_mode!r}.")
-    pads = [(0, 0)] * (array.ndim - len(pads)) + pads
-    return jnp.pad(array, pads, mode=_NUMPY_PAD_MODES[pad_mode])
+    band = band_matrix(window[..., ::-1], padded)[..., pads[0] % 2 :: 2]
+    return fold(band, size, inner, pad_mode)
 
 
 def _with_rank(array: Array, rank: int) -> Array:
     return array.reshape((1,) * (rank - array.ndim) + array.shape)
-
-
-def _pair(value: int | tuple[int, int]) -> tuple[int, int]:
-    return (value, value) if isinstance(value, int) else value

@@ -17,12 +17,17 @@ NUMPY_MODES = {
 }
 
 
-@pytest.fixture(params=["matrices", "fft"])
+@pytest.fixture(params=["matrix", "blocks", "fft"])
 def way(request, monkeypatch):
-    """Each of the two ways that a separable window is applied, whatever the size."""
-    limit = 10**6 if request.param == "matrices" else 0
-    monkeypatch.setattr("plenoptax.process._convolution._LARGEST_MATRIX", limit)
+    """Each of the ways that a separable window is applied, whatever the size."""
+    apply_by(request.param, monkeypatch)
     return request.param
+
+
+def apply_by(way, monkeypatch):
+    module = "plenoptax.process._separable"
+    monkeypatch.setattr(f"{module}._LARGEST_MATRIX", 10**6 if way == "matrix" else 0)
+    monkeypatch.setattr(f"{module}._MOST_TAPS", 0 if way == "fft" else 10**6)
 
 
 def correlate_directly(image, vertical, horizontal, pad_mode, stride=1):
@@ -64,9 +69,12 @@ def test_same_padding_refuses_an_unknown_mode():
 
 
 @pytest.mark.parametrize("pad_mode", [*NUMPY_MODES, "valid"])
-@pytest.mark.parametrize(("taps", "stride"), [((1, 4), 1), ((7, 6), 2)])
-def test_correlate_separable_equals_the_definition(pad_mode, taps, stride, way, rng, x64):
-    image = rng.standard_normal((11, 16))
+@pytest.mark.parametrize("size", [(11, 16), (32, 65), (100, 71)])
+@pytest.mark.parametrize(("taps", "stride"), [((1, 4), 1), ((7, 6), 2), ((5, 40), 1), ((11, 3), 5)])
+def test_correlate_separable_equals_the_definition(pad_mode, size, taps, stride, way, rng, x64):
+    if pad_mode == "valid" and size[1] < taps[1]:
+        pytest.skip("refused, see below")
+    image = rng.standard_normal(size)
     vertical, horizontal = rng.standard_normal(taps[0]), rng.standard_normal(taps[1])
     arrays = jnp.asarray(image), jnp.asarray(vertical), jnp.asarray(horizontal)
     correlate = functools.partial(correlate_separable, pad_mode=pad_mode, stride=stride)
@@ -110,22 +118,23 @@ def test_correlate_separable_refuses_what_it_cannot_do():
         correlate_separable(image, window, window, pad_mode="same")
 
 
-@pytest.mark.parametrize(("size", "transformed"), [(64, False), (256, False), (1024, True)])
-def test_large_images_are_transformed_and_small_ones_multiplied(size, transformed):
-    image = jax.ShapeDtypeStruct((1, size, size), jnp.float32)
-    program = str(jax.make_jaxpr(lambda x: gaussian_blur(x, 31, 4.0))(image))
+@pytest.mark.parametrize(("taps", "transformed"), [(5, False), (31, False), (301, True)])
+def test_long_windows_are_transformed_and_short_ones_multiplied(taps, transformed):
+    image = jax.ShapeDtypeStruct((1, 512, 512), jnp.float32)
+    program = str(jax.make_jaxpr(lambda x: gaussian_blur(x, taps, 4.0))(image))
     assert ("fft[" in program) == transformed
     assert ("dot_general[" in program) != transformed
     assert "conv_general" not in program
 
 
-def test_both_ways_agree_in_float32(monkeypatch, rng):
+def test_all_ways_agree_in_float32(monkeypatch, rng):
     image = jnp.asarray(rng.random((2, 61, 97)), jnp.float32)
     responses = []
-    for limit in (0, 10**6):
-        monkeypatch.setattr("plenoptax.process._convolution._LARGEST_MATRIX", limit)
+    for way in ("matrix", "blocks", "fft"):
+        apply_by(way, monkeypatch)
         responses.append(gaussian_blur(image, 31, 5.0))
-    np.testing.assert_allclose(*responses, atol=1e-6)
+    np.testing.assert_allclose(responses[0], responses[1], atol=1e-6)
+    np.testing.assert_allclose(responses[0], responses[2], atol=1e-6)
 
 
 @pytest.mark.parametrize("pad_mode", ["reflect", "replicate", "circular", "valid"])
