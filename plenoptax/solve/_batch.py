@@ -21,14 +21,11 @@ class Batched(eqx.Module):
         problem: The problems as one.
         is_mapped: Whether each leaf of `problem` has the leading axis, in the order of its leaves.
         size: How many problems there are.
-        is_sequential: Whether `map` takes the elements one after another, which the drivers choose
-            where it is faster.
     """
 
     problem: PyTree
     is_mapped: tuple[bool, ...] = eqx.field(static=True)
     size: int = eqx.field(static=True)
-    is_sequential: bool = eqx.field(static=True, default=False)
 
     def __len__(self) -> int:
         return self.size
@@ -46,32 +43,50 @@ class Batched(eqx.Module):
 
     def map(self, function: Callable, *arguments: PyTree) -> PyTree:
         """Call ``function(problem, *arguments)`` for each element of the arguments' first axis."""
-        leaves, treedef = jax.tree.flatten(self.problem)
-        mapped = [leaf for leaf, is_mapped in zip(leaves, self.is_mapped, strict=True) if is_mapped]
 
-        def one(mapped_leaves: list[Array], arguments: tuple[PyTree, ...]) -> PyTree:
-            rest = iter(mapped_leaves)
-            all_leaves = [
-                next(rest) if is_mapped else leaf
-                for leaf, is_mapped in zip(leaves, self.is_mapped, strict=True)
-            ]
-            return function(jax.tree.unflatten(treedef, all_leaves), *arguments)
+        def one(mapped: list[Array], arguments: tuple[PyTree, ...]) -> PyTree:
+            return function(self._with_mapped(mapped), *arguments)
 
-        if self.is_sequential:
-            return jax.lax.map(lambda element: one(*element), (mapped, arguments))
-        return jax.vmap(one, axis_size=self.size)(mapped, arguments)
+        return jax.vmap(one, axis_size=self.size)(self._mapped(), arguments)
+
+    def map_groups(self, size: int, function: Callable, *arguments: PyTree) -> PyTree:
+        """Call ``function(batch, *arguments)`` for one group of elements after another.
+
+        Args:
+            size: Of a group; divides that of the batch.
+            function: Takes a smaller batch, and the arguments' rows for its elements.
+            *arguments: Trees of arrays with the batch as their first axis.
+
+        Returns:
+            What the function returns, with one more axis at the front, that of the groups.
+        """
+
+        def one(group: tuple[list[Array], tuple[PyTree, ...]]) -> PyTree:
+            mapped, arguments = group
+            return function(Batched(self._with_mapped(mapped), self.is_mapped, size), *arguments)
+
+        def split(leaf: Array) -> Array:
+            return leaf.reshape(self.size // size, size, *leaf.shape[1:])
+
+        return jax.lax.map(one, jax.tree.map(split, (self._mapped(), arguments)))
 
     def map_shape(self, function: Callable) -> PyTree:
         """The shapes and dtypes of what `map` would return."""
         return eqx.filter_eval_shape(lambda batch: batch.map(function), self)
 
-    def _on_mapped(self, change: Callable[[Array], Array]) -> PyTree:
+    def _mapped(self) -> list[Array]:
+        leaves = jax.tree.leaves(self.problem)
+        return [leaf for leaf, is_mapped in zip(leaves, self.is_mapped, strict=True) if is_mapped]
+
+    def _with_mapped(self, mapped: list[Array]) -> PyTree:
+        """The problem with other leaves in place of those that differ between the elements."""
+        rest = iter(mapped)
         leaves, treedef = jax.tree.flatten(self.problem)
-        changed = [
-            change(leaf) if is_mapped else leaf
-            for leaf, is_mapped in zip(leaves, self.is_mapped, strict=True)
-        ]
-        return jax.tree.unflatten(treedef, changed)
+        together = zip(leaves, self.is_mapped, strict=True)
+        return jax.tree.unflatten(treedef, [next(rest) if m else leaf for leaf, m in together])
+
+    def _on_mapped(self, change: Callable[[Array], Array]) -> PyTree:
+        return self._with_mapped([change(leaf) for leaf in self._mapped()])
 
 
 def batch(make_problem: Callable[..., AbstractProblem], *arrays: PyTree) -> Batched:

@@ -49,8 +49,7 @@ def step(
     solver = as_solver(solver)
     _check_fits(problem, solver, state)
     if isinstance(problem, Batched):
-        one = _step_if_running if problem.is_sequential else _step_while_running
-        return problem.map(lambda p, s: one(p, solver, s), state)
+        return problem.map(lambda p, s: _step_while_running(p, solver, s), state)
     return _step(problem, solver, state)
 
 
@@ -59,17 +58,6 @@ def _step_while_running(
 ) -> tuple[State, Info]:
     new, info = _step(problem, solver, state)
     return tree_where(state.status == Status.running, new, state), info
-
-
-def _step_if_running(problem: AbstractProblem, solver: Solver, state: State) -> tuple[State, Info]:
-    """As `_step_while_running`, without computing what is not wanted."""
-    shapes = jax.eval_shape(lambda s: _step(problem, solver, s)[1], state)
-    blank = jax.tree.map(lambda x: jnp.zeros(x.shape, x.dtype), shapes)
-    return jax.lax.cond(
-        state.status == Status.running,
-        lambda: _step(problem, solver, state),
-        lambda: (state, blank),
-    )
 
 
 def _step(problem: AbstractProblem, solver: Solver, state: State) -> tuple[State, Info]:
