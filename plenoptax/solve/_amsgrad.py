@@ -40,7 +40,7 @@ def amsgrad(
     References:
         Reddi, Kale, Kumar, "On the convergence of Adam and beyond", ICLR 2018.
 
-    Examples:
+    Example:
         >>> import jax.numpy as jnp
         >>> import optax
         >>> import plenoptax as plx

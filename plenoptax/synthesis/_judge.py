@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from typing import TypeGuard
 
 import equinox as eqx
 import jax
@@ -22,12 +23,13 @@ class Group:
     """How well one group of a representation was matched.
 
     Attributes:
-        size: How many numbers it has.
+        size: How many numbers it has, without those that no image of the null changes.
         relative_error: The norm of the difference over that of the target.
         z_error: The root mean square of the difference in units of standard deviations over other
             images; NaN if these are not known.
         correlation: Of the z-scores of synthesis and target; NaN as above.
         null_maximum: The largest such correlation between two unrelated images; NaN as above.
+        null_minimum: The smallest z error between two unrelated images; NaN as above.
     """
 
     size: int
@@ -35,13 +37,18 @@ class Group:
     z_error: float
     correlation: float
     null_maximum: float
+    null_minimum: float
 
     @property
     def passes(self) -> bool | None:
-        """Whether it beats every pair of unrelated images; None where it is not judged."""
+        """Whether it beats every pair of unrelated images; None where it is not judged.
+
+        In both measures: a correlation does not tell how far apart two images are, and in a group
+        that varies along few directions it is high soon.
+        """
         if self.size < _SMALLEST_GROUP or np.isnan(self.null_maximum):
             return None
-        return bool(self.correlation > self.null_maximum)
+        return bool(self.correlation > self.null_maximum and self.z_error < self.null_minimum)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -91,7 +98,14 @@ def null_of(model: Callable, images: Float[Array, "image *shape"] | None) -> Nul
         f"weak: {len(natural.z_scores)} windows of {natural.sources.max() + 1} photographs; "
         "give images= of your own"
     )
-    return Null(natural.mean, natural.standard_deviation, natural.z_scores, natural.sources, name)
+    weights = np.ones(len(natural.mean)) if model.weights is None else np.asarray(model.weights)
+    return Null(
+        natural.mean * weights,
+        natural.standard_deviation * np.abs(weights),
+        natural.z_scores * np.sign(weights),
+        natural.sources,
+        name,
+    )
 
 
 def judge(
@@ -114,7 +128,7 @@ def judge(
         a, b = x[members], y[members]
         scale = float(np.linalg.norm(b))
         error = float(np.linalg.norm(a - b)) / scale if scale > 0 else float(np.linalg.norm(a))
-        z_error = correlation = maximum = float("nan")
+        size, z_error, correlation, bounds = members.sum(), np.nan, np.nan, (np.nan, np.nan)
         if null is not None:
             mean, deviation, z_scores = (
                 _spread(null_part, len(labels))[..., members]
@@ -122,10 +136,10 @@ def judge(
             )
             varies = deviation > 0
             a, b = ((c - mean)[varies] / deviation[varies] for c in (a, b))
+            size, correlation = a.size, _correlation(a, b)
             z_error = float(np.sqrt(np.mean((a - b) ** 2))) if a.size else 0.0
-            correlation = _correlation(a, b)
-            maximum = _largest_correlation(z_scores[:, varies], null.sources)
-        groups[str(name)] = Group(int(members.sum()), error, z_error, correlation, maximum)
+            bounds = _extremes(z_scores[:, varies], null.sources)
+        groups[str(name)] = Group(int(size), error, z_error, correlation, *bounds)
     return groups
 
 
@@ -135,11 +149,11 @@ def verdict(groups: dict[str, Group]) -> bool | None:
     return all(judged) if judged else None
 
 
-def _has_natural_statistics(model: Callable) -> bool:
+def _has_natural_statistics(model: Callable) -> TypeGuard[PortillaSimoncelli]:
     if not isinstance(model, PortillaSimoncelli):
         return False
     standard = (model.n_scales, model.n_orientations, model.spatial_corr_width) == (4, 4, 7)
-    return standard and not model.magnitude_means and model.weights is None
+    return standard and not model.magnitude_means
 
 
 def _flatten(representation: PyTree) -> Array:
@@ -178,11 +192,15 @@ def _correlation(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.corrcoef(a, b)[0, 1])
 
 
-def _largest_correlation(z_scores: np.ndarray, sources: np.ndarray) -> float:
+def _extremes(z_scores: np.ndarray, sources: np.ndarray) -> tuple[float, float]:
+    """The largest correlation and the smallest z error between two unrelated images."""
+    unrelated = sources[:, None] != sources[None, :]
+    if z_scores.shape[1] < 2 or not unrelated.any():
+        return float("nan"), float("nan")
+    squares = np.sum(z_scores**2, axis=1)
+    squared = squares[:, None] + squares[None] - 2 * z_scores @ z_scores.T
+    nearest = np.sqrt(max(squared[unrelated].min(), 0) / z_scores.shape[1])
     centered = z_scores - z_scores.mean(1, keepdims=True)
     norms = np.linalg.norm(centered, axis=1, keepdims=True)
     centered = centered / np.where(norms > 0, norms, 1)
-    unrelated = sources[:, None] != sources[None, :]
-    if z_scores.shape[1] < 2 or not unrelated.any():
-        return float("nan")
-    return float((centered @ centered.T)[unrelated].max())
+    return float((centered @ centered.T)[unrelated].max()), float(nearest)

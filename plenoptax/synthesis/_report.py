@@ -163,10 +163,10 @@ def _criterion(groups: dict[str, Group], success: bool | None) -> str:
 def _table(groups: dict[str, Group]) -> list[str]:
     width = max(len(name) for name in groups)
     marks = {True: "", False: "  FAILS", None: "  (not judged)"}
-    lines = [f"{'group':{width}}  size  rel. error  z error  correlation  null max."]
+    lines = [f"{'group':{width}}  size  rel. error  z error (null)  correlation (null)"]
     for name, g in groups.items():
         lines.append(
-            f"{name:{width}}  {g.size:4d}  {g.relative_error:10.3g}  {g.z_error:7.3g}  "
-            f"{g.correlation:11.4f}  {g.null_maximum:9.4f}{marks[g.passes]}"
+            f"{name:{width}}  {g.size:4d}  {g.relative_error:10.3g}  {g.z_error:7.3f} "
+            f"({g.null_minimum:.3f})  {g.correlation:11.3f} ({g.null_maximum:.3f}){marks[g.passes]}"
         )
     return lines

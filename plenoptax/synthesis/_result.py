@@ -94,7 +94,8 @@ class Result:
 
         A representation is judged by groups of 16 numbers or more (for Portilla-Simoncelli, its
         groups of statistics), in units of their standard deviation over other images. A group
-        passes where synthesis and target correlate more than any two unrelated images. All must.
+        passes where synthesis and target correlate more, and are less far apart, than any two
+        unrelated images. All must.
 
         Args:
             null_images: Unrelated images as the model takes them, at least 8, along the first axis:

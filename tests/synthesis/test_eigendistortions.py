@@ -157,6 +157,24 @@ def test_block_lanczos_agrees_with_dense_at_both_ends():
     np.testing.assert_allclose(change[:2] ** 2, found.eigenvalues[:2], rtol=0.05)
 
 
+@pytest.mark.parametrize("name", ["LuminanceGainControl", "OnOff"])
+def test_five_of_the_bottom_orthogonal_to_the_image_agree_with_dense(name):
+    image, model = crop(32), model_of(name, 32)
+    subspace = plx.linalg.complement(jnp.ones_like(image), image)
+    dense, found = (
+        plx.eigendistortions(image, model, k=5, subspace=subspace, method=method, progress=False)
+        for method in ("exact", "block_lanczos")
+    )
+    bottom = dense.eigenvalues[-5:]
+    visible = bottom > found.floor
+    np.testing.assert_allclose(found.eigenvalues[-5:][visible], bottom[visible], rtol=0.05)
+    assert np.all(found.eigenvalues[-5:][~visible] <= found.floor)
+    kept = np.asarray(found.eigendistortions[-5:]).reshape(5, -1)
+    forbidden = np.stack([np.ones(kept.shape[1]), np.asarray(image).ravel()])
+    np.testing.assert_allclose(kept @ kept.T, np.eye(5), atol=1e-4)
+    np.testing.assert_allclose(kept @ forbidden.T, 0, atol=1e-3)
+
+
 def test_contrast_gain_control_ignores_contrast_with_a_shift_of_the_mean(x64):
     # softplus(u(x) / ...) with u = CS x / (1 + s G x): x + 1 / s scales both sides of u alike.
     image, model = crop(16, jnp.float64), model_of("LuminanceContrastGainControl", 16)

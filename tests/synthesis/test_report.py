@@ -54,7 +54,7 @@ def test_a_good_metamer_succeeds(result):
     for name in judged:
         group = report.groups[name]
         assert group.correlation > max(group.null_maximum, 0.9)
-        assert group.z_error < 0.5
+        assert group.z_error < min(group.null_minimum, 0.5)
     assert "success      yes" in str(report)
     assert "weak: " in report.null
     assert report.null in str(report)
@@ -97,6 +97,52 @@ def test_unrelated_photographs_are_uncorrelated_in_z_scores():
     assert abs(np.median(correlations[unrelated])) < 0.1
     raw = natural.z_scores * natural.standard_deviation + natural.mean
     assert np.median(np.corrcoef(raw)[unrelated]) > 0.6
+
+
+def test_the_bounds_are_those_of_the_closest_unrelated_images(model, grass):
+    natural = natural_statistics()
+    groups = judge(model, model(grass), model(grass), null_of(model, None))
+    members = np.asarray(model.statistic_groups) == "cross_scale_correlation_real"
+    rows = natural.z_scores[:, members]
+    pairs = [
+        (np.corrcoef(a, b)[0, 1], np.sqrt(np.mean((a - b) ** 2)))
+        for i, a in enumerate(rows)
+        for j, b in enumerate(rows[:i])
+        if natural.sources[i] != natural.sources[j]
+    ]
+    correlations, distances = np.transpose(pairs)
+    found = groups["cross_scale_correlation_real"]
+    np.testing.assert_allclose(found.null_maximum, correlations.max(), rtol=1e-6)
+    np.testing.assert_allclose(found.null_minimum, distances.min(), rtol=1e-6)
+
+
+def test_a_high_correlation_alone_does_not_pass(model, grass):
+    null = null_of(model, None)
+    target = np.asarray(model(grass))
+    # Twice as far from the mean of natural images: the same pattern, another texture.
+    far = null.mean + 2 * (target - null.mean)
+    groups = judge(model, far, target, null)
+    group = groups["auto_correlation_magnitude"]
+    assert group.correlation == pytest.approx(1)
+    assert group.z_error > group.null_minimum
+    assert group.passes is False
+    assert verdict(groups) is False
+
+
+def test_weighted_models_are_judged_by_what_they_keep(model, grass):
+    weights = {"auto_correlation_magnitude": 0.0, "magnitude_std": -3.0}
+    weighted = plx.models.PortillaSimoncelli((SIZE, SIZE), weights=weights)
+    other = plx.data.brick()[:, :SIZE, :SIZE]
+    found = judge(weighted, weighted(other), weighted(grass), null_of(weighted, None))
+    wanted = judge(model, model(other), model(grass), null_of(model, None))
+    ablated = found.pop("auto_correlation_magnitude")
+    assert ablated.size == 0
+    assert ablated.passes is None
+    for name, group in found.items():
+        np.testing.assert_allclose(group.z_error, wanted[name].z_error, rtol=1e-4)
+        np.testing.assert_allclose(group.correlation, wanted[name].correlation, rtol=1e-4)
+        assert group.passes == wanted[name].passes
+    assert verdict(found) is False
 
 
 def test_natural_statistics_are_those_of_the_model(model):
