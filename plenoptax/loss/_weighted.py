@@ -169,7 +169,7 @@ def portilla_simoncelli_loss_factory(
 
 
 @eqx.filter_jit
-def _to_tensor(model: Any, groups: Mapping[Any, Array]) -> Array:
+def _to_tensor(model: Any, groups: Mapping[Any, ArrayLike]) -> Array:
     # Compiled as a whole: one by one, its little operations take seconds to compile.
     return model.convert_to_tensor(groups)
 
@@ -196,10 +196,10 @@ def _check_keys(
     return factors
 
 
-def _fill(values: Array | jax.ShapeDtypeStruct, factor: ArrayLike, key: Any) -> Array:
+def _fill(values: Array | jax.ShapeDtypeStruct, factor: ArrayLike, key: Any) -> np.ndarray:
     factor = np.asarray(factor, jnp.finfo(values.dtype).dtype)
     try:
-        return jnp.asarray(np.broadcast_to(factor, values.shape))
+        return np.broadcast_to(factor, values.shape)
     except ValueError as error:
         raise ValueError(
             f"The weight of {key!r} has shape {factor.shape}, which does not broadcast to the "

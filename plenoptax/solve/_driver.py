@@ -244,9 +244,10 @@ def any_running(state: State) -> bool:
     return bool(np.any(np.asarray(state.status == Status.running)))
 
 
+@jax.jit
 def own_copy(tree: PyTree) -> PyTree:
     """A copy that may be donated; arrays stay on their devices."""
-    return jax.tree.map(lambda x: x.copy(), tree)
+    return jax.tree.map(jnp.copy, tree)
 
 
 def with_status(state: State, status: Status) -> State:

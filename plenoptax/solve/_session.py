@@ -2,6 +2,7 @@ import dataclasses
 import time
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -219,6 +220,7 @@ def _with_stop_rule(problem: AbstractProblem | Batched, solver: Solver, state: S
     return state if wanted == found else dataclasses.replace(state, stop_state=fresh)
 
 
+@eqx.filter_jit
 def _tested_anew(problem: AbstractProblem | Batched, solver: Solver, state: State) -> State:
     def one(state: State) -> State:
         fires = solver.stop.fires(state.stop_state)

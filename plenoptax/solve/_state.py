@@ -113,9 +113,15 @@ def init(
     if isinstance(problem, Batched):
         return _init_batch(problem, solver, key, initial_image)
     if initial_image is None:
-        initial_image = problem.initial_image(key)  # pyright: ignore[reportArgumentType]
+        return _init_from_key(problem, solver, key)  # pyright: ignore[reportArgumentType]
     check_objective(problem, initial_image)
-    return init_from_image(problem, solver, initial_image)
+    return eqx.filter_jit(init_from_image)(problem, solver, initial_image)
+
+
+@eqx.filter_jit
+def _init_from_key(problem: AbstractProblem, solver: Solver, key: Key) -> State:
+    # Compiled as a whole: one by one, its little operations take a second to compile.
+    return init_from_image(problem, solver, problem.initial_image(key))
 
 
 def _init_batch(
