@@ -191,3 +191,17 @@ def test_entry_functions_validate(getkey):
         plx.metamer(image, plx.models.Gaussian(5), penalty_function=jnp.abs, key=getkey())
     with pytest.warns(UserWarning, match="outside of"):
         plx.Metamer(255 * image, plx.models.Gaussian(5))
+
+
+def test_comparisons_of_models_validate_each_of_them(getkey):
+    image, good = jax.random.uniform(getkey(), (1, 8, 8)), plx.models.Gaussian(5)
+    bad, kind, message = MODEL_FAULTS["stochastic"]
+    found = plx.eigendistortions(image, good, progress=False)
+    with pytest.raises(kind, match=message):
+        plx.eigendistortions(image, bad, progress=False)
+    with pytest.raises(kind, match=message):
+        plx.equal_detectability(found, bad)
+    with pytest.raises(kind, match=message):
+        plx.generalized_eigendistortions(image, good, bad)
+    with pytest.raises(kind, match=message):
+        plx.principal_distortions(image, [good, good, bad], key=getkey())

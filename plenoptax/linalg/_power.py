@@ -4,7 +4,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float, Int
 
 from .._types import Key
 from ._eigenpairs import bidiagonal_floor, Eigenpairs, EigenStatus, measure
@@ -17,12 +17,11 @@ class PowerState(eqx.Module):
 
     vectors: Float[Array, "2 k n"]
     values: Float[np.ndarray, "2 k"]
-    products: Float[Array, "k n"]
-    end: np.ndarray
-    num_steps: np.ndarray
+    products: Float[Array, "2 k n"]
+    num_steps: Int[np.ndarray, "2"]
     num_products: np.ndarray
     residuals: Float[np.ndarray, " k"]
-    is_done: np.ndarray
+    is_done: Bool[np.ndarray, "2"]
 
 
 @final
@@ -64,39 +63,41 @@ class Power(eqx.Module):
         return PowerState(
             vectors=drawn / jnp.linalg.norm(drawn, axis=-1, keepdims=True),
             values=np.full((2, self.k), np.inf),
-            products=drawn[0],
-            end=np.asarray(0),
-            num_steps=np.asarray(0),
+            products=jnp.zeros_like(drawn),
+            num_steps=np.zeros(2, int),
             num_products=np.asarray(0),
             residuals=np.full(self.k, np.inf),
             is_done=np.asarray([False, False]),
         )
 
     def is_finished(self, state: PowerState) -> bool:
-        """Whether both ends have been iterated."""
-        return bool(state.end > 1)
+        """Whether both ends have converged or reached the limit: a higher one makes them go on."""
+        return not self._unfinished(state).any()
+
+    def _unfinished(self, state: PowerState) -> Bool[np.ndarray, "2"]:
+        finite = (state.num_steps == 0) | np.isfinite(state.values).all(axis=1)
+        return ~state.is_done & (state.num_steps < self.max_iter) & finite
 
     def step(self, state: PowerState) -> PowerState:
         """One iteration at the end that is being worked on."""
-        end, first = int(state.end), int(state.num_steps) == 0
+        end = int(np.argmax(self._unfinished(state)))
+        first = state.num_steps[end] == 0
         shift = jnp.asarray(state.values[0, 0] if end else 0.0, self.operator.dtype)
         vectors, products, values = _iterate(
-            self.operator, state.vectors[end], None if first else state.products, shift
+            self.operator, state.vectors[end], None if first else state.products[end], shift
         )
         values = np.asarray(values, np.float64)
         change = np.linalg.norm(values - state.values[end])
         is_done = state.is_done.copy()
         is_done[end] = change <= self.stop_criterion
-        num_steps = int(state.num_steps) + 1
-        leave = is_done[end] or num_steps >= self.max_iter or not np.isfinite(values).all()
-        all_values = state.values.copy()
+        num_steps, all_values = state.num_steps.copy(), state.values.copy()
+        num_steps[end] += 1
         all_values[end] = values
         return PowerState(
             vectors=state.vectors.at[end].set(vectors),
             values=all_values,
-            products=products,
-            end=np.asarray(end + int(leave)),
-            num_steps=np.asarray(0 if leave else num_steps),
+            products=state.products.at[end].set(products),
+            num_steps=num_steps,
             num_products=np.asarray(state.num_products + self.k * (3 if first else 1)),
             residuals=np.full(self.k, change),
             is_done=is_done,

@@ -147,9 +147,7 @@ def _read_state(path: str | os.PathLike, archive: Any, meta: dict[str, Any], lik
     )
     found = {}
     for leaf_path, leaf in wanted.items():
-        array = _read(path, archive, f"state{leaf_path}")
-        if array.shape != _to_plain(leaf).shape:
-            raise ValueError(f"{path} is damaged: state{leaf_path} has shape {array.shape}.")
+        array = _read_as(path, archive, f"state{leaf_path}", describe(_to_plain(leaf)))
         found[leaf_path] = _from_plain(array, leaf)
     return jax.tree_util.tree_map_with_path(
         lambda leaf_path, leaf: found[jax.tree_util.keystr(leaf_path)], like
@@ -242,6 +240,7 @@ def _trace_arrays(trace: Trace) -> dict[str, np.ndarray]:
 def _describe_trace(trace: Trace) -> dict[str, Any]:
     return {
         "terms": list(trace.terms),
+        "arrays": {name: describe(array) for name, array in _trace_arrays(trace).items()},
         "has_best": trace.best_image is not None,
         # JSON knows no infinity.
         "best_loss": None if np.isinf(trace.best_loss) else trace.best_loss,
@@ -253,7 +252,8 @@ def _read_trace(
     path: str | os.PathLike, archive: Any, index: int, description: dict[str, Any]
 ) -> Trace:
     def read(name: str) -> np.ndarray:
-        return _read(path, archive, f"trace[{index}].{name}")
+        entry, wanted = f"trace[{index}].{name}", description["arrays"][name]
+        return _read_as(path, archive, entry, wanted)
 
     best_loss = description["best_loss"]
     return Trace(
@@ -295,6 +295,14 @@ def _read(path: str | os.PathLike, archive: Any, name: str) -> np.ndarray:
         raise ValueError(f"{path} is damaged: {name} cannot be read.") from error
     if not isinstance(array, np.ndarray):
         raise ValueError(f"{path} is damaged: {name} cannot be read.")
+    return array
+
+
+def _read_as(path: str | os.PathLike, archive: Any, name: str, wanted: str) -> np.ndarray:
+    """As `_read`, and refuse another dtype or shape than the one that is written down."""
+    array = _read(path, archive, name)
+    if describe(array) != wanted:
+        raise ValueError(f"{path} is damaged: {name} is {describe(array)} in place of {wanted}.")
     return array
 
 

@@ -10,6 +10,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float
 
 from .._types import Key, Scalar
 from ..linalg import AbstractNoise, AbstractSubspace, linearize, LinearMap
+from ..validate import validate_input, validate_model
 from ._eigendistortions import Eigendistortions
 
 
@@ -56,7 +57,8 @@ def equal_detectability(
         The factors, and whether to trust them.
 
     Raises:
-        ValueError: If `d_prime` is not positive.
+        ValueError: If `d_prime` is not positive, or the model cannot be used; see
+            `plenoptax.validate`.
 
     Example:
         >>> import plenoptax as plx
@@ -68,6 +70,7 @@ def equal_detectability(
     """
     if not d_prime > 0:
         raise ValueError(f"d_prime is positive; got {d_prime}.")
+    _check(found.image, model)
     is_bound = found.eigenvalues <= found.floor
     alpha = d_prime / np.sqrt(np.maximum(found.eigenvalues, found.floor))
     predicted = alpha * np.sqrt(found.eigenvalues)
@@ -133,7 +136,8 @@ def generalized_eigendistortions(
         norm 1.
 
     Raises:
-        ValueError: If there are too many elements, or the ridge is not positive.
+        ValueError: If there are too many elements, the ridge is not positive, or a model cannot be
+            used; see `plenoptax.validate`.
 
     Example:
         >>> import plenoptax as plx
@@ -143,6 +147,7 @@ def generalized_eigendistortions(
         >>> ratios.shape, changes.shape
         ((2,), (2, 1, 16, 16))
     """
+    _check(image, model, other_model)
     maps = [linearize(m, image, noise=noise, subspace=subspace) for m in (model, other_model)]
     n = maps[0].input_size
     if n > 5000:
@@ -191,7 +196,8 @@ def principal_distortions(
         The two changes, and the log ratio of each model, of which the variance is largest.
 
     Raises:
-        ValueError: If there are fewer than two models.
+        ValueError: If there are fewer than two models, or one of them cannot be used; see
+            `plenoptax.validate`.
 
     References:
         Feather et al. (2025), Discriminating image representations with principal distortions,
@@ -207,6 +213,7 @@ def principal_distortions(
     """
     if len(models) < 2:
         raise ValueError(f"Two models or more are compared; got {len(models)}.")
+    _check(image, *models)
     maps = [linearize(model, image, noise=noise) for model in models]
     n, dtype = image.size, image.dtype
     first, second = jax.random.split(key)
@@ -226,6 +233,12 @@ def principal_distortions(
         pair, state = _ascend(maps, offsets, optimizer, pair, state)
     logs = _log_sensitivities(maps, offsets, pair)
     return pair.reshape(2, *image.shape), np.asarray(logs[:, 0] - logs[:, 1])
+
+
+def _check(image: Array, *models: Callable) -> None:
+    validate_input(image, allowed_range=None)
+    for model in models:
+        validate_model(model, image.shape, image.dtype)
 
 
 @eqx.filter_jit

@@ -51,7 +51,7 @@ class Geodesic(AbstractOneStageProblem):
         image_a: The first frame.
         image_b: The last frame.
         model: From an image to an array or a tree of arrays.
-        target: The representations of the two, one a row.
+        ends: The representations of the two, one a row.
         n_steps: The number of steps.
         initial_sequence: The kind of path to start from.
         penalty_function: From a path to the sum of its frames' penalties.
@@ -74,7 +74,7 @@ class Geodesic(AbstractOneStageProblem):
     image_a: Array
     image_b: Array
     model: Callable
-    target: Float[Array, "2 size"]
+    ends: Float[Array, "2 size"]
     n_steps: int = eqx.field(static=True)
     initial_sequence: InitialSequence = eqx.field(static=True)
     penalty_function: Callable
@@ -124,7 +124,7 @@ class Geodesic(AbstractOneStageProblem):
             )
         self.image_a, self.image_b = jnp.asarray(image_a), jnp.asarray(image_b)
         self.model = model
-        self.target = represent_path(model, jnp.stack([self.image_a, self.image_b]))
+        self.ends = represent_path(model, jnp.stack([self.image_a, self.image_b]))
         self.n_steps = n_steps
         self.initial_sequence = initial_sequence
         self.penalty_function = _OfFrames(penalty_function)
@@ -176,7 +176,7 @@ class Geodesic(AbstractOneStageProblem):
             in units of the line's length.
         """
         frames = self.parametrization.decode(z)
-        first, last = self.target[:1], self.target[1:]
+        first, last = self.ends[:1], self.ends[1:]
         vectors = jnp.concatenate([first, represent_frames(self.model, frames), last])
         deviation = deviation_from_line(jax.lax.stop_gradient(vectors))
         return self._with_ends(frames), {

@@ -21,6 +21,8 @@ class Report:
         criterion: The criterion, in words.
         status: How the synthesis ended, in words. A plateau is not success.
         losses: The first loss and the last.
+        terms: The last values of what else the problem reports in single numbers, such as the
+            ``"optimality"`` of a competition.
         gradient_ratio: The norm of the gradient at the last step over that at the first.
         range_violation: By how much the image leaves [0, 1] at most.
         groups: How well each group of the representation was matched, by name.
@@ -34,6 +36,7 @@ class Report:
     criterion: str
     status: str
     losses: tuple[float, float]
+    terms: dict[str, float]
     gradient_ratio: float
     range_violation: float
     groups: dict[str, Group]
@@ -49,6 +52,7 @@ class Report:
             f"success      {answer}: {self.criterion}",
             f"status       {self.status}",
             f"loss         {self.losses[0]:.6g} -> {self.losses[1]:.6g}",
+            *(f"{name:11}  {value:.6g}" for name, value in self.terms.items()),
             f"gradient     {self.gradient_ratio:.2g} of that at the start",
             f"steps        {self.num_steps}, {facts['num_evaluations']} evaluations of the "
             f"objective, {facts['wall_time']:.1f} s",
@@ -108,10 +112,19 @@ def report_on(
         trace: How it got there.
         image: The image.
         null_images: Unrelated images, to compare its likeness with the target with.
+
+    Raises:
+        ValueError: If there are null images, but no target.
     """
     groups, null, success = {}, None, None
     model = getattr(problem, "model", None)
     target = getattr(problem, "target", None)
+    has_target = target is not None
+    if null_images is not None and not has_target:
+        raise ValueError(
+            f"{type(problem).__name__} has no target that null_images could be compared with; "
+            "call report() without them."
+        )
     if model is not None and target is not None:
         null = null_of(model, null_images)
         groups = judge(model, represent(model, image), target, null)
@@ -121,9 +134,10 @@ def report_on(
     norms = trace.gradient_norm
     return Report(
         success=success,
-        criterion=_criterion(groups, success),
+        criterion=_criterion(groups, success, has_target),
         status=Status[status],
         losses=(float(trace.losses[0]), float(trace.losses[-1])),
+        terms={name: float(term[-1]) for name, term in trace.terms.items() if term.ndim == 1},
         gradient_ratio=float(norms[-1] / norms[0]) if len(norms) and norms[0] > 0 else float("nan"),
         range_violation=max(0.0, float(-np.min(image)), float(np.max(image) - 1)),
         groups=groups,
@@ -148,10 +162,12 @@ def report_on_batch(reports: list[Report], images: Float[Array, "element ..."]) 
     )
 
 
-def _criterion(groups: dict[str, Group], success: bool | None) -> str:
+def _criterion(groups: dict[str, Group], success: bool | None, has_target: bool) -> str:
     judged = [name for name, group in groups.items() if group.passes is not None]
     if success is False and not judged:
         return "the objective was not finite"
+    if not has_target:
+        return "there is no target that the image should be like"
     if not judged:
         return "no null of unrelated images to compare with (report(null_images=...))"
     failed = [name for name in judged if not groups[name].passes]

@@ -106,6 +106,10 @@ class Result:
         Returns:
             The report, to be printed; for a batch one of all elements.
 
+        Raises:
+            ValueError: If there are fewer than 8 null images, or the synthesis has no target to be
+                like: competitions, geodesics and objectives of your own.
+
         References:
             Feather et al. (2023), Nature Neuroscience 26, 2017-2034, for nulls of unrelated images.
         """

@@ -244,3 +244,22 @@ def test_wrong_arguments_are_refused(rng):
     operator, _ = make(rng, np.ones(4))
     with pytest.raises(ValueError, match="asks for more"):
         plx.linalg.BlockLanczos(operator, 3)
+
+
+def test_power_goes_on_with_a_higher_limit(rng):
+    operator, matrix = make(rng, np.concatenate([[2.0], np.linspace(1.2, 0.8, 20), [0.3]]))
+    start = plx.linalg.Power(operator).init(key=jax.random.key(0))
+    few, many = (plx.linalg.Power(operator, max_iter=limit) for limit in (4, 400))
+    pairs, state = plx.linalg.solve(few, start, progress=False)
+    assert state.num_steps.tolist() == [4, 4]
+    assert is_status(pairs.status["top"], "product_limit")
+    assert few.is_finished(state)
+    assert not many.is_finished(state)
+    pairs, state = plx.linalg.solve(many, state, progress=False)
+    check_pairs(pairs, matrix, rtol=1e-4)
+    assert is_status(pairs.status["top"], "converged")
+    whole, whole_state = plx.linalg.solve(many, start, progress=False)
+    # The top is iterated first, so that it does not matter that it was cut in two.
+    assert state.num_steps[0] == whole_state.num_steps[0]
+    np.testing.assert_array_equal(state.vectors[0], whole_state.vectors[0])
+    np.testing.assert_allclose(pairs.values, whole.values, atol=1e-4)

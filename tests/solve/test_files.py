@@ -1,6 +1,7 @@
 import io as standard_io
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -113,6 +114,35 @@ def test_a_missing_renamed_or_damaged_leaf_is_refused_by_name(tmp_path, getkey):
     refuses(lambda m: m | {z: npy(np.asarray([object()]))}, r"state\.z cannot be read")
     refuses(lambda m: m | {z: npy(np.zeros((2, 2), np.float32))}, r"state\.z")
     refuses(lambda m: {"other.npy": m[z]}, "not a file that plenoptax saved")
+
+
+def mutations(content):
+    """Another array in place of one of a file: of another shape, of another dtype, or cut off."""
+    array = np.load(standard_io.BytesIO(content), allow_pickle=False)
+    yield npy(array[None])
+    other = {4: np.int32, 8: np.int64}.get(array.dtype.itemsize, np.int16)
+    yield npy(np.zeros(array.shape, np.float16 if array.dtype == other else other))
+    yield content[:-1]
+
+
+def test_every_entry_of_a_state_and_its_trace_is_checked(tmp_path, getkey):
+    problem, solver, start = make(getkey)
+    state, trace = run(problem, solver, start, 3)
+    path = tmp_path / "state.npz"
+    io.save(path, state, trace)
+    with zipfile.ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    names = [name for name in members if name.startswith(("state", "trace"))]
+    assert len(names) > 20
+    for name in names:
+        changes = [{k: v for k, v in members.items() if k != name}]
+        changes += [members | {name: new} for new in mutations(members[name])]
+        entry = re.escape(name.removesuffix(".npy"))
+        load = io.load_trace if name.startswith("trace") else lambda p: io.load(p, like=state)
+        for changed in changes:
+            rewrite(path, lambda _, changed=changed: changed)
+            with pytest.raises(ValueError, match=entry):
+                load(path)
 
 
 def test_a_flipped_bit_is_noticed(tmp_path, getkey):

@@ -189,7 +189,7 @@ def test_straight_line_is_the_geodesic_of_a_linear_model(ends, rng):
 def test_unconditional_and_conditional_geodesic_of_a_blind_model(ends, blind):
     result = converge(*ends, blind, start="bridge")
     problem, path = result.problem, result.image
-    least = jnp.sum((problem.target[1] - problem.target[0]) ** 2) / 8**2
+    least = jnp.sum((problem.ends[1] - problem.ends[0]) ** 2) / 8**2
     np.testing.assert_allclose(problem.energy(path), least, rtol=1e-4)
     assert float(jnp.max(problem.deviation_from_line(path)[:, 1])) < 0.02
     _, away = plx.process.deviation_from_line(path)
@@ -278,7 +278,7 @@ def test_several_starts_and_pairs(ends, getkey):
         *ends, amplitudes, initial_sequence="bridge", key=getkey(), num_seeds=2, **options
     )
     energies = [float(one.problem.energy(one.image)) for one in (several[0], several[1])]
-    least = jnp.sum((several[0].problem.target[1] - several[0].problem.target[0]) ** 2) / 64
+    least = jnp.sum((several[0].problem.ends[1] - several[0].problem.ends[0]) ** 2) / 64
     assert energies[0] != energies[1]
     assert all(least < energy < 1.1 * least for energy in energies)
     first = jnp.stack(ends)

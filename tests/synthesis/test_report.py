@@ -231,3 +231,42 @@ def test_reports_tell_how_the_image_came_about(result):
     assert facts["key"] is not None
     assert {"jax", "plenoptax"} <= set(facts["versions"])
     assert facts["wall_time"] > 0
+
+
+def _synthesize(method, image, key):
+    options = {"max_steps": 3, "progress": False}
+    if method == "mad":
+        metrics = plx.metric.ssim_distance, plx.metric.mse
+        return plx.mad_competition(image, *metrics, "max", key=key, **options)
+    if method == "objective":
+        return plx.synthesize(_darkness, image.shape, key=key, **options)
+    path = plx.geodesic(image, image[:, ::-1], plx.models.Gaussian(5), n_steps=3, **options)
+    return path if method == "geodesic" else plx.conditional_geodesic(path, **options)
+
+
+def _darkness(image):
+    return jnp.mean(image)
+
+
+@pytest.mark.parametrize("method", ["mad", "geodesic", "conditional_geodesic", "objective"])
+def test_what_has_no_target_is_reported_and_not_judged(method, getkey):
+    image = plx.data.camera()[:, 100:116, 100:116]
+    result = _synthesize(method, image, getkey())
+    report = result.report()
+    assert report.success is None
+    assert "success      unknown: there is no target" in str(report)
+    assert report.num_steps == len(result.trace)
+    with pytest.raises(ValueError, match="has no target"):
+        result.report(null_images=jnp.stack([image] * 8))
+
+
+def test_reports_of_competitions_tell_metrics_and_optimality(getkey):
+    image = plx.data.camera()[:, 100:116, 100:116]
+    result = _synthesize("mad", image, getkey())
+    terms = result.report().terms
+    np.testing.assert_allclose(terms["reference_metric"], result.problem.reference_value, rtol=1e-4)
+    np.testing.assert_allclose(
+        terms["optimized_metric"], plx.metric.ssim_distance(image, result.image), rtol=1e-4
+    )
+    assert terms["optimality"] > 0
+    assert f"optimality   {terms['optimality']:.6g}" in str(result.report())
