@@ -246,13 +246,14 @@ def _lanczos(
 
 def _smooth_changes(image: Float[Array, "*shape"]) -> Float[Array, "s *shape"]:
     """Changes of contrast and of mean, uniform and with one half of a cosine across the image."""
-    ramps = [jnp.ones_like(image)]
-    for axis in range(image.ndim)[-2:]:
-        size = image.shape[axis]
-        cosine = jnp.cos(jnp.pi * (jnp.arange(size, dtype=image.dtype) + 0.5) / size)
-        shape = [size if i == axis else 1 for i in range(image.ndim)]
-        ramps.append(jnp.broadcast_to(cosine.reshape(shape), image.shape))
-    return jnp.stack([ramp * image for ramp in ramps] + ramps)
+    pixels = np.asarray(image)
+    ramps = [np.ones_like(pixels)]
+    for axis in range(pixels.ndim)[-2:]:
+        size = pixels.shape[axis]
+        cosine = np.cos(np.pi * (np.arange(size) + 0.5) / size).astype(pixels.dtype)
+        shape = [size if i == axis else 1 for i in range(pixels.ndim)]
+        ramps.append(np.broadcast_to(cosine.reshape(shape), pixels.shape))
+    return jnp.asarray(np.stack([ramp * pixels for ramp in ramps] + ramps))
 
 
 def _resumed(resume: Any, fresh: LanczosState | PowerState) -> LanczosState | PowerState:
