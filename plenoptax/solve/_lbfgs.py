@@ -20,7 +20,9 @@ class LBFGSState(NamedTuple):
 
     Attributes:
         memory: The inverse Hessian. Its `point` and `gradient` are the anchor, which is the point
-            accepted last, and the gradient there.
+            accepted last, and the gradient there, of the elements that can follow it.
+        blocked: 1 for the elements that a constraint keeps from becoming larger, -1 for those that
+            it keeps from becoming smaller, else 0.
         anchor_value: The objective at the anchor.
         direction: The direction of the search.
         slope: The derivative of the objective along it at the anchor; negative.
@@ -35,6 +37,7 @@ class LBFGSState(NamedTuple):
     """
 
     memory: InverseHessian
+    blocked: Float[Array, "..."]
     anchor_value: Scalar
     direction: Float[Array, "..."]
     slope: Scalar
@@ -67,7 +70,9 @@ def lbfgs(
     the search starts again along the bare gradient; when they run out there too, the synthesis is
     on a plateau (or nonfinite, if the trials were).
 
-    With a hard constraint the decrease is judged by where the projection lets the step end.
+    With a hard constraint both conditions are judged by where the projection lets the step end. An
+    element that it does not let move, such as a pixel at its bound, is left out of the gradient
+    and of the directions until the gradient points away from there.
 
     Args:
         memory_size: Pairs of differences that make up the inverse Hessian. Each takes the memory
@@ -113,11 +118,13 @@ def lbfgs(
         rounding = jnp.finfo(value.dtype).eps * jnp.abs(state.anchor_value)
         decreased = value <= state.anchor_value + sufficient_decrease * predicted + rounding
         decreased &= finite
-        flat_enough = jnp.vdot(gradient, state.direction) >= curvature * state.slope
+        blocked = _find_blocked(state, point, gradient)
+        gradient = jnp.where(blocked == 0, gradient, 0)
+        flat_enough = jnp.vdot(gradient, point - state.memory.point) >= curvature * predicted
         last_trial = state.num_trials >= max_trials
         accepted = finite & (state.fresh | (decreased & (flat_enough | last_trial)))
 
-        moved = _from_new_anchor(state, point, gradient, value)
+        moved = _from_new_anchor(state._replace(blocked=blocked), point, gradient, value)
         trial = _next_trial(state, value, decreased, max_trials)
         restart = _along_gradient(state)
         given_up = last_trial & ~accepted
@@ -140,6 +147,7 @@ def _before_first_evaluation(params: PyTree, memory_size: int) -> LBFGSState:
     zero, false = jnp.zeros((), flat.dtype), jnp.zeros((), bool)
     return LBFGSState(
         memory=empty_inverse_hessian(flat.size, memory_size, flat.dtype),
+        blocked=jnp.zeros_like(flat),
         anchor_value=zero,
         direction=jnp.zeros_like(flat),
         slope=zero,
@@ -154,11 +162,24 @@ def _before_first_evaluation(params: PyTree, memory_size: int) -> LBFGSState:
     )
 
 
+def _find_blocked(
+    state: LBFGSState, point: Float[Array, " size"], gradient: Float[Array, " size"]
+) -> Float[Array, " size"]:
+    """Which elements have been asked to move, did not, and would be asked the same again."""
+    anchor, step = state.memory.point, state.learning_rate * state.direction
+    stayed = (point == anchor) & ~state.fresh
+    # A step of less would be lost in rounding where nothing holds the element.
+    asked = jnp.abs(step) > 16 * jnp.finfo(step.dtype).eps * jnp.maximum(jnp.abs(anchor), 1)
+    side = jnp.where(stayed, jnp.where(asked, jnp.sign(step), state.blocked), 0)
+    return jnp.where(side * gradient < 0, side, 0)
+
+
 def _from_new_anchor(
     state: LBFGSState, point: Float[Array, " size"], gradient: Float[Array, " size"], value: Scalar
 ) -> LBFGSState:
     """The search that starts at the point just evaluated."""
     ascent, memory = learn_and_apply(state.memory, point, gradient, state.fresh)
+    ascent = jnp.where(state.blocked == 0, ascent, 0)
     slope = -jnp.vdot(ascent, gradient)
     # Rounding can spoil the direction where the pairs are nearly dependent: forget them then.
     descends = slope < 0

@@ -3,6 +3,7 @@ import warnings
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, Int
 
@@ -153,10 +154,9 @@ def check_initial_image(image: Array) -> Array:
             f"The initial image is an array of floating-point numbers; got {image.dtype}. "
             "plenoptax.load_images reads image files as such."
         )
-    image = jnp.asarray(image)
-    if not bool(jnp.all(jnp.isfinite(image))):
+    if not np.isfinite(np.asarray(image)).all():
         raise ValueError("The initial image has values that are infinite or not a number.")
-    return image
+    return jnp.asarray(image)
 
 
 def check_objective(problem: AbstractProblem, initial_image: Array) -> None:

@@ -23,6 +23,13 @@ class Function(Quadratic):
         return rosenbrock(z), {"penalty": jnp.zeros(())}
 
 
+class Boxed(Function):
+    """The same, with no element above 0.8, where 1 would be best, or below -2."""
+
+    def project(self, z):
+        return jnp.clip(z, -2.0, 0.8)
+
+
 def minimize(problem, initial_image, max_steps, **options):
     solver = Solver(lbfgs(**options), stop=stop.Never())
     state = init(problem, solver, initial_image=initial_image)
@@ -42,6 +49,41 @@ def test_lbfgs_needs_no_more_evaluations_than_scipy(x64):
     state, trace = minimize(problem, jnp.asarray(start), int(1.5 * scipys.nfev))
     assert trace.losses.min() < 1e-12
     np.testing.assert_allclose(state.accepted_z, 1, atol=1e-6)
+
+
+@pytest.mark.parametrize("size", [4, 30])
+def test_lbfgs_follows_bounds_as_well_as_scipy(x64, size):
+    start = np.clip(np.asarray([-1.2, 1.0] * (size // 2)), -2, 0.8)
+    scipys = scipy.optimize.minimize(
+        lambda z: float(rosenbrock(jnp.asarray(z))),
+        start,
+        jac=lambda z: np.asarray(jax.grad(rosenbrock)(jnp.asarray(z))),
+        method="L-BFGS-B",
+        bounds=[(-2, 0.8)] * size,
+        options={"maxcor": 20, "gtol": 1e-10, "ftol": 0},
+    )
+    state, trace = minimize(
+        Boxed(jnp.ones(size), jnp.ones(size)), jnp.asarray(start), int(1.5 * scipys.nfev)
+    )
+    assert np.asarray(state.accepted_z).max() == 0.8
+    np.testing.assert_allclose(trace.losses.min(), scipys.fun, rtol=1e-8)
+    np.testing.assert_allclose(state.accepted_z, scipys.x, atol=1e-5)
+
+
+def test_lbfgs_lets_go_of_a_bound():
+    class Moved(Quadratic):
+        def project(self, z):
+            return jnp.clip(z, 0.0, 1.0)
+
+        def objective(self, z, memory):
+            # Far from the end the first element is pressed against the bound that it has to leave.
+            pull = (z[0] - 0.4 - 8 * (z[1] - 0.5) ** 2) ** 2 + 0.1 * (z[1] - 0.5) ** 2
+            return pull, {"penalty": jnp.zeros(())}
+
+    problem = Moved(jnp.ones(2), jnp.ones(2))
+    state, trace = minimize(problem, jnp.asarray([0.9, 0.0]), 60)
+    assert trace.losses[-1] < 1e-8
+    np.testing.assert_allclose(state.accepted_z, [0.4, 0.5], atol=1e-3)
 
 
 def test_lbfgs_accepts_only_sufficient_decrease(getkey):
