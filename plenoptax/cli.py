@@ -102,7 +102,15 @@ def _check_out(out: pathlib.Path) -> pathlib.Path:
         raise FileNotFoundError(f"the folder {str(out.parent)!r} does not exist")
     if not os.access(out.parent, os.W_OK):
         raise PermissionError(f"the folder {str(out.parent)!r} cannot be written to")
+    for path in _outputs(out):
+        if path.is_dir():
+            raise IsADirectoryError(f"{str(path)!r} is a folder")
     return out
+
+
+def _outputs(out: pathlib.Path) -> tuple[pathlib.Path, pathlib.Path, pathlib.Path]:
+    """The files of the image, of the figure and of the numbers."""
+    return out, out.with_name(f"{out.stem}-status.png"), out.with_suffix(".json")
 
 
 def _read(name: str) -> Array:
@@ -138,12 +146,12 @@ def _facts(result: Result, options: argparse.Namespace) -> dict[str, Any]:
 
 def _write(result: Result, out: pathlib.Path, facts: dict[str, Any]) -> str:
     """Write the three files into a folder of their own and move them when all are whole."""
-    status, numbers = out.with_name(f"{out.stem}-status.png"), out.with_suffix(".json")
+    image, status, numbers = _outputs(out)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=".plenoptax-") as folder:
-        parts = {path: pathlib.Path(folder) / path.name for path in (out, status, numbers)}
-        save_image(parts[out], result.image, clip=True)
+        parts = {path: pathlib.Path(folder) / path.name for path in (image, status, numbers)}
+        save_image(parts[image], result.image, clip=True)
         plot.synthesis_status(result).savefig(parts[status])
         parts[numbers].write_text(json.dumps(facts, indent=1))
         for path, part in parts.items():
             os.replace(part, path)
-    return f"{out}, {status}, {numbers}"
+    return f"{image}, {status}, {numbers}"

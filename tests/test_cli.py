@@ -1,12 +1,16 @@
 import json
+import signal
 
+import imageio.v3 as iio
 import jax
 import numpy as np
 import pooch
 import pytest
 
 import plenoptax as plx
+from plenoptax import cli
 from plenoptax.cli import main
+from plenoptax.solve import _run
 
 
 @pytest.fixture(autouse=True)
@@ -39,6 +43,10 @@ def run(*arguments):
 
 def files_of(folder):
     return {path.name for path in folder.iterdir()}
+
+
+def contents_of(folder):
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
 GAUSSIAN = ("--model", "gaussian", "--steps", "3")
@@ -80,6 +88,39 @@ def test_the_image_is_that_of_the_function(folder):
     np.testing.assert_allclose(facts["losses"], result.trace.losses, rtol=1e-5)
 
 
+@pytest.fixture
+def texture(folder):
+    """The name of an image that is large enough for the default model."""
+    plx.data.save_image(folder / "texture.png", plx.data.brick()[:, :128, :128])
+    return "texture.png"
+
+
+def test_the_defaults_are_those_that_are_documented(texture, monkeypatch):
+    asked = {}
+
+    def metamer(image, model, **options):
+        asked.update(options, model=model)
+        raise ValueError("That is enough.")
+
+    monkeypatch.setattr(cli, "metamer", metamer)
+    assert run(texture) == 2
+    assert asked.pop("key") == jax.random.key(0)
+    assert isinstance(asked.pop("model"), plx.models.PortillaSimoncelli)
+    assert asked == {"max_steps": 500}
+
+
+def test_a_texture_by_the_default_model(folder, texture):
+    before = files_of(folder)
+    assert run(texture, "--steps", "2") == 0
+    assert files_of(folder) - before == {"metamer.png", "metamer-status.png", "metamer.json"}
+    assert plx.load_images("metamer.png").shape == (1, 128, 128)
+    facts = json.loads((folder / "metamer.json").read_text())
+    assert (facts["model"], facts["seed"]) == ("portilla-simoncelli", 0)
+    assert facts["losses"][0] > facts["losses"][1] > facts["losses"][2] > 0
+    # Judged against unrelated photographs, as other models are not.
+    assert facts["success"] is False
+
+
 def test_no_steps_write_the_initial_image(folder):
     assert run("brick.png", "--model", "gaussian", "--steps", "0") == 0
     assert len(json.loads((folder / "metamer.json").read_text())["losses"]) == 1
@@ -94,7 +135,7 @@ def test_color_becomes_gray_with_a_notice(folder, capsys):
     plx.data.save_image("astronaut.png", plx.data.astronaut()[:, :64, :64])
     assert run("astronaut.png", *GAUSSIAN) == 0
     assert "gray" in capsys.readouterr().out
-    assert plx.load_images("metamer.png", as_gray=False).shape == (3, 64, 64)
+    assert iio.imread("metamer.png").shape == (64, 64)
     assert run("brick.png", *GAUSSIAN) == 0
     assert "gray" not in capsys.readouterr().out
 
@@ -151,6 +192,62 @@ def test_what_cannot_be_done_is_said_in_one_line(folder, capsys, prepare, argume
     assert reason in said.err
     assert said.out == ""
     assert files_of(folder) == before
+
+
+def test_a_failure_to_write_changes_no_file(folder, capsys, monkeypatch):
+    assert run("brick.png", *GAUSSIAN) == 0
+    before = contents_of(folder)
+
+    def fail(result):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(plx.plot, "synthesis_status", fail)
+    capsys.readouterr()
+    assert run("brick.png", *GAUSSIAN, "--seed", "1") == 2
+    said = capsys.readouterr()
+    bar, line = said.err.rsplit("\n", 2)[:2]
+    assert line == "plenoptax: No space left on device"
+    assert "plenoptax" not in bar
+    assert said.out == ""
+    assert contents_of(folder) == before
+
+
+@pytest.mark.parametrize("name", ["metamer.png", "metamer-status.png", "metamer.json"])
+def test_a_folder_in_the_place_of_a_file_is_seen_before_the_synthesis(
+    folder, capsys, monkeypatch, name
+):
+    (folder / name).mkdir()
+    monkeypatch.setattr(cli, "metamer", None)
+    assert run("brick.png", *GAUSSIAN) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert name in line
+    assert files_of(folder) == {"brick.png", name}
+
+
+def test_ctrl_c_while_running_writes_the_metamer_so_far(folder, capsys, monkeypatch):
+    def interrupt(bar, num_steps, newest):
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(_run.ProgressBar, "update", interrupt)
+    assert run("brick.png", "--model", "gaussian", "--steps", "1000") == 0
+    assert "Interrupted" in capsys.readouterr().out
+    assert files_of(folder) == {"brick.png", "metamer.png", "metamer-status.png", "metamer.json"}
+    facts = json.loads((folder / "metamer.json").read_text())
+    assert 0 < facts["steps"] < 1000
+    assert "nterrupt" in facts["status"]
+
+
+def test_ctrl_c_while_writing_changes_no_file(folder, monkeypatch):
+    assert run("brick.png", *GAUSSIAN) == 0
+    before = contents_of(folder)
+
+    def interrupt(result):
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(plx.plot, "synthesis_status", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        run("brick.png", *GAUSSIAN, "--seed", "1")
+    assert contents_of(folder) == before
 
 
 @pytest.mark.parametrize(

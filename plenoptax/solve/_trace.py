@@ -76,18 +76,21 @@ class Trace:
 
     def get_progress(
         self,
-        iteration: int,
+        iteration: int | None,
         iteration_selection: Literal["round", "floor", "ceiling"] = "round",
         *,
         warn: bool = True,
+        final_image: np.ndarray | None = None,
     ) -> dict[str, Any]:
-        """What is known of one iteration.
+        """What is known of one iteration; `plenoptax.Result.get_progress` adds the final image.
 
         Args:
-            iteration: From 0 to n, or from the end if negative; n is the returned image.
+            iteration: From 0 to n, or from the end if negative; n, or None, is the returned image.
             iteration_selection: Where images were recorded, whether to take the nearest recorded
-                one ("round"), the last before ("floor") or the first after ("ceiling").
+                one ("round"; of two as near, that with the even index), the last before ("floor")
+                or the first after ("ceiling").
             warn: Whether to warn when the recorded image is that of another iteration.
+            final_image: That of iteration n, which a run does not record; one more to choose from.
 
         Returns:
             A dictionary: `iteration`, `losses`, `penalties`, `gradient_norm` and
@@ -97,8 +100,13 @@ class Trace:
         Raises:
             IndexError: If there is no such iteration, or no recorded image before or after it.
             ValueError: If `iteration_selection` is none of the three.
+
+        Warns:
+            UserWarning: If the image is that of another iteration.
         """
         last = len(self)
+        if iteration is None:
+            iteration = last
         if not -last - 1 <= iteration <= last:
             raise IndexError(
                 f"The trace has iterations 0 to {last} (or -1 to {-last - 1}); got {iteration}."
@@ -110,15 +118,18 @@ class Trace:
         for name in ("gradient_norm", "pixel_change_norm"):
             progress[name] = getattr(self, name)[iteration] if iteration < last else None
         if len(self.image_steps):
-            index = _select(self.image_steps, iteration, iteration_selection)
-            progress["image"] = self.images[index]
-            progress["image_step"] = int(self.image_steps[index])
+            images, steps = [*self.images], self.image_steps
+            if final_image is not None:
+                images, steps = [*images, final_image], np.append(steps, last)
+            index = _select(steps, iteration, iteration_selection)
+            progress["image"], progress["image_step"] = images[index], int(steps[index])
             if warn and progress["image_step"] != iteration:
                 warnings.warn(
                     f"No image was recorded at iteration {iteration}; this is that of iteration "
                     f"{progress['image_step']}.",
                     UserWarning,
-                    stacklevel=2,
+                    # The caller of `Result.get_progress`, which hands in the final image.
+                    stacklevel=2 if final_image is None else 3,
                 )
         return progress
 
@@ -167,7 +178,10 @@ def _join(first: Trace, second: Trace, name: str, *, last: int) -> np.ndarray:
 
 def _select(steps: np.ndarray, iteration: int, selection: str) -> int:
     if selection == "round":
-        return int(np.argmin(np.abs(steps - iteration)))
+        distances = np.abs(steps - iteration)
+        nearest = np.flatnonzero(distances == distances.min())
+        # Of two, the even one, as Python rounds.
+        return int(min(nearest, key=lambda index: index % 2))
     if selection == "floor":
         candidates = np.flatnonzero(steps <= iteration)[-1:]
     elif selection == "ceiling":

@@ -37,17 +37,27 @@ def pose_all(
     pose: Callable[[Array], AbstractProblem],
     image: Array,
     *,
+    allowed_range: tuple[float, float] | None,
     batch: bool,
     num_seeds: int | None,
 ) -> AbstractProblem | Batched:
-    """The problem of one image, of each image of a batch, or of one image several times over."""
+    """The problem of one image, of each image of a batch, or of one image several times over.
+
+    Args:
+        pose: Makes the problem of one image, which it checks; the values of a batch it cannot see.
+        image: The image or images.
+        allowed_range: What the images of a batch may be without a warning, as `choose_range` has it
+            for one image.
+        batch: See `plenoptax.metamer`.
+        num_seeds: See there.
+    """
     if batch and num_seeds is not None:
         raise ValueError(
             "Give batch=True (a synthesis for each image) or num_seeds= (several of one image), "
             "not both; plenoptax.batch maps over any combination."
         )
     if batch:
-        validate_input(image, allowed_range=None)
+        validate_input(image, allowed_range=allowed_range)
         return make_batch(pose, image)
     if num_seeds is not None:
         problem = pose(image)

@@ -12,7 +12,7 @@ from .._types import Key, PyTree, Scalar
 from ..parametrize import AbstractParametrization, Pixels
 from ..regularize import penalize_range
 from ..validate import validate_input, validate_metric, validate_penalty
-from ._problem import AbstractOneStageProblem, as_weight
+from ._problem import AbstractOneStageProblem, as_weight, choose_range
 
 
 # Newton's steps back to the constraint after a step of the optimizer. With two, the structural
@@ -121,9 +121,7 @@ class MADCompetition(AbstractOneStageProblem):
         if minmax not in ("min", "max"):
             raise ValueError(f"minmax is 'min' or 'max'; got {minmax!r}.")
         _check_positive(initial_noise, "initial_noise")
-        is_none = isinstance(penalty_lambda, int | float) and penalty_lambda == 0
-        penalizes_range = penalty_function is penalize_range and not is_none
-        validate_input(image, allowed_range=(0.0, 1.0) if penalizes_range else None)
+        validate_input(image, allowed_range=choose_range(penalty_function, penalty_lambda))
         validate_metric(optimized_metric, image.shape, image.dtype)
         validate_metric(reference_metric, image.shape, image.dtype)
         validate_penalty(penalty_function, image.shape, image.dtype)
@@ -312,14 +310,20 @@ def _default_pixels(image: Array, is_held: bool) -> Pixels:
     """Pixels within [0, 1] for a constraint; without bounds where a penalty holds them."""
     if not is_held:
         return Pixels()
-    is_traced = isinstance(image, Tracer)
-    if not is_traced and (float(jnp.min(image)) < 0 or float(jnp.max(image)) > 1):
+    if not isinstance(image, Tracer):
+        check_within_pixels(image)
+    return Pixels(bounds=(0.0, 1.0))
+
+
+def check_within_pixels(image: Array) -> None:
+    """Refuse an image, or images, that the pixels of a constraint cannot take."""
+    low, high = float(jnp.min(image)), float(jnp.max(image))
+    if low < 0 or high > 1:
         raise ValueError(
             "The constraint keeps the image within [0, 1], but the image to compare with has "
-            f"values from {float(jnp.min(image)):g} to {float(jnp.max(image)):g}. Say the range: "
+            f"values from {low:g} to {high:g}. Say the range: "
             "parametrization=plenoptax.parametrize.Pixels(bounds=(lowest, highest))."
         )
-    return Pixels(bounds=(0.0, 1.0))
 
 
 def _check_positive(number: float | Scalar, name: str) -> None:

@@ -18,7 +18,8 @@ from ..stop import Never
 from ..validate import validate_input
 from ._defaults import default_optimizer
 from ._entry import pose_all, synthesize_problem
-from ._mad import MADCompetition
+from ._mad import check_within_pixels, MADCompetition
+from ._problem import choose_range
 from ._result import Result
 
 
@@ -127,7 +128,16 @@ def mad_competition(
             return problem
         return _held_as_at(problem, start)
 
-    problem = _pose_with_starts(pose, image, initial_image, batch=batch, num_seeds=num_seeds)
+    problem = _pose_with_starts(
+        pose,
+        image,
+        initial_image,
+        allowed_range=choose_range(penalty_function, penalty_lambda),
+        batch=batch,
+        num_seeds=num_seeds,
+    )
+    if batch and metric_tradeoff_lambda is None and parametrization is None:
+        check_within_pixels(image)
     if metric_tradeoff_lambda is None and optimizer is None and solver is None:
         solver = _default_solver(max_steps)
     return synthesize_problem(
@@ -259,16 +269,17 @@ def _pose_with_starts(
     image: Array,
     starts: Array | None,
     *,
+    allowed_range: tuple[float, float] | None,
     batch: bool,
     num_seeds: int | None,
 ) -> AbstractProblem | Batched:
     """As `pose_all`; each problem is told the image that it starts from, if there is one."""
     if starts is None or (batch and num_seeds is not None):
-        return pose_all(pose, image, batch=batch, num_seeds=num_seeds)
+        return pose_all(pose, image, allowed_range=allowed_range, batch=batch, num_seeds=num_seeds)
     validate_input(starts, allowed_range=None)
     if not batch and num_seeds is None:
         return pose(image, starts)
-    validate_input(image, allowed_range=None)
+    validate_input(image, allowed_range=allowed_range if batch else None)
     size = image.shape[0] if batch else num_seeds
     if starts.ndim == image.ndim - batch:
         starts = jnp.broadcast_to(starts, (size, *starts.shape))

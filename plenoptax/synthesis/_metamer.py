@@ -7,14 +7,14 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Int
 
-from .._tree import describe
+from .._tree import describe, is_array
 from .._types import Key, PyTree, Scalar
 from ..parametrize import AbstractParametrization, Pixels
 from ..regularize import penalize_range
 from ..solve import Checkpoint, Record, Solver
 from ._defaults import default_initial_image, default_loss, default_optimizer
 from ._entry import pose_all, synthesize_problem
-from ._problem import AbstractOneStageProblem, as_weight, check_target, represent
+from ._problem import AbstractOneStageProblem, as_weight, check_target, choose_range, represent
 from ._result import Result
 
 
@@ -128,12 +128,13 @@ class Metamer(AbstractOneStageProblem):
 
 
 def _check_same_shapes(given: PyTree, wanted: PyTree) -> None:
-    shapes = [[describe(leaf) for leaf in jax.tree.leaves(tree)] for tree in (given, wanted)]
-    same_structure = jax.tree.structure(given) == jax.tree.structure(wanted)
-    if not same_structure or shapes[0] != shapes[1]:
+    found, expected = (
+        str(jax.tree.map(lambda leaf: describe(leaf) if is_array(leaf) else repr(leaf), tree))
+        for tree in (given, wanted)
+    )
+    if jax.tree.structure(given) != jax.tree.structure(wanted) or found != expected:
         raise ValueError(
-            f"The target representation is {', '.join(shapes[0])}, but the model's of the image is "
-            f"{', '.join(shapes[1])}."
+            f"The target representation is {found}, but the model's of the image is {expected}."
         )
 
 
@@ -210,7 +211,13 @@ def metamer(
             parametrization=parametrization,
         )
 
-    problem = pose_all(pose, image, batch=batch, num_seeds=num_seeds)
+    problem = pose_all(
+        pose,
+        image,
+        allowed_range=choose_range(penalty_function, penalty_lambda),
+        batch=batch,
+        num_seeds=num_seeds,
+    )
     return synthesize_problem(
         problem,
         image,

@@ -17,7 +17,7 @@ from ..stop import Window
 from ..validate import validate_coarse_to_fine
 from ._defaults import default_initial_image, default_loss, default_optimizer
 from ._entry import pose_all, synthesize_problem
-from ._problem import AbstractImageProblem, as_weight, check_target, represent
+from ._problem import AbstractImageProblem, as_weight, check_target, choose_range, represent
 from ._result import Result
 
 
@@ -328,7 +328,13 @@ def metamer_ctf(
         )
 
     return synthesize_problem(
-        pose_all(pose, image, batch=batch, num_seeds=num_seeds),
+        pose_all(
+            pose,
+            image,
+            allowed_range=choose_range(penalty_function, penalty_lambda),
+            batch=batch,
+            num_seeds=num_seeds,
+        ),
         image,
         default_optimizer=lambda: default_optimizer(model),
         key=key,

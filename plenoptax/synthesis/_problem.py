@@ -97,13 +97,17 @@ def represent(model: Callable, image: Array) -> PyTree:
     return model(image)
 
 
+def choose_range(penalty_function: Callable, penalty_lambda: Any) -> tuple[float, float] | None:
+    """The range of an image that raises no warning; None, any, but for the default penalty."""
+    # Another penalty, or none, allows another range: that of a sound, say.
+    is_none = isinstance(penalty_lambda, int | float) and penalty_lambda == 0
+    return (0.0, 1.0) if penalty_function is penalize_range and not is_none else None
+
+
 def check_target(
     image: Array, model: Callable, penalty_function: Callable, penalty_lambda: Any
 ) -> None:
     """Refuse a target, a model or a penalty that no synthesis can use; see `plenoptax.validate`."""
-    # Another penalty, or none, allows another range: that of a sound, say.
-    is_none = isinstance(penalty_lambda, int | float) and penalty_lambda == 0
-    penalizes_range = penalty_function is penalize_range and not is_none
-    validate_input(image, allowed_range=(0.0, 1.0) if penalizes_range else None)
+    validate_input(image, allowed_range=choose_range(penalty_function, penalty_lambda))
     validate_model(model, image.shape, image.dtype)
     validate_penalty(penalty_function, image.shape, image.dtype)

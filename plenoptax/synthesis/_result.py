@@ -1,8 +1,9 @@
 import dataclasses
 import os
-from typing import Any
+from typing import Any, Literal
 
 import jax
+import numpy as np
 from jaxtyping import Array
 
 from .._types import PyTree
@@ -44,7 +45,7 @@ class Result:
             return jax.numpy.stack([element.image for element in self])
         if self.trace.best_image is not None:  # pyright: ignore[reportAttributeAccessIssue]
             return jax.numpy.asarray(self.trace.best_image)  # pyright: ignore[reportAttributeAccessIssue]
-        return self.problem.decode(self.state.accepted_z)
+        return self._final_image()
 
     @property
     def status(self) -> Status:
@@ -79,6 +80,41 @@ class Result:
             raise IndexError(f"The batch has {size} elements; got index {index}.")
         state = jax.tree.map(lambda leaf: leaf[index], self.state)
         return Result(self.problem[index], state, self.trace[index])  # pyright: ignore[reportArgumentType, reportIndexIssue]
+
+    def get_progress(
+        self,
+        iteration: int | None,
+        iteration_selection: Literal["round", "floor", "ceiling"] = "round",
+        *,
+        warn: bool = True,
+    ) -> dict[str, Any]:
+        """What is known of one iteration: its loss and norms, and the image if any were recorded.
+
+        Args:
+            iteration: From 0 to n, or from the end if negative; n, or None, is the final one.
+            iteration_selection: See `plenoptax.Trace.get_progress`. The final image, that of the
+                last loss, counts among the recorded ones.
+            warn: Whether to warn when the image is that of another iteration.
+
+        Returns:
+            See `plenoptax.Trace.get_progress`.
+
+        Raises:
+            IndexError: If there is no such iteration, or no recorded image before it.
+            ValueError: If `iteration_selection` is none of the three.
+            TypeError: If this is the result of a batch.
+
+        Warns:
+            UserWarning: If the image is that of another iteration.
+        """
+        if isinstance(self.problem, Batched):
+            raise TypeError("This is the result of a batch; ask one element, such as result[0].")
+        return self.trace.get_progress(
+            iteration,
+            iteration_selection,
+            warn=warn,
+            final_image=np.asarray(self._final_image()),
+        )
 
     def save_image(self, path: str | os.PathLike, **options: PyTree) -> None:
         """Write the image to a file.
@@ -117,3 +153,7 @@ class Result:
             reports = [element.report(null_images=null_images) for element in self]
             return report_on_batch(reports, self.image)  # pyright: ignore[reportArgumentType]
         return report_on(self.problem, self.status, self.trace, self.image, null_images)
+
+    def _final_image(self) -> Array:
+        """The image of the last loss."""
+        return self.problem.decode(self.state.accepted_z)  # pyright: ignore[reportAttributeAccessIssue]

@@ -94,6 +94,18 @@ def test_objective_function_is_the_loss_and_the_weighted_penalty(image, model, g
     )
 
 
+def test_residual_is_zero_at_the_target_and_its_mean_square_the_default_loss(image, model, getkey):
+    problem = plx.Metamer(image, Pair(model), penalty_lambda=0.0)
+    for leaf in jax.tree.leaves(problem.residual(problem.encode(image))):
+        np.testing.assert_allclose(leaf, 0, atol=1e-6)
+    other = jax.random.uniform(getkey(), image.shape)
+    residual = problem.residual(problem.encode(other))
+    assert jax.tree.map(jnp.shape, residual) == jax.tree.map(jnp.shape, problem.target)
+    np.testing.assert_allclose(residual["blurred"], model(other - image), atol=1e-6)
+    numbers = np.concatenate([np.ravel(leaf) for leaf in residual.values()])
+    np.testing.assert_allclose(np.mean(numbers**2), problem.objective_function(other), rtol=1e-5)
+
+
 @pytest.mark.parametrize("name", ["mse", "l2_norm", "relative_sse"])
 def test_any_loss_may_be_chosen(name, image, model, getkey):
     loss = getattr(plx.loss, name)
@@ -184,7 +196,7 @@ def test_checkpoints_resume_the_entry_function(image, model, getkey, tmp_path):
         quietly(image, model, max_steps=30, checkpoint=path, **{**options, "key": getkey()})
 
 
-def test_a_batch_of_images_and_of_seeds_equals_its_singles(model, getkey):
+def test_a_batch_of_images_equals_its_singles(model, getkey):
     images = jax.random.uniform(getkey(), (3, 1, 12, 12))
     starts = jax.random.uniform(getkey(), (3, 1, 12, 12))
     together = quietly(images, model, initial_image=starts, batch=True, max_steps=40)
@@ -195,10 +207,22 @@ def test_a_batch_of_images_and_of_seeds_equals_its_singles(model, getkey):
         np.testing.assert_allclose(together[index].image, alone.image, atol=2e-4)
         np.testing.assert_allclose(together.trace[index].losses, alone.trace.losses, rtol=1e-3)
         np.testing.assert_allclose(together.image[index], together[index].image)
-    seeds = quietly(images[0], model, key=getkey(), num_seeds=4, max_steps=5)
+
+
+def test_seeds_are_the_metamers_of_the_keys_that_one_splits_into(model, getkey):
+    image, key = jax.random.uniform(getkey(), (1, 12, 12)), getkey()
+    seeds = quietly(image, model, key=key, num_seeds=4, max_steps=5, record=2)
     assert seeds.image.shape == (4, 1, 12, 12)
     assert seeds.problem.problem.target.shape == (1, 12, 12)
+    for seed, own_key in zip(seeds, jax.random.split(key, 4), strict=True):
+        alone = quietly(image, model, key=own_key, max_steps=5, record=2)
+        np.testing.assert_array_equal(seed.trace.images[0], alone.trace.images[0])
+        np.testing.assert_allclose(seed.image, alone.image, atol=2e-4)
+        np.testing.assert_allclose(seed.trace.losses, alone.trace.losses, rtol=1e-3)
     assert len({float(image.sum()) for image in seeds.image}) == 4
+    np.testing.assert_array_equal(seeds[1].get_progress(-1)["image"], seeds[1].image)
+    with pytest.raises(TypeError, match=r"result\[0\]"):
+        seeds.get_progress(-1)
 
 
 def test_batches_over_penalty_weights(image, model, getkey):
@@ -365,23 +389,6 @@ def test_result_reports_and_saves(image, model, getkey, tmp_path):
     np.testing.assert_allclose(saved, jnp.clip(result.image, 0, 1), atol=0.5 / 255 + 1e-6)
     with pytest.raises(TypeError, match="batch"):
         len(result)
-
-
-def test_progress_of_a_trace(image, model, getkey):
-    trace = quietly(image, model, key=getkey(), max_steps=10, record=4).trace
-    np.testing.assert_array_equal(trace.image_steps, [0, 4, 8])
-    assert trace[0]["losses"] == trace.losses[0]
-    assert trace[-1]["gradient_norm"] is None
-    assert trace[-1]["losses"] == trace.losses[-1]
-    with pytest.warns(UserWarning, match="iteration 5"):
-        assert trace.get_progress(5)["image_step"] == 4
-    assert trace.get_progress(5, "ceiling", warn=False)["image_step"] == 8
-    assert trace.get_progress(7, "floor", warn=False)["image_step"] == 4
-    assert trace.get_progress(-11)["iteration"] == 0
-    with pytest.raises(IndexError, match="0 to 10"):
-        trace.get_progress(11)
-    with pytest.raises(IndexError, match="after"):
-        trace.get_progress(9, "ceiling")
 
 
 def test_progress_bar_shows_what_plenoptics_shows(image, model, getkey, capsys):
