@@ -127,9 +127,10 @@ def exact(
         bottom = np.arange(n - wanted, n) if which != "top" else np.arange(0)
         chosen = np.concatenate([top, bottom])
     vectors = np.stack([rows[i] if i < len(rows) else null[i - n] for i in chosen])
-    products = vectors @ matrix.T
-    found = np.sum(products**2, axis=1)
-    residuals = np.linalg.norm(products @ matrix - found[:, None] * vectors, axis=1)
+    found = np.sum((vectors @ matrix.T) ** 2, axis=1)
+    # Of the vectors as they are given back: rounded to the precision of the map.
+    rounded = np.asarray(jnp.asarray(vectors, operator.dtype), np.float64)
+    residuals = np.linalg.norm(rounded @ matrix.T @ matrix - found[:, None] * rounded, axis=1)
     ends: dict[str, Any] = {"top": EigenStatus.converged, "bottom": EigenStatus.converged}
     if null_dimension:
         ends["bottom"] = EigenStatus.null_space

@@ -12,6 +12,8 @@ def image():
 
 
 MODELS = {
+    "Identity": lambda: plx.models.Identity(),
+    "Linear": lambda: plx.models.Linear(),
     "Gaussian": lambda: plx.models.Gaussian(7),
     "CenterSurround": lambda: plx.models.CenterSurround(7),
     "LinearNonlinear": lambda: plx.models.LinearNonlinear(31, pretrained=True),
@@ -21,6 +23,7 @@ MODELS = {
     ),
     "OnOff": lambda: plx.models.OnOff(31, pretrained=True),
     "PortillaSimoncelli": lambda: plx.models.PortillaSimoncelli((16, 16), n_scales=1),
+    "NLP": lambda: plx.metric.NLP(),
 }
 
 
