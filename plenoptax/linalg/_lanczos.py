@@ -58,8 +58,8 @@ class BlockLanczos(eqx.Module):
     The top is accepted when ``|F v - l v| <= rtol l_max``. The bottom waits until l_max is known
     (to a tenth, if the top is not sought), and is accepted when an eigenvalue is below the floor
     ``(16 eps)^2 l_max``, when ``|F v - l v| <= 0.025 l`` (so that one lies within 2.5 % of it), or
-    when it has lost under 5 % while the products grew by one half (which, as errors fall with
-    their square or faster, leaves about 4 %).
+    when it has lost under 5 % while the products grew by one half (which leaves about 4 % if errors
+    fall with their square): the status is then ``stagnated``, for blurs leave more.
 
     Attributes:
         operator: The map J.
@@ -307,6 +307,7 @@ class BlockLanczos(eqx.Module):
         vectors = _rotate(state.basis, _pad(right[:, chosen], len(state.basis), state.basis.dtype))
         vectors = vectors[: len(chosen)]
         values, norms = measure(self.operator, vectors)
+        is_proven = (values <= floor) | (norms <= 0.05 * values) | (size == n)
         return Eigenpairs(
             values,
             vectors,
@@ -315,21 +316,23 @@ class BlockLanczos(eqx.Module):
             floor,
             max(num_null, n - self.operator.output_size),
             int(state.num_products),
-            self._status(state, values, floor),
+            self._status(state, is_proven[-self.k :].all(), np.any(values[-1:] <= floor)),
         )
 
-    def _status(self, state: LanczosState, values: np.ndarray, floor: float) -> dict[str, Any]:
-        status: dict[str, Any] = {"top": None, "bottom": None}
-        for end, is_done in zip(status, state.is_done, strict=True):
-            if self.which not in ("both", end):
-                continue
-            status[end] = EigenStatus.converged if is_done else EigenStatus.product_limit
-            # One that is left out counts among the pairs with the smallest value.
-            if end == "bottom" and np.any(values[-1:] <= floor):
-                status[end] = EigenStatus.null_space
-            if not state.is_finite:
-                status[end] = EigenStatus.nonfinite
-        return status
+    def _status(self, state: LanczosState, is_proven: bool, is_null: bool) -> dict[str, Any]:
+        top, bottom = (
+            EigenStatus.converged if is_done else EigenStatus.product_limit
+            for is_done in state.is_done
+        )
+        if state.is_done[1] and not is_proven:
+            bottom = EigenStatus.stagnated
+        # One that is left out counts among the pairs with the smallest value.
+        if is_null:
+            bottom = EigenStatus.null_space
+        if not state.is_finite:
+            top = bottom = EigenStatus.nonfinite
+        ends = {"top": top, "bottom": bottom}
+        return {end: ends[end] if self.which in ("both", end) else None for end in ends}
 
 
 def _decompose(state: LanczosState) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

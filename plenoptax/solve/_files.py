@@ -318,7 +318,10 @@ def _to_plain(leaf: Array) -> np.ndarray:
 def _from_plain(array: np.ndarray, like: Array) -> PyTree:
     if jnp.issubdtype(like.dtype, jax.dtypes.prng_key):
         return jax.random.wrap_key_data(jnp.asarray(array), impl=jax.random.key_impl(like))
-    return jax.device_put(array.view(like.dtype), getattr(like, "sharding", None))
+    # An array committed to its device is another argument to a compiled function than one that is
+    # not: run would compile anew.
+    sharding = like.sharding if getattr(like, "committed", False) else None
+    return jax.device_put(array.view(like.dtype), sharding)
 
 
 def _write_atomically(path: pathlib.Path, content: memoryview) -> None:

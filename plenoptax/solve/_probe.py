@@ -66,7 +66,8 @@ def check_probe(
 ) -> None:
     """Refuse, or warn of, a file that was saved with another target, model, loss or penalty."""
     present = probe(problem)
-    for name in sorted(saved.keys() | present.keys(), key=lambda name: name == _OBJECTIVE):
+    # In the order of the fields: what the user gave comes before what follows from it.
+    for name in sorted(dict.fromkeys((*present, *saved)), key=lambda name: name == _OBJECTIVE):
         fault = _difference(name, saved.get(name), present.get(name), tolerances)
         if fault is None:
             continue

@@ -175,7 +175,7 @@ def principal_distortions(
     key: Key,
     ridge: ArrayLike = 1e-3,
     noise: AbstractNoise | None = None,
-    max_steps: int = 300,
+    max_steps: int = 1000,
 ) -> tuple[Float[Array, "2 *shape"], Float[np.ndarray, " models"]]:
     """Find two changes whose relative visibility differs most between any number of models.
 
@@ -246,7 +246,8 @@ def _log_sensitivities(
     maps: list[LinearMap], offsets: Float[Array, " models"], changes: Float[Array, "k n"]
 ) -> Float[Array, "models k"]:
     squared = jnp.stack([jnp.sum(each(changes) ** 2, axis=1) for each in maps])
-    return jnp.log(squared + offsets[:, None])
+    # Homogeneous, so that the gradient has no part along the changes, which Adam would follow.
+    return jnp.log(squared + offsets[:, None] * jnp.sum(changes**2, axis=1)[None])
 
 
 @eqx.filter_jit

@@ -1,3 +1,4 @@
+import contextlib
 import functools
 import warnings
 
@@ -28,9 +29,11 @@ METRICS = {
     "mse": mse,
     "ssim": ssim,
     "weighted ssim": functools.partial(ssim, weighted=True),
+    "padded ssim": functools.partial(ssim, weighted=True, pad="reflect"),
     "ms_ssim": TWO_SCALES,
     "ms_ssim with floor": TWO_SCALES_ALIVE,
     "nlpd": functools.partial(nlpd, epsilon=0.0),
+    "nlpd of matlab": functools.partial(nlpd, epsilon=0.0, variant="matlab"),
     "model metric": model_metric_factory(plx.models.Gaussian(5)),
 }
 DEGENERATE = {
@@ -86,11 +89,13 @@ def test_one_channel_is_compared_with_every_channel(metric, pair):
     np.testing.assert_allclose(metric(second[:1], first), metric(repeated, first), rtol=1e-6)
 
 
-def test_metric_maps_over_a_batch(pair):
+@pytest.mark.parametrize("metric", [ssim, TWO_SCALES, nlpd])
+def test_metric_maps_over_a_batch(metric, pair):
     first, second = pair
     others = jnp.stack([first, second, 1 - first])
-    values = jax.vmap(ssim, in_axes=(None, 0))(first, others)
-    np.testing.assert_allclose(values, [ssim(first, x) for x in others], atol=1e-5)
+    values = jax.vmap(metric, in_axes=(None, 0))(first, others)
+    np.testing.assert_allclose(values, [metric(first, x) for x in others], atol=1e-5)
+    assert np.ptp(values) > 0.1
 
 
 @pytest.mark.parametrize("metric", [ssim, TWO_SCALES, TWO_SCALES_ALIVE])
@@ -323,6 +328,14 @@ def test_mse_refuses_what_it_cannot_compare(unchecked):
         mse(image, image[:1])
     with pytest.raises(TypeError, match="float32 and float16"):
         mse(image, image.astype(jnp.float16))
+
+
+@pytest.mark.parametrize(("floor", "is_refused"), [(5e-6, False), (2e-5, True)])
+def test_distances_may_exceed_zero_at_equal_images_by_the_root_of_epsilon(floor, is_refused):
+    # The limit is 1e-5, what nlpd and model metrics are there, and 5e-7 of rounding.
+    refused = pytest.raises(ValueError, match="two equal images is 2e-05")
+    with refused if is_refused else contextlib.nullcontext():
+        plx.validate.validate_metric(lambda a, b: mse(a, b) + floor)
 
 
 def test_metric_refuses_unknown_options(unchecked):

@@ -9,6 +9,9 @@ import pytest
 
 from plenoptax.models import (
     CenterSurround,
+    Gaussian,
+    Identity,
+    Linear,
     LinearNonlinear,
     LuminanceContrastGainControl,
     LuminanceGainControl,
@@ -221,10 +224,22 @@ def test_gain_control_hardly_sees_the_illumination(rng):
     np.testing.assert_allclose(respond(linear, 2 * image), 2 * respond(linear, image), rtol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("kind", "most_taps"), [(LuminanceGainControl, 128), (OnOff, 128), (OnOff, 0)]
-)
-def test_value_and_gradients_are_finite(kind, most_taps, monkeypatch, rng):
+DIFFERENTIATED = {
+    "luminance gain": (lambda: LuminanceGainControl(31, pretrained=True), 128),
+    "on and off": (lambda: OnOff(31, pretrained=True), 128),
+    "on and off by FFT": (lambda: OnOff(31, pretrained=True), 0),
+    "linear nonlinear": (lambda: LinearNonlinear(31, pretrained=True), 128),
+    "contrast gain": (lambda: LuminanceContrastGainControl(31, pretrained=True), 128),
+    "center surround": (lambda: CenterSurround(31, on_center=[True, False]), 128),
+    "linear": (Linear, 128),
+    "blur": (lambda: Gaussian(31), 128),
+    "identity": (Identity, 128),
+}
+
+
+@pytest.mark.parametrize("name", DIFFERENTIATED)
+def test_value_and_gradients_are_finite(name, monkeypatch, rng):
+    make_model, most_taps = DIFFERENTIATED[name]
     # At 0 filters are applied by FFT, as long windows are, whose rounding has any sign.
     monkeypatch.setattr("plenoptax.process._separable._MOST_TAPS", most_taps)
     noise = rng.random((32, 32))
@@ -241,10 +256,10 @@ def test_value_and_gradients_are_finite(kind, most_taps, monkeypatch, rng):
     evaluate = eqx.filter_jit(
         eqx.filter_value_and_grad(lambda both: jnp.sum(jnp.sin(9 * both[0](both[1]))))
     )
-    model = kind(31, pretrained=True)
-    for name, image in shown.items():
+    model = make_model()
+    for label, image in shown.items():
         found = evaluate((model, jnp.asarray(image, jnp.float32)[None]))
-        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(found)), name
+        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(found)), label
 
 
 @pytest.mark.parametrize("kind", MODELS)

@@ -300,6 +300,21 @@ def test_respacing_makes_steps_equal(ends, blind):
     np.testing.assert_array_equal(problem.respace(same), same)
 
 
+def test_respacing_makes_steps_equal_along_a_curve(ends):
+    # Without their mean the two images are far apart on the sphere.
+    first, last = ends[0] - 0.5, ends[1] - 0.5
+    problem = plx.Geodesic(first, last, project_to_sphere, 8, penalty_lambda=0.0)
+    time = jnp.linspace(0, 1, 9)[:, None, None, None] ** 3
+    path, spread = (1 - time) * first[None] + time * last[None], []
+    for _ in range(4):
+        energy = problem.step_energy(path)
+        spread.append(jnp.ptp(energy) / jnp.mean(energy))
+        path = problem.respace(path)
+    assert spread[0] > 1
+    assert spread[1] > 0.1
+    assert spread[3] < 0.02
+
+
 def test_representations_may_be_trees_and_complex(ends):
     def tree(image):
         return {"spectrum": jnp.fft.fft2(image, norm="ortho"), "pixels": 2 * image}

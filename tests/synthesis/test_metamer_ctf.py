@@ -1,4 +1,5 @@
 import functools as ft
+from typing import ClassVar
 
 import equinox as eqx
 import jax
@@ -24,9 +25,10 @@ class Bands(eqx.Module):
 
 
 class SelectableBands(Bands):
+    ends: ClassVar = {"coarse": (0, 4), "middle": (4, 20), "fine": (20, 276)}
+
     def remove_scales(self, representation, scales_to_keep):
-        ends = {"coarse": (0, 4), "middle": (4, 20), "fine": (20, 276)}
-        parts = [representation[slice(*ends[s])] for s in self.scales if s in scales_to_keep]
+        parts = [representation[slice(*self.ends[s])] for s in self.scales if s in scales_to_keep]
         return jnp.concatenate(parts)
 
 
@@ -37,6 +39,10 @@ NEVER = plx.Solver(optax.adam(0.02), stop=plx.stop.Never())
 @pytest.fixture
 def image(getkey):
     return jax.random.uniform(getkey(), (1, 16, 16))
+
+
+def in_stage(problem, index):
+    return eqx.tree_at(lambda memory: memory.index, problem.start(), jnp.asarray(index))
 
 
 @pytest.mark.parametrize(
@@ -64,15 +70,39 @@ def test_stages_by_fixed_count(coarse_to_fine, names, image, getkey):
 
 
 @pytest.mark.parametrize("model", [Bands(), SelectableBands()])
-def test_the_objective_of_a_stage_is_that_of_its_scales(model, image, getkey):
-    problem = plx.MetamerCTF(image, model, plx.loss.l2_norm, penalty_lambda=0.3)
+@pytest.mark.parametrize(
+    ("coarse_to_fine", "stages"),
+    [
+        ("together", (["coarse"], ["coarse", "middle"], None)),
+        ("separate", (["coarse"], ["middle"], ["fine"], None)),
+    ],
+)
+def test_the_objective_of_a_stage_is_that_of_its_scales(
+    coarse_to_fine, stages, model, image, getkey
+):
+    problem = plx.MetamerCTF(image, model, plx.loss.l2_norm, penalty_lambda=0.3,
+                             coarse_to_fine=coarse_to_fine)  # fmt: skip
     other = 1.5 * jax.random.uniform(getkey(), (1, 16, 16))
     penalty = 0.3 * plx.regularize.penalize_range(other)
-    for index, scales in enumerate((["coarse"], ["coarse", "middle"], None)):
-        memory = eqx.tree_at(lambda m: m.index, problem.start(), jnp.asarray(index))
-        value, _ = problem.objective(other, memory)
+    for index, scales in enumerate(stages):
+        value, _ = problem.objective(other, in_stage(problem, index))
         wanted = plx.loss.l2_norm(model(other, scales), model(image, scales)) + penalty
         assert value == pytest.approx(float(wanted), rel=1e-6)
+
+
+@pytest.mark.parametrize("loss", [plx.loss.l2_norm, plx.loss.WeightedL2Norm(jnp.ones(276))])
+def test_a_separate_stage_sees_the_target_of_its_own_scale_alone(loss, image, getkey):
+    model = SelectableBands()
+    problem = plx.MetamerCTF(image, model, loss, coarse_to_fine="separate")
+    other = jax.random.uniform(getkey(), (1, 16, 16))
+    evaluate = eqx.filter_jit(lambda p, index: p.objective(other, in_stage(p, index))[0])
+    for name, (first, last) in SelectableBands.ends.items():
+        target = problem.target.at[first:last].add(0.1)
+        targets = tuple(model.remove_scales(target, scales) for scales in problem.stage_scales)
+        changed = eqx.tree_at(lambda p: (p.target, p.stage_targets), problem, (target, targets))
+        for index, stage in enumerate(problem.scales):
+            is_same = evaluate(problem, jnp.asarray(index)) == evaluate(changed, jnp.asarray(index))
+            assert is_same == (stage not in (name, "all"))
 
 
 def test_selecting_and_representing_anew_give_the_same_images(image, getkey):
@@ -93,6 +123,15 @@ def test_selecting_and_representing_anew_give_the_same_images(image, getkey):
     np.testing.assert_allclose(results[0].trace.losses, results[1].trace.losses, rtol=1e-4)
     whole = results[1].trace.terms["loss_of_all_scales"]
     assert whole[-1] < 0.5 * whole[0]
+
+
+def test_residual_is_that_of_all_scales(image, getkey):
+    problem = plx.MetamerCTF(image, Bands())
+    np.testing.assert_allclose(problem.residual(problem.encode(image)), 0, atol=1e-6)
+    other = jax.random.uniform(getkey(), image.shape)
+    residual = problem.residual(problem.encode(other))
+    # The model is linear.
+    np.testing.assert_allclose(residual, Bands()(other - image), atol=1e-6)
 
 
 def test_a_stage_ends_by_its_change_or_by_its_loss(image, getkey):
@@ -194,6 +233,8 @@ def test_resuming_in_the_middle_of_a_stage(optimizer, image, getkey, tmp_path):
     start = plx.init(problem, solver, key=getkey())
     whole, trace = plx.run(problem, solver, start, 50)
     state, first = plx.run(problem, solver, start, 17)
+    stage = trace.terms["scale"]
+    assert stage[0] < stage[15] == stage[17] < stage[-1]
     plx.io.save(tmp_path / "state.npz", state)
     state = plx.io.load(tmp_path / "state.npz", like=start)
     state, more = plx.run(problem, solver, state, 33)
@@ -220,18 +261,80 @@ def test_a_batch_changes_stages_one_by_one(getkey):
         np.testing.assert_allclose(together[index].image, alone.image, atol=1e-4)
 
 
-def test_whole_losses_are_given_whole_representations(getkey):
-    image = plx.data.brick()[:, :64, :64]
+@pytest.fixture(scope="module")
+def textured():
     model = plx.models.PortillaSimoncelli((64, 64), n_scales=2)
-    weighted = plx.MetamerCTF(image, model)
+    return plx.MetamerCTF(plx.data.brick()[:, :64, :64], model)
+
+
+def test_whole_losses_are_given_whole_representations(textured, getkey):
+    weighted, model, image = textured, textured.model, textured.image
     other = jax.random.uniform(getkey(), image.shape)
-    memory = eqx.tree_at(lambda m: m.index, weighted.start(), jnp.asarray(1))
-    loss = weighted.objective(other, memory)[0]
+    loss = weighted.objective(other, in_stage(weighted, 1))[0]
     scales = weighted.stage_scales[1]
     kept = np.isin(np.asarray(model.statistic_scales, object), scales)
     synthesized = jnp.where(kept, model(other), model(image))
     wanted = weighted.loss_function(synthesized, model(image))
     assert float(loss) == pytest.approx(float(wanted), rel=1e-5)
+
+
+def test_progress_bar_shows_the_stage(image, getkey, capsys):
+    plx.metamer_ctf(
+        image,
+        Bands(),
+        change_scale_criterion=None,
+        ctf_iters_to_check=2,
+        solver=NEVER,
+        key=getkey(),
+        max_steps=9,
+    )
+    shown = capsys.readouterr().err
+    assert "scale=coarse" in shown
+    assert "scale=all" in shown
+
+
+def count_transforms(jaxpr):
+    """How many Fourier transforms a program makes, those of its subprograms with it."""
+    inner = jax.tree.leaves(
+        [equation.params for equation in jaxpr.eqns], is_leaf=lambda x: hasattr(x, "eqns")
+    )
+    own = sum(equation.primitive.name == "fft" for equation in jaxpr.eqns)
+    return own + sum(count_transforms(x) for x in inner if hasattr(x, "eqns"))
+
+
+def test_stages_of_a_texture_cost_one_pass_through_the_model(textured):
+    once, staged = (
+        count_transforms(jax.make_jaxpr(function)(textured.image).jaxpr)
+        for function in (textured.model, lambda z: textured.objective(z, textured.start()))
+    )
+    assert len(textured.scales) == 5
+    assert staged == once > 0
+
+
+def test_ablated_groups_do_not_matter_in_any_stage(image, getkey):
+    plain = plx.models.PortillaSimoncelli((16, 16), n_scales=1, spatial_corr_width=3)
+    ablated = ("auto_correlation_magnitude", "magnitude_std", "std_reconstructed")
+    counts = ~np.isin(plain.statistic_groups, ablated)
+    result = quietly(
+        image,
+        plx.models.PortillaSimoncelli((16, 16), 1, spatial_corr_width=3, weights=counts),
+        plx.loss.l2_norm,
+        change_scale_criterion=None,
+        ctf_iters_to_check=2,
+        optimizer=optax.adam(0.01),
+        key=getkey(),
+        max_steps=8,
+        record=1,
+    )
+    trace, stages = result.trace, result.problem.stage_scales
+    represented = np.asarray(jax.jit(jax.vmap(plain))(jnp.asarray([image, *trace.images])))
+    for step, difference in enumerate(represented[1:, 0] - represented[0, 0]):
+        scales = stages[int(trace.terms["scale"][step])]
+        kept = counts & np.asarray([label in scales for label in plain.statistic_scales])
+        wanted = np.linalg.norm(difference[kept]) + 0.1 * trace.penalties[step]
+        np.testing.assert_allclose(trace.losses[step], wanted, rtol=1e-4)
+        assert np.abs(difference[~counts]).max() > 0.1
+    assert trace.terms["scale"][-1] == len(stages) - 1
 
 
 def test_bad_arguments(image, unchecked):

@@ -70,6 +70,30 @@ def test_a_diverse_set_of_metamers_stays_mutually_distant(getkey):
     assert result.trace.terms["distances"][0].max() < 0.001
 
 
+def test_a_controversial_pair_is_told_apart_by_one_model_alone(getkey):
+    blind, sighted = jax.random.normal(getkey(), (2, 6, 16)) / 4
+
+    def disagreement(pair):
+        difference = jnp.ravel(pair[0] - pair[1])
+        one, other = jnp.sum((blind @ difference) ** 2), jnp.sum((sighted @ difference) ** 2)
+        terms = {"blind": jnp.sqrt(one), "sighted": jnp.sqrt(other)}
+        return (100 * one - other) / jnp.sum(difference**2), terms
+
+    solver = plx.Solver(plx.lbfgs(10), stop=plx.stop.Never())
+    result = quietly(disagreement, (2, 1, 4, 4), solver=solver, key=getkey(), max_steps=150)
+    seen = {name: values[-1] for name, values in result.trace.terms.items()}
+    start = {name: values[0] for name, values in result.trace.terms.items()}
+    assert start["blind"] > 0.2 * start["sighted"]
+    assert seen["blind"] < 0.01 * seen["sighted"]
+    # What the other sees best of all that the first does not see at all.
+    _, _, directions = np.linalg.svd(np.asarray(blind))
+    _, _, best = np.linalg.svd(np.asarray(sighted) @ directions[6:].T)
+    found = np.ravel(result.image[0] - result.image[1])
+    cosine = best[0] @ directions[6:] @ found / np.linalg.norm(found)
+    assert abs(cosine) > 0.999
+    assert result.trace.penalties[-1] < 1e-6
+
+
 def test_parameters_are_leaves_and_recompile_nothing(getkey):
     traces = 0
 

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 import plenoptax as plx
+from plenoptax.synthesis._judge import judge
+from plenoptax.synthesis._problem import represent
 
 
 @pytest.fixture(scope="module")
@@ -14,6 +16,12 @@ def texture():
 @pytest.fixture(scope="module")
 def model():
     return plx.models.PortillaSimoncelli((64, 64), n_scales=2, spatial_corr_width=5)
+
+
+@pytest.fixture(scope="module")
+def solver():
+    # The type checks of the tests wrap the functions inside of lbfgs: two of them compile twice.
+    return plx.Solver(plx.lbfgs())
 
 
 def test_defaults_for_textures_are_the_weighted_loss_and_faint_noise(texture, model, getkey):
@@ -65,19 +73,89 @@ def test_another_texture_compiles_nothing(model):
     assert counts[1] == 0
 
 
-def test_metamers_of_another_size_than_the_target(texture, model, getkey):
+def test_metamers_of_another_size_than_the_target(texture, model, solver, getkey):
     mean = float(texture.mean())
     start = mean + 0.1 * (jax.random.uniform(getkey(), (1, 80, 72)) - 0.5)
+    options = {"initial_image": start, "solver": solver, "progress": False}
     with pytest.warns(UserWarning, match="shape"):
-        result = plx.metamer(texture, model, initial_image=start, max_steps=60, progress=False)
+        result = plx.metamer(texture, model, max_steps=300, **options)
     assert result.image.shape == (1, 80, 72)
-    assert result.trace.losses[-1] < 0.2 * result.trace.losses[0]
+    found, target = result.report().groups, model(texture)
+    # Every group is nearer to the target than those of noise and of another texture are.
+    for other in (start, plx.data.gravel()[:, :64, :64]):
+        for name, group in judge(model, represent(model, other), target, None).items():
+            assert found[name].relative_error < 0.2 * group.relative_error, name
 
 
-@pytest.fixture(scope="module")
-def solver():
-    # The type checks of the tests wrap the functions inside of lbfgs: two of them compile twice.
-    return plx.Solver(plx.lbfgs())
+def test_the_mean_of_two_textures_is_matched_by_a_mixture(texture, model, solver, getkey):
+    other = plx.data.grass()[:, :64, :64]
+    mean = 0.5 * (model(texture) + model(other))
+    result = plx.metamer(
+        texture,
+        model,
+        target_representation=mean,
+        key=getkey(),
+        solver=solver,
+        max_steps=100,
+        progress=False,
+    )
+    assert result.trace.losses[-1] < 2e-2 * result.trace.losses[0]
+    loss, found = result.problem.loss_function, model(result.image)
+    apart = float(loss(model(texture), model(other)))
+    np.testing.assert_allclose(loss(found, mean), result.trace.losses[-1], rtol=1e-3)
+    for one in (texture, other):
+        np.testing.assert_allclose(loss(found, model(one)), apart / 2, rtol=0.05)
+
+
+def test_the_objective_is_about_the_representation_that_was_given(getkey):
+    first, second, other = jax.random.uniform(getkey(), (3, 1, 8, 8))
+    model = jnp.sin
+    problem = plx.Metamer(first, model, target_representation=np.asarray(model(second)))
+    same = plx.Metamer(second, model)
+    np.testing.assert_allclose(problem.target, same.target, rtol=1e-6)
+    np.testing.assert_allclose(problem.residual(other), same.residual(other), atol=1e-6)
+    for value in (problem.objective(other, None)[0], problem.objective_function(other)):
+        np.testing.assert_allclose(value, same.objective_function(other), rtol=1e-5)
+    assert problem.objective_function(first) > 1e-3
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        (np.zeros((1, 8, 9), np.float32), r"float32\[1, 8, 9\]"),
+        (np.zeros((1, 8, 8), np.float64), r"float64\[1, 8, 8\]"),
+        ({"blur": np.zeros((1, 8, 8), np.float32)}, r"{'blur': 'float32\[1, 8, 8\]'}"),
+        (0.5, "0.5"),
+    ],
+)
+def test_representations_unlike_the_models_are_refused(given, named, unchecked):
+    image, model = jnp.full((1, 8, 8), 0.5), plx.models.Gaussian(5)
+    message = f"representation is {named}, but the model's of the image is float32\\[1, 8, 8\\]"
+    with pytest.raises(ValueError, match=message):
+        plx.Metamer(image, model, target_representation=given)
+    with pytest.raises(ValueError, match=message):
+        plx.metamer(image, model, target_representation=given, key=jax.random.key(0))
+
+
+def test_a_texture_is_extrapolated_from_the_pixels_that_are_kept(texture, solver, getkey):
+    texture, key = texture[:, :32, :32], getkey()
+    moves = np.zeros((32, 32), bool)
+    moves[8:24, 4:20] = True
+    result = plx.metamer(
+        texture,
+        plx.models.PortillaSimoncelli((32, 32), n_scales=1, spatial_corr_width=5),
+        parametrization=plx.parametrize.Masked(moves, texture),
+        key=key,
+        solver=solver,
+        max_steps=60,
+        progress=False,
+    )
+    image = np.asarray(result.image)
+    np.testing.assert_array_equal(image[:, ~moves], np.asarray(texture)[:, ~moves])
+    start = np.asarray(result.problem.initial_image(key))
+    for before in (start, np.asarray(texture)):
+        assert (image[:, moves] != before[:, moves]).all()
+    assert result.trace.losses[-1] < 0.1 * result.trace.losses[0]
 
 
 @pytest.mark.parametrize("name", ["black", "constant", "checkerboard"])
