@@ -58,8 +58,7 @@ class BlockLanczos(eqx.Module):
     The top is accepted when ``|F v - l v| <= rtol l_max``. The bottom waits until l_max is known
     (to a tenth, if the top is not sought), and is accepted when an eigenvalue is below the floor
     ``(16 eps)^2 l_max``, when ``|F v - l v| <= 0.025 l`` (so that one lies within 2.5 % of it), or
-    when it has lost under 5 % while the products grew by one half (which leaves about 4 % if errors
-    fall with their square): the status is then ``stagnated``, for blurs leave more.
+    when it has lost under 5 % while the products grew by one half: it is then ``stagnated``.
 
     Attributes:
         operator: The map J.
@@ -316,22 +315,22 @@ class BlockLanczos(eqx.Module):
             floor,
             max(num_null, n - self.operator.output_size),
             int(state.num_products),
-            self._status(state, is_proven[-self.k :].all(), np.any(values[-1:] <= floor)),
+            self._status(state, is_proven[-self.k :], values[-1:] <= floor),
         )
 
-    def _status(self, state: LanczosState, is_proven: bool, is_null: bool) -> dict[str, Any]:
-        top, bottom = (
-            EigenStatus.converged if is_done else EigenStatus.product_limit
-            for is_done in state.is_done
-        )
-        if state.is_done[1] and not is_proven:
+    def _status(
+        self, state: LanczosState, is_proven: np.ndarray, is_null: np.ndarray
+    ) -> dict[str, Any]:
+        names = EigenStatus.product_limit, EigenStatus.converged
+        top, bottom = (names[int(is_done)] for is_done in state.is_done)
+        if state.is_done[1] and not is_proven.all():
             bottom = EigenStatus.stagnated
         # One that is left out counts among the pairs with the smallest value.
-        if is_null:
+        if is_null.any():
             bottom = EigenStatus.null_space
-        if not state.is_finite:
-            top = bottom = EigenStatus.nonfinite
         ends = {"top": top, "bottom": bottom}
+        if not state.is_finite:
+            ends = dict.fromkeys(ends, EigenStatus.nonfinite)
         return {end: ends[end] if self.which in ("both", end) else None for end in ends}
 
 
