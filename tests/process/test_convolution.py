@@ -54,12 +54,19 @@ def test_same_padding_equals_numpy(pad_mode, size, kernel_size, rng):
 
 @pytest.mark.parametrize("size", [16, 17])
 @pytest.mark.parametrize(("taps", "stride", "dilation"), [(1, 3, 4), (5, 2, 1), (6, 3, 4)])
-def test_same_padding_gives_one_place_for_each_stride_of_the_image(size, taps, stride, dilation):
-    padded = same_padding(jnp.zeros((size, size + 1)), (taps, taps), stride, (dilation, dilation))
+def test_same_padding_gives_one_place_for_each_stride_of_the_image(
+    size, taps, stride, dilation, rng
+):
+    image = rng.random((size, size + 1)).astype(np.float32)
+    padded = same_padding(jnp.asarray(image), (taps, taps), stride, (dilation, dilation))
     span = (taps - 1) * dilation + 1
     for given, got in zip((size, size + 1), padded.shape, strict=True):
         starts = range(0, got - span + 1, stride)
         assert len(starts) == -(-given // stride)
+    # What is missing, the smaller half of it before the image.
+    missing = [max((-(-n // stride) - 1) * stride + span - n, 0) for n in image.shape]
+    pads = [(total // 2, total - total // 2) for total in missing]
+    np.testing.assert_array_equal(padded, np.pad(image, pads, mode="wrap"))
 
 
 def test_same_padding_refuses_an_unknown_mode():

@@ -37,6 +37,20 @@ def metamer(images):
     return plx.Metamer(images[0], curved(images))
 
 
+def penalized(images):
+    penalties = [plx.regularize.penalize_range, plx.regularize.penalize_total_variation]
+    return plx.Metamer(
+        images[0],
+        curved(images),
+        penalty_function=plx.loss.WeightedSum(penalties, [1.0, 0.1]),
+        penalty_lambda=drop_late,
+    )
+
+
+def drop_late(num_steps):
+    return jnp.where(num_steps < 5, 0.5, 0.1)
+
+
 def metamer_ctf(images, gain=2.0, **options):
     options = {"change_scale_criterion": None, "ctf_iters_to_check": 3, **options}
     return plx.MetamerCTF(images[0], curved(images, gain), **options)
@@ -64,9 +78,11 @@ def objective(images):
 
 
 ADAM = plx.Solver(optax.adam(0.01))
+LBFGS = plx.Solver(plx.lbfgs(3))
 PATH = plx.Solver(plx.precondition_path(plx.lbfgs(3)))
 METHODS = {
     "metamer": (metamer, ADAM),
+    "scheduled sum of penalties": (penalized, LBFGS),
     "metamer_ctf": (metamer_ctf, ADAM),
     "mad with a constraint": (mad, ADAM),
     "mad with a penalty": (ft.partial(mad, weight=10.0), ADAM),
