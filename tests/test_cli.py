@@ -6,6 +6,7 @@ import jax
 import numpy as np
 import pooch
 import pytest
+from jax.experimental.compilation_cache.compilation_cache import reset_cache
 
 import plenoptax as plx
 from plenoptax import cli
@@ -22,6 +23,8 @@ def compilation_cache(tmp_path):
     yield
     for name, value in before.items():
         jax.config.update(name, value)
+    # JAX holds on to the folder that it used first, also for the tests that come after these.
+    reset_cache()
 
 
 @pytest.fixture
