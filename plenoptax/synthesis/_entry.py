@@ -29,7 +29,6 @@ from ..solve import (
 from ..solve import (
     batch as make_batch,
 )
-from ..validate import validate_input
 from ._result import Result
 
 
@@ -37,17 +36,14 @@ def pose_all(
     pose: Callable[[Array], AbstractProblem],
     image: Array,
     *,
-    allowed_range: tuple[float, float] | None,
     batch: bool,
     num_seeds: int | None,
 ) -> AbstractProblem | Batched:
     """The problem of one image, of each image of a batch, or of one image several times over.
 
     Args:
-        pose: Makes the problem of one image, which it checks; the values of a batch it cannot see.
-        image: The image or images.
-        allowed_range: What the images of a batch may be without a warning, as `choose_range` has it
-            for one image.
+        pose: Makes the problem of one image, which it checks.
+        image: The image, or images that `check_images` has seen.
         batch: See `plenoptax.metamer`.
         num_seeds: See there.
     """
@@ -57,7 +53,6 @@ def pose_all(
             "not both; plenoptax.batch maps over any combination."
         )
     if batch:
-        validate_input(image, allowed_range=allowed_range)
         return make_batch(pose, image)
     if num_seeds is not None:
         problem = pose(image)

@@ -26,7 +26,7 @@ from ._geodesic_path import (
     represent_path,
     respace,
 )
-from ._problem import AbstractOneStageProblem, as_weight, check_target, choose_range
+from ._problem import AbstractOneStageProblem, as_weight, check_images, check_target
 from ._result import Result
 
 
@@ -317,13 +317,9 @@ def geodesic(
 
     _check_alike(image_a, image_b)
     pairs = jnp.stack([image_a, image_b], axis=1 if batch else 0)
-    problem = pose_all(
-        pose,
-        pairs,
-        allowed_range=choose_range(penalty_function, penalty_lambda),
-        batch=batch,
-        num_seeds=num_seeds,
-    )
+    if batch:
+        check_images(pairs, penalty_function, penalty_lambda)
+    problem = pose_all(pose, pairs, batch=batch, num_seeds=num_seeds)
     if solver is None:
         optimizer, solver = None, Solver(optimizer or default_amsgrad(1e-3), _default_stop(problem))
     if key is None and initial_image is None and initial_sequence == "straight":

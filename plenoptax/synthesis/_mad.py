@@ -11,8 +11,8 @@ from jaxtyping import Array, Bool, Float, Int
 from .._types import Key, PyTree, Scalar
 from ..parametrize import AbstractParametrization, Pixels
 from ..regularize import penalize_range
-from ..validate import validate_input, validate_metric, validate_penalty
-from ._problem import AbstractOneStageProblem, as_weight, choose_range
+from ..validate import validate_metric, validate_penalty
+from ._problem import AbstractOneStageProblem, as_weight, check_images
 
 
 # Newton's steps back to the constraint after a step of the optimizer. With two, the structural
@@ -121,7 +121,7 @@ class MADCompetition(AbstractOneStageProblem):
         if minmax not in ("min", "max"):
             raise ValueError(f"minmax is 'min' or 'max'; got {minmax!r}.")
         _check_positive(initial_noise, "initial_noise")
-        validate_input(image, allowed_range=choose_range(penalty_function, penalty_lambda))
+        check_images(image, penalty_function, penalty_lambda)
         validate_metric(optimized_metric, image.shape, image.dtype)
         validate_metric(reference_metric, image.shape, image.dtype)
         validate_penalty(penalty_function, image.shape, image.dtype)

@@ -19,7 +19,7 @@ from ..validate import validate_input
 from ._defaults import default_optimizer
 from ._entry import pose_all, synthesize_problem
 from ._mad import check_within_pixels, MADCompetition
-from ._problem import choose_range
+from ._problem import check_images
 from ._result import Result
 
 
@@ -108,11 +108,10 @@ def mad_competition(
         >>> bool(abs(held / held[0] - 1).max() < 1e-3)
         True
     """
-    if isinstance(initial_image, Result):
-        initial_image = initial_image.image
+    initial_image = _get_image(initial_image)
 
-    def pose(image: Array, start: Array | None = None) -> MADCompetition:
-        problem = MADCompetition(
+    def pose(image: Array) -> MADCompetition:
+        return MADCompetition(
             image,
             optimized_metric,
             reference_metric,
@@ -124,20 +123,13 @@ def mad_competition(
             initial_noise=initial_noise,
             parametrization=parametrization,
         )
-        if start is None or reference_value is not None:
-            return problem
-        return _held_as_at(problem, start)
 
-    problem = _pose_with_starts(
-        pose,
-        image,
-        initial_image,
-        allowed_range=choose_range(penalty_function, penalty_lambda),
-        batch=batch,
-        num_seeds=num_seeds,
-    )
-    if batch and metric_tradeoff_lambda is None and parametrization is None:
-        check_within_pixels(image)
+    if batch:
+        check_images(image, penalty_function, penalty_lambda)
+        if metric_tradeoff_lambda is None and parametrization is None:
+            check_within_pixels(image)
+    held_at = initial_image if reference_value is None else None
+    problem = _pose_held(pose, image, held_at, batch=batch, num_seeds=num_seeds)
     if metric_tradeoff_lambda is None and optimizer is None and solver is None:
         solver = _default_solver(max_steps)
     return synthesize_problem(
@@ -233,7 +225,7 @@ def mad_competition_set(
         noise = jax.random.normal(key, image.shape, image.dtype)
         start = image + jnp.asarray(initial_noise, image.dtype) * noise
     else:
-        start = initial_image.image if isinstance(initial_image, Result) else initial_image
+        start = _get_image(initial_image)
     is_held = options.get("metric_tradeoff_lambda") is None
     if is_held and optimizer is None and solver is None:
         solver = _default_solver(max_steps)
@@ -264,28 +256,31 @@ def mad_competition_set(
     return MADImages(first[0], second[0], first[1], second[1])
 
 
-def _pose_with_starts(
-    pose: Callable[..., MADCompetition],
+def _get_image(start: Array | Result | None) -> Array | None:
+    """What to start from, of which a result shows the final image."""
+    return start.image if isinstance(start, Result) else start
+
+
+def _pose_held(
+    pose: Callable[[Array], MADCompetition],
     image: Array,
     starts: Array | None,
     *,
-    allowed_range: tuple[float, float] | None,
     batch: bool,
     num_seeds: int | None,
 ) -> AbstractProblem | Batched:
-    """As `pose_all`; each problem is told the image that it starts from, if there is one."""
+    """As `pose_all`, holding the reference metric at its value at `starts`, if there are any."""
     if starts is None or (batch and num_seeds is not None):
-        return pose_all(pose, image, allowed_range=allowed_range, batch=batch, num_seeds=num_seeds)
+        return pose_all(pose, image, batch=batch, num_seeds=num_seeds)
     validate_input(starts, allowed_range=None)
     if not batch and num_seeds is None:
-        return pose(image, starts)
-    validate_input(image, allowed_range=allowed_range if batch else None)
+        return _held_as_at(pose(image), starts)
     size = image.shape[0] if batch else num_seeds
     if starts.ndim == image.ndim - batch:
         starts = jnp.broadcast_to(starts, (size, *starts.shape))
     if batch:
-        return make_batch(pose, image, starts)
-    return make_batch(lambda start: pose(image, start), starts)
+        return make_batch(lambda image, start: _held_as_at(pose(image), start), image, starts)
+    return make_batch(lambda start: _held_as_at(pose(image), start), starts)
 
 
 def _default_solver(max_steps: int) -> Solver:

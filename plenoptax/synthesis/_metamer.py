@@ -14,7 +14,7 @@ from ..regularize import penalize_range
 from ..solve import Checkpoint, Record, Solver
 from ._defaults import default_initial_image, default_loss, default_optimizer
 from ._entry import pose_all, synthesize_problem
-from ._problem import AbstractOneStageProblem, as_weight, check_target, choose_range, represent
+from ._problem import AbstractOneStageProblem, as_weight, check_images, check_target, represent
 from ._result import Result
 
 
@@ -211,13 +211,9 @@ def metamer(
             parametrization=parametrization,
         )
 
-    problem = pose_all(
-        pose,
-        image,
-        allowed_range=choose_range(penalty_function, penalty_lambda),
-        batch=batch,
-        num_seeds=num_seeds,
-    )
+    if batch:
+        check_images(image, penalty_function, penalty_lambda)
+    problem = pose_all(pose, image, batch=batch, num_seeds=num_seeds)
     return synthesize_problem(
         problem,
         image,

@@ -17,7 +17,7 @@ from ..stop import Window
 from ..validate import validate_coarse_to_fine
 from ._defaults import default_initial_image, default_loss, default_optimizer
 from ._entry import pose_all, synthesize_problem
-from ._problem import AbstractImageProblem, as_weight, check_target, choose_range, represent
+from ._problem import AbstractImageProblem, as_weight, check_images, check_target, represent
 from ._result import Result
 
 
@@ -327,14 +327,10 @@ def metamer_ctf(
             parametrization=parametrization,
         )
 
+    if batch:
+        check_images(image, penalty_function, penalty_lambda)
     return synthesize_problem(
-        pose_all(
-            pose,
-            image,
-            allowed_range=choose_range(penalty_function, penalty_lambda),
-            batch=batch,
-            num_seeds=num_seeds,
-        ),
+        pose_all(pose, image, batch=batch, num_seeds=num_seeds),
         image,
         default_optimizer=lambda: default_optimizer(model),
         key=key,

@@ -97,17 +97,21 @@ def represent(model: Callable, image: Array) -> PyTree:
     return model(image)
 
 
-def choose_range(penalty_function: Callable, penalty_lambda: Any) -> tuple[float, float] | None:
-    """The range of an image that raises no warning; None, any, but for the default penalty."""
+def check_images(images: Array, penalty_function: Callable, penalty_lambda: Any) -> None:
+    """Refuse a target, or a batch of them, that is not finite; warn where the penalty says so.
+
+    A batch is checked before it is mapped: the problem of one of its elements cannot see values.
+    """
     # Another penalty, or none, allows another range: that of a sound, say.
     is_none = isinstance(penalty_lambda, int | float) and penalty_lambda == 0
-    return (0.0, 1.0) if penalty_function is penalize_range and not is_none else None
+    penalizes_range = penalty_function is penalize_range and not is_none
+    validate_input(images, allowed_range=(0.0, 1.0) if penalizes_range else None)
 
 
 def check_target(
     image: Array, model: Callable, penalty_function: Callable, penalty_lambda: Any
 ) -> None:
     """Refuse a target, a model or a penalty that no synthesis can use; see `plenoptax.validate`."""
-    validate_input(image, allowed_range=choose_range(penalty_function, penalty_lambda))
+    check_images(image, penalty_function, penalty_lambda)
     validate_model(model, image.shape, image.dtype)
     validate_penalty(penalty_function, image.shape, image.dtype)
