@@ -27,28 +27,36 @@ class Group:
         relative_error: The norm of the difference over that of the target.
         z_error: The root mean square of the difference in units of standard deviations over other
             images; NaN if these are not known.
-        correlation: Of the z-scores of synthesis and target; NaN as above.
-        null_maximum: The largest such correlation between two unrelated images; NaN as above.
-        null_minimum: The smallest z error between two unrelated images; NaN as above.
+        correlation: Pearson's, of the z-scores of synthesis and target; NaN as above.
+        rank_correlation: Spearman's, of the same.
+        null_z_error: The smallest z error between two unrelated images; NaN as above.
+        null_correlation: The largest correlation between two unrelated images.
+        null_rank_correlation: The largest rank correlation between two unrelated images.
     """
 
     size: int
     relative_error: float
     z_error: float
     correlation: float
-    null_maximum: float
-    null_minimum: float
+    rank_correlation: float
+    null_z_error: float
+    null_correlation: float
+    null_rank_correlation: float
 
     @property
     def passes(self) -> bool | None:
         """Whether it beats every pair of unrelated images; None where it is not judged.
 
-        In both measures: a correlation does not tell how far apart two images are, and in a group
-        that varies along few directions it is high soon.
+        In all three measures: a correlation does not tell how far apart two images are, and in a
+        group that varies along few directions it is high soon.
         """
-        if self.size < _SMALLEST_GROUP or np.isnan(self.null_maximum):
+        if self.size < _SMALLEST_GROUP or np.isnan(self.null_correlation):
             return None
-        return bool(self.correlation > self.null_maximum and self.z_error < self.null_minimum)
+        return bool(
+            self.z_error < self.null_z_error
+            and self.correlation > self.null_correlation
+            and self.rank_correlation > self.null_rank_correlation
+        )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -119,6 +127,11 @@ def judge(
         synthesized: The representation of the synthesized image.
         target: That of the target.
         null: What to compare their likeness with, if anything.
+
+    References:
+        Feather, Leclerc, Madry and McDermott (2023), Model metamers reveal divergent invariances
+        between biological and artificial neural networks, Nature Neuroscience 26, 2017-2034: both
+        correlations and a ratio of signal to error, against pairs of unrelated images.
     """
     x, y = (np.asarray(_flatten(tree), np.float64) for tree in (synthesized, target))
     labels = _labels(model, target)
@@ -128,7 +141,7 @@ def judge(
         a, b = x[members], y[members]
         scale = float(np.linalg.norm(b))
         error = float(np.linalg.norm(a - b)) / scale if scale > 0 else float(np.linalg.norm(a))
-        size, z_error, correlation, bounds = members.sum(), np.nan, np.nan, (np.nan, np.nan)
+        size, likeness, closest = members.sum(), (np.nan,) * 3, (np.nan,) * 3
         if null is not None:
             mean, deviation, z_scores = (
                 _spread(null_part, len(labels))[..., members]
@@ -136,10 +149,11 @@ def judge(
             )
             varies = deviation > 0
             a, b = ((c - mean)[varies] / deviation[varies] for c in (a, b))
-            size, correlation = a.size, _correlation(a, b)
             z_error = float(np.sqrt(np.mean((a - b) ** 2))) if a.size else 0.0
-            bounds = _extremes(z_scores[:, varies], null.sources)
-        groups[str(name)] = Group(int(size), error, z_error, correlation, *bounds)
+            size, ranks = a.size, _ranks(np.stack([a, b]))
+            likeness = z_error, _correlation(a, b), _correlation(*ranks)
+            closest = _closest(z_scores[:, varies], null.sources)
+        groups[str(name)] = Group(int(size), error, *likeness, *closest)
     return groups
 
 
@@ -192,15 +206,30 @@ def _correlation(a: np.ndarray, b: np.ndarray) -> float:
     return float(np.corrcoef(a, b)[0, 1])
 
 
-def _extremes(z_scores: np.ndarray, sources: np.ndarray) -> tuple[float, float]:
-    """The largest correlation and the smallest z error between two unrelated images."""
+def _ranks(rows: Float[np.ndarray, "row number"]) -> Float[np.ndarray, "row number"]:
+    """Twice the rank of each number in its row; equal numbers share the mean of theirs."""
+    pairs = zip(np.sort(rows), rows, strict=True)
+    found = [
+        ordered.searchsorted(row) + ordered.searchsorted(row, "right") for ordered, row in pairs
+    ]
+    return np.asarray(found, np.float64)
+
+
+def _closest(z_scores: np.ndarray, sources: np.ndarray) -> tuple[float, float, float]:
+    """The smallest z error between two unrelated images, and the largest of either correlation."""
     unrelated = sources[:, None] != sources[None, :]
     if z_scores.shape[1] < 2 or not unrelated.any():
-        return float("nan"), float("nan")
+        return float("nan"), float("nan"), float("nan")
     squares = np.sum(z_scores**2, axis=1)
     squared = squares[:, None] + squares[None] - 2 * z_scores @ z_scores.T
     nearest = np.sqrt(max(squared[unrelated].min(), 0) / z_scores.shape[1])
-    centered = z_scores - z_scores.mean(1, keepdims=True)
+    pearson = _largest_correlation(z_scores, unrelated)
+    spearman = _largest_correlation(_ranks(z_scores), unrelated)
+    return float(nearest), pearson, spearman
+
+
+def _largest_correlation(rows: np.ndarray, unrelated: np.ndarray) -> float:
+    centered = rows - rows.mean(1, keepdims=True)
     norms = np.linalg.norm(centered, axis=1, keepdims=True)
     centered = centered / np.where(norms > 0, norms, 1)
-    return float((centered @ centered.T)[unrelated].max()), float(nearest)
+    return float((centered @ centered.T)[unrelated].max())

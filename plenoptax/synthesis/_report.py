@@ -179,10 +179,14 @@ def _criterion(groups: dict[str, Group], success: bool | None, has_target: bool)
 def _table(groups: dict[str, Group]) -> list[str]:
     width = max(len(name) for name in groups)
     marks = {True: "", False: "  FAILS", None: "  (not judged)"}
-    lines = [f"{'group':{width}}  size  rel. error  z error (null)  correlation (null)"]
+    lines = [
+        f"{'group':{width}}  size  rel. error  z error (null)  Pearson (null)  Spearman (null)"
+    ]
     for name, g in groups.items():
         lines.append(
-            f"{name:{width}}  {g.size:4d}  {g.relative_error:10.3g}  {g.z_error:7.3f} "
-            f"({g.null_minimum:.3f})  {g.correlation:11.3f} ({g.null_maximum:.3f}){marks[g.passes]}"
+            f"{name:{width}}  {g.size:4d}  {g.relative_error:10.3g}  "
+            f"{g.z_error:5.3f} ({g.null_z_error:.3f})  "
+            f"{g.correlation:6.3f} ({g.null_correlation:.3f})  "
+            f"{g.rank_correlation:7.3f} ({g.null_rank_correlation:.3f}){marks[g.passes]}"
         )
     return lines

@@ -10,12 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from plenoptax.process import modulate_phase, SteerablePyramidFreq
-from plenoptax.process._steerable_masks import (
-    angular_mask,
-    frequency_grid,
-    level_shape,
-    radial_masks,
-)
+
+from .pyramids import decompose, grating, reconstruct, steer
 
 
 REFERENCE = Path(__file__).parents[1] / "reference" / "steerable_pyramid.npz"
@@ -34,76 +30,12 @@ KINDS = [
 
 
 @eqx.filter_jit
-def decompose(pyramid, image, scales=None):
-    return pyramid(image, scales)
-
-
-@eqx.filter_jit
-def reconstruct(pyramid, coefficients, levels="all", bands="all"):
-    return pyramid.recon_pyr(coefficients, levels, bands)
-
-
-@eqx.filter_jit
-def steer(pyramid, coefficients, angles, even_phase=True):
-    return pyramid.steer_coeffs(coefficients, angles, even_phase)
-
-
-@eqx.filter_jit
 def round_trip(pyramid, image):
     return pyramid.recon_pyr(pyramid(image))
 
 
 def energies(coefficients):
     return {key: jnp.sum(jnp.abs(level) ** 2) for key, level in coefficients.items()}
-
-
-def grating(shape, frequency, phase=0.0):
-    rows, columns = np.indices(shape)
-    turns = frequency[0] * rows / shape[0] + frequency[1] * columns / shape[1]
-    return jnp.asarray(np.cos(2 * np.pi * turns + phase))[None]
-
-
-@pytest.mark.parametrize("shape", [(16, 16), (37, 53), (20, 31)])
-@pytest.mark.parametrize("twidth", [1, 2, 0.5])
-def test_masks_divide_the_energy(shape, twidth):
-    radius, angle = frequency_grid(shape, shape)
-    for octave in (0, 1, 3):
-        lowpass, highpass = radial_masks(radius, octave, twidth)
-        np.testing.assert_allclose(lowpass**2 + highpass**2, 1, rtol=1e-14)
-        np.testing.assert_array_equal(lowpass[radius >= 2.0**-octave], 0)
-        below = highpass[radius <= 2.0 ** (-octave - twidth)]
-        np.testing.assert_allclose(below, 0, rtol=0, atol=1e-15)
-        assert (lowpass[0, 0], highpass[0, 0]) == (1, 0)
-    for order in (0, 1, 2, 5, 15):
-        filters = angular_mask(angle[None], order, np.arange(order + 1)[:, None, None])
-        np.testing.assert_allclose((filters**2).sum(0), 1, rtol=1e-13)
-
-
-@pytest.mark.parametrize("order", [1, 2, 3])
-def test_angular_mask_analytic_is_one_half_plane(order):
-    angle = np.linspace(-np.pi, np.pi, 24, endpoint=False)
-    for orientation in range(order + 1):
-        full = angular_mask(angle, order, orientation)
-        analytic = angular_mask(angle, order, orientation, analytic=True)
-        inside = np.cos(angle - np.pi * orientation / (order + 1)) > 0
-        np.testing.assert_allclose(analytic, np.where(inside, 2 * full, 0), atol=1e-15)
-
-
-@pytest.mark.parametrize("shape", [(64, 48), (37, 53), (131, 7)])
-def test_levels_hold_frequencies_of_the_image(shape):
-    radius, angle = frequency_grid(shape, shape)
-    for scale in range(1, 4):
-        rows, columns = level_shape(shape, scale)
-        assert (rows, columns) == tuple(int(np.ceil(n / 2**scale)) for n in shape)
-        small_radius, small_angle = frequency_grid((rows, columns), shape)
-        positive = np.s_[: (rows + 1) // 2, : (columns + 1) // 2]
-        np.testing.assert_array_equal(small_radius[positive], radius[positive])
-        np.testing.assert_array_equal(small_angle[positive], angle[positive])
-        half_radius, _ = frequency_grid((rows, columns), shape, half=True)
-        np.testing.assert_array_equal(half_radius, small_radius[:, : columns // 2 + 1])
-        # What a level leaves out, the lowpass before it has removed.
-        lowpass, _ = radial_masks(radius, scale)
-        assert lowpass[(rows + 1) // 2 : shape[0] - rows // 2].max(initial=0) == 0
 
 
 @settings(max_examples=6, deadline=None)
@@ -189,69 +121,6 @@ def test_height_auto(size, height):
         assert SteerablePyramidFreq(shape, order=1).num_scales == height
 
 
-@pytest.mark.parametrize(("split_complex", "num_maps"), [(True, 26), (False, 14)])
-def test_tensor_shapes_of_complex_pyramids(split_complex, num_maps):
-    pyramid = SteerablePyramidFreq((64, 64), 3, is_complex=True, downsample=False)
-    tensor = eqx.filter_eval_shape(
-        lambda image: pyramid.convert_pyr_to_tensor(pyramid(image), split_complex)[0],
-        jnp.zeros((2, 1, 64, 64)),
-    )
-    assert tensor.shape == (2, num_maps, 64, 64)
-    assert tensor.dtype == (jnp.float32 if split_complex else jnp.complex64)
-
-
-def test_tensor_shape_of_the_highest_pyramid():
-    pyramid = SteerablePyramidFreq((256, 256), is_complex=True, downsample=False)
-    tensor = eqx.filter_eval_shape(
-        lambda image: pyramid.convert_pyr_to_tensor(pyramid(image))[0], jnp.zeros((1, 256, 256))
-    )
-    assert tensor.shape == (26, 256, 256)
-
-
-@pytest.mark.parametrize("scales", [None, [0, "residual_lowpass"], ["residual_highpass"]])
-@pytest.mark.parametrize("is_complex", [False, True])
-@pytest.mark.parametrize("split_complex", [False, True])
-def test_tensor_order_and_round_trip(scales, is_complex, split_complex, getkey):
-    pyramid = SteerablePyramidFreq((8, 9), 1, 1, is_complex=is_complex, downsample=False)
-    coefficients = decompose(pyramid, jax.random.uniform(getkey(), (2, 3, 8, 9)), scales)
-    has_bands = scales != ["residual_highpass"]
-    if split_complex and not is_complex and has_bands:
-        with pytest.raises(ValueError, match="is_complex=True"):
-            pyramid.convert_pyr_to_tensor(coefficients, split_complex)
-        return
-    tensor, info = pyramid.convert_pyr_to_tensor(coefficients, split_complex)
-    maps = []
-    for channel in range(3):
-        for key, level in coefficients.items():
-            if isinstance(key, str):
-                maps.append(level[:, channel])
-                continue
-            for band in range(2):
-                one = level[:, channel, band]
-                maps.extend([one.real, one.imag] if split_complex else [one])
-    np.testing.assert_array_equal(tensor, np.stack(maps, 1))
-    hash(info)
-    restored = pyramid.convert_tensor_to_pyr(tensor, *info)
-    assert list(restored) == list(coefficients)
-    for key, level in coefficients.items():
-        assert restored[key].dtype == level.dtype
-        np.testing.assert_array_equal(restored[key], level)
-
-
-def test_tensor_refuses_levels_of_different_size():
-    pyramid = SteerablePyramidFreq((16, 16))
-    coefficients = decompose(pyramid, jnp.zeros((1, 16, 16)))
-    with pytest.raises(ValueError, match="downsample=False"):
-        pyramid.convert_pyr_to_tensor(coefficients)
-
-
-def test_tensor_refuses_images_without_channels():
-    pyramid = SteerablePyramidFreq((16, 16), downsample=False)
-    coefficients = decompose(pyramid, jnp.zeros((16, 16)))
-    with pytest.raises(ValueError, match="channel axis"):
-        pyramid.convert_pyr_to_tensor(coefficients)
-
-
 @pytest.mark.parametrize("is_complex", [False, True])
 def test_scales_select_levels(is_complex, getkey):
     image = jax.random.uniform(getkey(), (1, 33, 40))
@@ -320,75 +189,6 @@ def test_complex_amplitude_does_not_depend_on_phase():
     real = decompose(SteerablePyramidFreq((48, 48), 2, 3), grating((48, 48), (6, 5)))[0]
     np.testing.assert_allclose(real, bands[0].real, atol=1e-5)
     assert jnp.abs(real).std() > 0.05
-
-
-@pytest.mark.parametrize("is_complex", [False, True])
-@pytest.mark.parametrize("order", [1, 2, 3, 6])
-def test_steering_to_the_filters_of_the_pyramid_is_the_identity(order, is_complex, getkey):
-    image = jax.random.uniform(getkey(), (1, 33, 24))
-    pyramid = SteerablePyramidFreq((33, 24), 2, order, is_complex=is_complex)
-    coefficients = decompose(pyramid, image)
-    angles = jnp.pi * jnp.arange(order + 1, dtype=jnp.float32) / (order + 1)
-    steered, weights = steer(pyramid, coefficients, angles)
-    assert list(steered) == list(weights) == [0, 1]
-    for scale in range(2):
-        np.testing.assert_allclose(weights[scale], np.eye(order + 1), atol=1e-6)
-        np.testing.assert_allclose(steered[scale], coefficients[scale], atol=2e-6)
-    turned, _ = steer(pyramid, coefficients, angles + jnp.pi)
-    sign = (-1) ** order
-    np.testing.assert_allclose(turned[1].real, sign * coefficients[1].real, atol=2e-5)
-
-
-@pytest.mark.parametrize("is_complex", [False, True])
-@pytest.mark.parametrize("order", [1, 2, 3])
-def test_steering_rotates_the_filters(order, is_complex, x64):
-    # Frequencies (3, 4) and (4, 3) are (5, 0) rotated, of the same radius.
-    pyramid = SteerablePyramidFreq((32, 32), 2, order, is_complex=is_complex)
-    upright = decompose(pyramid, grating((32, 32), (0, 5), 0.4), [0, 1])
-    angle = 0.3
-    steered, _ = steer(pyramid, upright, jnp.asarray([angle]))
-    for rows, columns in ((3, 4), (4, 3), (5, 0)):
-        rotated = decompose(pyramid, grating((32, 32), (rows, columns), 0.4), [0, 1])
-        turn = np.arctan2(rows, columns)
-        steered_rotated, _ = steer(pyramid, rotated, jnp.asarray([angle + turn]))
-        for scale in (0, 1):
-            first, second = steered[scale], steered_rotated[scale]
-            np.testing.assert_allclose(first[0, 0, 0, 0], second[0, 0, 0, 0], atol=1e-12)
-            np.testing.assert_allclose(
-                jnp.sum(jnp.abs(first) ** 2), jnp.sum(jnp.abs(second) ** 2), rtol=1e-12
-            )
-
-
-@pytest.mark.parametrize("is_complex", [False, True])
-@pytest.mark.parametrize("downsample", [False, True])
-def test_steering_equals_filters_built_at_the_angle(downsample, is_complex, x64, rng):
-    image = rng.uniform(size=(21, 32))
-    pyramid = SteerablePyramidFreq((21, 32), 1, 3, is_complex=is_complex, downsample=downsample)
-    steered, _ = pyramid.steer_coeffs(decompose(pyramid, jnp.asarray(image)), [0.2, -1.1, 4])
-    radius, angle = frequency_grid((21, 32), (21, 32))
-    band = radial_masks(radius, 0)[0] * radial_masks(radius, 1)[1]
-    normalizer = np.sqrt(16 / 20)
-    for index, steered_angle in enumerate([0.2, -1.1, 4]):
-        cosine = np.cos(angle - steered_angle)
-        mask = np.where(cosine > 0, 2, 0) if is_complex else 1
-        spectrum = 1j * np.fft.fft2(image) * band * normalizer * cosine**3 * mask
-        expected = np.fft.ifft2(spectrum)
-        expected = expected if is_complex else expected.real
-        np.testing.assert_allclose(steered[0][index], expected, atol=1e-12)
-
-
-def test_steering_is_differentiable_in_the_angle(getkey):
-    pyramid = SteerablePyramidFreq((16, 16), 1, 2)
-    coefficients = decompose(pyramid, jax.random.uniform(getkey(), (1, 16, 16)))
-
-    @jax.jit
-    def response(angle):
-        return jnp.sum(pyramid.steer_coeffs(coefficients, angle[None])[0][0][0, 0, 3, 3])
-
-    step = 1e-2
-    angle = jnp.asarray(0.7)
-    slope = (response(angle + step) - response(angle - step)) / (2 * step)
-    np.testing.assert_allclose(jax.grad(response)(angle), slope, rtol=1e-2)
 
 
 @pytest.mark.parametrize("kind", KINDS[::3])

@@ -2,10 +2,13 @@ import functools as ft
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 import pytest
 
 import plenoptax as plx
+
+from .metamers import quietly
 
 
 def l2(image, other):
@@ -84,3 +87,44 @@ def test_a_constraint_keeps_each_image_of_a_batch_within_the_pixels(batch, image
     ):
         plx.mad_competition(2 * images if batch else 2 * images[0], **COMPETITION, batch=batch)
     assert len(told) == 1
+
+
+def test_a_batch_of_images_equals_its_singles(model, getkey):
+    images = jax.random.uniform(getkey(), (3, 1, 12, 12))
+    starts = jax.random.uniform(getkey(), (3, 1, 12, 12))
+    together = quietly(images, model, initial_image=starts, batch=True, max_steps=40)
+    assert together.image.shape == (3, 1, 12, 12)
+    assert len(together) == 3
+    for index in range(3):
+        alone = quietly(images[index], model, initial_image=starts[index], max_steps=40)
+        np.testing.assert_allclose(together[index].image, alone.image, atol=2e-4)
+        np.testing.assert_allclose(together.trace[index].losses, alone.trace.losses, rtol=1e-3)
+        np.testing.assert_allclose(together.image[index], together[index].image)
+
+
+def test_seeds_are_the_metamers_of_the_keys_that_one_splits_into(model, getkey):
+    image, key = jax.random.uniform(getkey(), (1, 12, 12)), getkey()
+    seeds = quietly(image, model, key=key, num_seeds=4, max_steps=5, record=2)
+    assert seeds.image.shape == (4, 1, 12, 12)
+    assert seeds.problem.problem.target.shape == (1, 12, 12)
+    for seed, own_key in zip(seeds, jax.random.split(key, 4), strict=True):
+        alone = quietly(image, model, key=own_key, max_steps=5, record=2)
+        np.testing.assert_array_equal(seed.trace.images[0], alone.trace.images[0])
+        np.testing.assert_allclose(seed.image, alone.image, atol=2e-4)
+        np.testing.assert_allclose(seed.trace.losses, alone.trace.losses, rtol=1e-3)
+    assert len({float(image.sum()) for image in seeds.image}) == 4
+    np.testing.assert_array_equal(seeds[1].get_progress(-1)["image"], seeds[1].image)
+    with pytest.raises(TypeError, match=r"result\[0\]"):
+        seeds.get_progress(-1)
+
+
+def test_batches_over_penalty_weights(image, model, getkey):
+    weights = jnp.asarray([0.0, 0.1, 10.0])
+    problems = plx.batch(lambda weight: plx.Metamer(image, model, penalty_lambda=weight), weights)
+    solver = plx.Solver(optax.adam(0.05))
+    start = plx.init(problems, solver, initial_image=jnp.full(image.shape, 1.5))
+    state, traces = plx.run(problems, solver, start, 3)
+    penalty = traces[0].penalties[0]
+    for index, weight in enumerate(weights):
+        difference = traces[index].losses[0] - traces[0].losses[0]
+        np.testing.assert_allclose(difference, weight * penalty, rtol=1e-4)

@@ -8,20 +8,12 @@ import pytest
 import scipy.linalg
 
 import plenoptax as plx
-from plenoptax.linalg import EigenStatus
 
 from ..reference.make_eigendistortions import decompose, make_image, NAMES, NUM_KEPT
+from .eigen import crop, is_status
 
 
 REFERENCE = pathlib.Path(__file__).parents[1] / "reference" / "eigendistortions.npz"
-
-
-def is_status(value, name):
-    return bool(value == getattr(EigenStatus, name))
-
-
-def crop(size=16, dtype=jnp.float32):
-    return plx.data.brick().astype(dtype)[:, 100 : 100 + size, 100 : 100 + size]
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,8 @@ import pytest
 import scipy.linalg
 
 import plenoptax as plx
-from plenoptax.linalg import EigenStatus
+
+from .eigen import crop, is_status
 
 
 class Network(eqx.Module):
@@ -48,14 +49,6 @@ class WithRidge(eqx.Module):
 
     def __call__(self, x):
         return self.model(x), jnp.sqrt(jnp.asarray(self.ridge, x.dtype)) * x
-
-
-def is_status(value, name):
-    return bool(value == getattr(EigenStatus, name))
-
-
-def crop(size, dtype=jnp.float32):
-    return plx.data.brick().astype(dtype)[:, 100 : 100 + size, 100 : 100 + size]
 
 
 def check_ends(found, singular, *, rtol=0.05):

@@ -1,5 +1,4 @@
 import functools as ft
-import pathlib
 
 import equinox as eqx
 import jax
@@ -10,22 +9,7 @@ import pytest
 
 import plenoptax as plx
 
-
-REFERENCE = pathlib.Path(__file__).parents[1] / "reference" / "mad.npz"
-
-ssim_distance = ft.partial(plx.metric.ssim_distance, weighted=True, pad="reflect")
-
-
-def l1(image, other):
-    return jnp.sum(jnp.abs(image - other))
-
-
-def l2(image, other):
-    return plx.loss.l2_norm(image, other)
-
-
-def quietly(*arguments, **options):
-    return plx.mad_competition(*arguments, **{"progress": False, **options})
+from .competitions import l1, l2, quietly, ssim_distance
 
 
 def falling(rate, steps):
@@ -38,11 +22,6 @@ def strays(result):
     """How far the reference metric went from its value, as a part of it, in the whole run."""
     held = result.trace.terms["reference_metric"]
     return np.abs(held / np.asarray(result.problem.reference_value) - 1).max()
-
-
-@pytest.fixture(scope="module")
-def photograph():
-    return plx.data.camera()[:, 96:128, 96:128]
 
 
 @pytest.fixture(scope="module")
@@ -108,35 +87,6 @@ def test_images_out_of_the_box_of_a_constraint_are_refused(unchecked):
         plx.MADCompetition(image, l2, l1, "min", penalty_lambda=0)
     with pytest.warns(UserWarning, match="penalty of that range"):
         plx.MADCompetition(image, l2, l1, "min", 1.0)
-
-
-def test_penalized_objective_is_the_formula():
-    image, other = jnp.zeros((1, 1, 2)), jnp.asarray([[[0.5, 1.25]]])
-    for minmax, sign in (("min", 1), ("max", -1)):
-        problem = plx.MADCompetition(
-            image, l1, plx.metric.mse, minmax, 10.0, penalty_lambda=3.0, reference_value=1.0
-        )
-        # The mean squared error is half of 0.25 plus 1.5625.
-        wanted = sign * 1.75 + 10 * (1 - 0.90625) ** 2 + 3 * 0.25**2
-        np.testing.assert_allclose(problem.objective_function(other), wanted, rtol=1e-6)
-        loss, terms = problem.objective(problem.encode(other), problem.start())
-        np.testing.assert_allclose(loss, wanted, rtol=1e-6)
-        np.testing.assert_allclose(terms["optimized_metric"], 1.75)
-        np.testing.assert_allclose(terms["reference_metric"], 0.90625)
-        np.testing.assert_allclose(terms["penalty"], 0.0625)
-        assert problem.minmax == minmax
-    held = plx.MADCompetition(image, l1, plx.metric.mse, "max", penalty_lambda=3.0)
-    np.testing.assert_allclose(held.objective_function(other), -1.75 + 3 * 0.0625, rtol=1e-6)
-
-
-def test_automatic_weight_is_a_power_of_ten_and_warns(photograph):
-    with pytest.warns(UserWarning, match="balance the metrics: 0.1"):
-        problem = plx.MADCompetition(photograph, plx.metric.mse, ssim_distance, "min", "auto")
-    noise = jax.random.uniform(jax.random.key(5), photograph.shape)
-    ratio = plx.metric.mse(photograph, noise) / ssim_distance(photograph, noise)
-    exponent = np.log10(float(problem.metric_tradeoff_lambda))
-    np.testing.assert_allclose(exponent, np.round(exponent), atol=1e-6)
-    assert abs(exponent - np.log10(ratio)) < 1
 
 
 def test_noise_has_the_value_of_the_reference_metric(photograph, getkey):
@@ -301,15 +251,6 @@ def test_a_posed_problem_runs_as_the_entry_function_does(photograph, getkey):
     assert result.status == plx.Status.step_limit
 
 
-def test_penalized_competitions_default_to_amsgrad(photograph, getkey):
-    key = getkey()
-    result = quietly(photograph, l2, l1, "min", 1e-3, key=key, max_steps=4)
-    other = quietly(
-        photograph, l2, l1, "min", 1e-3, key=key, max_steps=4, optimizer=plx.amsgrad(0.01)
-    )
-    np.testing.assert_allclose(result.trace.losses, other.trace.losses, rtol=1e-5)
-
-
 def test_penalties_join_what_is_optimized_along_the_constraint(photograph, getkey):
     def brightness(image):
         return jnp.mean(image)
@@ -359,50 +300,6 @@ def test_double_precision_end_to_end(x64):
     assert strays(result) < 1e-9
     value = 12 * float(result.problem.reference_value)
     np.testing.assert_allclose(result.trace.terms["optimized_metric"][-1], value, rtol=1e-4)
-
-
-def test_agrees_with_plenoptic(x64):
-    # As far as plenoptic's window for structural similarity, rounded to float32, lets it.
-    saved = np.load(REFERENCE)
-    image, start, other = (jnp.asarray(saved[name]) for name in ("image", "start", "other"))
-    for minmax in ("min", "max"):
-        problem = plx.MADCompetition(
-            image,
-            ssim_distance,
-            plx.metric.mse,
-            minmax,
-            float(saved["weight"]),
-            reference_value=plx.metric.mse(image, start),
-        )
-        value, gradient = jax.value_and_grad(problem.objective_function)(other)
-        np.testing.assert_allclose(value, saved[f"{minmax}_objective"], rtol=1e-6)
-        np.testing.assert_allclose(gradient, saved[f"{minmax}_gradient"], atol=1e-7)
-        solver = plx.Solver(optax.adam(0.01), stop=plx.stop.Never())
-        state = plx.init(problem, solver, initial_image=start)
-        state, trace = plx.run(problem, solver, state, 20, progress=False)
-        result = plx.Result(problem, state, trace)
-        np.testing.assert_allclose(trace.losses, saved[f"{minmax}_losses"], rtol=1e-5)
-        np.testing.assert_allclose(result.image, saved[f"{minmax}_image"], atol=1e-6)
-        for name in ("optimized", "reference"):
-            np.testing.assert_allclose(
-                trace.terms[f"{name}_metric"], saved[f"{minmax}_{name}"], rtol=1e-5
-            )
-
-
-@pytest.mark.parity
-def test_automatic_weight_is_that_of_plenoptic(photograph):
-    po = pytest.importorskip("plenoptic")
-    torch = pytest.importorskip("torch")
-
-    def distance(image, other):
-        return 1 - po.metric.ssim(image, other, weighted=True, pad="reflect").mean()
-
-    theirs = torch.as_tensor(np.array(photograph))[None]
-    with pytest.warns(UserWarning, match="automatically"):
-        mad = po.MADCompetition(theirs, distance, po.metric.mse, "min")
-    with pytest.warns(UserWarning, match="balance"):
-        problem = plx.MADCompetition(photograph, ssim_distance, plx.metric.mse, "min", "auto")
-    np.testing.assert_allclose(problem.metric_tradeoff_lambda, mad.metric_tradeoff_lambda)
 
 
 def test_bad_arguments_are_refused_with_a_sentence(photograph, unchecked, getkey):

@@ -12,20 +12,7 @@ import pytest
 import plenoptax as plx
 
 from ..solve.problems import SmallNetwork
-
-
-def quietly(*arguments, **options):
-    return plx.metamer(*arguments, **{"progress": False, **options})
-
-
-@pytest.fixture
-def image(getkey):
-    return jax.random.uniform(getkey(), (1, 16, 20))
-
-
-@pytest.fixture
-def model():
-    return plx.models.Gaussian(5, std=1.5)
+from .metamers import quietly
 
 
 class Pair(eqx.Module):
@@ -194,47 +181,6 @@ def test_checkpoints_resume_the_entry_function(image, model, getkey, tmp_path):
         quietly(image[:, ::-1], model, max_steps=30, checkpoint=path, **options)
     with pytest.raises(ValueError, match="another key"):
         quietly(image, model, max_steps=30, checkpoint=path, **{**options, "key": getkey()})
-
-
-def test_a_batch_of_images_equals_its_singles(model, getkey):
-    images = jax.random.uniform(getkey(), (3, 1, 12, 12))
-    starts = jax.random.uniform(getkey(), (3, 1, 12, 12))
-    together = quietly(images, model, initial_image=starts, batch=True, max_steps=40)
-    assert together.image.shape == (3, 1, 12, 12)
-    assert len(together) == 3
-    for index in range(3):
-        alone = quietly(images[index], model, initial_image=starts[index], max_steps=40)
-        np.testing.assert_allclose(together[index].image, alone.image, atol=2e-4)
-        np.testing.assert_allclose(together.trace[index].losses, alone.trace.losses, rtol=1e-3)
-        np.testing.assert_allclose(together.image[index], together[index].image)
-
-
-def test_seeds_are_the_metamers_of_the_keys_that_one_splits_into(model, getkey):
-    image, key = jax.random.uniform(getkey(), (1, 12, 12)), getkey()
-    seeds = quietly(image, model, key=key, num_seeds=4, max_steps=5, record=2)
-    assert seeds.image.shape == (4, 1, 12, 12)
-    assert seeds.problem.problem.target.shape == (1, 12, 12)
-    for seed, own_key in zip(seeds, jax.random.split(key, 4), strict=True):
-        alone = quietly(image, model, key=own_key, max_steps=5, record=2)
-        np.testing.assert_array_equal(seed.trace.images[0], alone.trace.images[0])
-        np.testing.assert_allclose(seed.image, alone.image, atol=2e-4)
-        np.testing.assert_allclose(seed.trace.losses, alone.trace.losses, rtol=1e-3)
-    assert len({float(image.sum()) for image in seeds.image}) == 4
-    np.testing.assert_array_equal(seeds[1].get_progress(-1)["image"], seeds[1].image)
-    with pytest.raises(TypeError, match=r"result\[0\]"):
-        seeds.get_progress(-1)
-
-
-def test_batches_over_penalty_weights(image, model, getkey):
-    weights = jnp.asarray([0.0, 0.1, 10.0])
-    problems = plx.batch(lambda weight: plx.Metamer(image, model, penalty_lambda=weight), weights)
-    solver = plx.Solver(optax.adam(0.05))
-    start = plx.init(problems, solver, initial_image=jnp.full(image.shape, 1.5))
-    state, traces = plx.run(problems, solver, start, 3)
-    penalty = traces[0].penalties[0]
-    for index, weight in enumerate(weights):
-        difference = traces[index].losses[0] - traces[0].losses[0]
-        np.testing.assert_allclose(difference, weight * penalty, rtol=1e-4)
 
 
 def test_a_second_image_does_not_recompile(model, getkey):

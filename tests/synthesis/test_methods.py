@@ -10,6 +10,8 @@ import pytest
 
 import plenoptax as plx
 
+from .competitions import l1
+
 
 class Curved(eqx.Module):
     """Means over blocks and compressed pixels."""
@@ -23,10 +25,6 @@ class Curved(eqx.Module):
             "fine": jnp.tanh(self.gain * image).ravel(),
         }
         return jnp.concatenate([parts[s] for s in self.scales if scales is None or s in scales])
-
-
-def l1(image, other):
-    return jnp.sum(jnp.abs(image - other))
 
 
 def curved(images, gain=2.0):

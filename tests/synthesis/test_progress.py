@@ -1,4 +1,3 @@
-import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -6,19 +5,7 @@ import pytest
 
 import plenoptax as plx
 
-
-def quietly(*arguments, **options):
-    return plx.metamer(*arguments, **{"progress": False, **options})
-
-
-@pytest.fixture
-def image(getkey):
-    return jax.random.uniform(getkey(), (1, 16, 20))
-
-
-@pytest.fixture
-def model():
-    return plx.models.Gaussian(5, std=1.5)
+from .metamers import quietly
 
 
 def steps_of(source, iterations, selection="round"):
