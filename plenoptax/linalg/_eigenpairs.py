@@ -22,7 +22,7 @@ class EigenStatus(eqx.Enumeration):
     converged = "These are eigenvectors, to the accuracy that was asked for."
     stagnated = (
         "The eigenvalues hardly fell any more, which does not prove them: they may be too high by "
-        "some per cent, and by more where they are a millionth of the largest."
+        "some per cent."
     )
     product_limit = "The limit on products was reached first; go on from the state."
     null_space = "The map annihilates these vectors in working precision; they are not unique."

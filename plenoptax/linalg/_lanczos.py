@@ -14,6 +14,8 @@ from ._orthogonal import orthonormal_rows, PRECISION, project
 
 
 _TINY = float(np.finfo(np.float64).tiny)
+# Clusters of small eigenvalues fall slowly from the start; that is not the end.
+_FEWEST_PRODUCTS = 256
 
 
 class LanczosState(eqx.Module):
@@ -58,7 +60,8 @@ class BlockLanczos(eqx.Module):
     The top is accepted when ``|F v - l v| <= rtol l_max``. The bottom waits until l_max is known
     (to a tenth, if the top is not sought), and is accepted when an eigenvalue is below the floor
     ``(16 eps)^2 l_max``, when ``|F v - l v| <= 0.025 l`` (so that one lies within 2.5 % of it), or
-    when it has lost under 5 % while the products grew by one half: it is then ``stagnated``.
+    when it has lost under 2.5 % while the products doubled, to 256 at least: it is then
+    ``stagnated``.
 
     Attributes:
         operator: The map J.
@@ -234,8 +237,8 @@ class BlockLanczos(eqx.Module):
         is_done[0] |= bool(np.all(enough)) and wanted == self.k
         settled = is_null[::-1][:wanted] | (bottom <= 0.025 * lowest)
         earlier, earlier_products = state.earlier, state.earlier_products
-        if state.num_products >= 1.5 * earlier_products and wanted == self.k:
-            settled |= lowest >= 0.95 * earlier
+        if state.num_products >= 2 * earlier_products and wanted == self.k:
+            settled |= (lowest >= 0.975 * earlier) & (state.num_products >= _FEWEST_PRODUCTS)
             earlier, earlier_products = lowest, state.num_products
         is_done[1] |= bool(settled.all()) and wanted == self.k and is_done[0]
         if size == self.operator.input_size:
