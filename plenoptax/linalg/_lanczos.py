@@ -14,8 +14,6 @@ from ._orthogonal import orthonormal_rows, PRECISION, project
 
 
 _TINY = float(np.finfo(np.float64).tiny)
-# Clusters of small eigenvalues fall slowly from the start; that is not the end.
-_FEWEST_PRODUCTS = 256
 
 
 class LanczosState(eqx.Module):
@@ -238,7 +236,7 @@ class BlockLanczos(eqx.Module):
         settled = is_null[::-1][:wanted] | (bottom <= 0.025 * lowest)
         earlier, earlier_products = state.earlier, state.earlier_products
         if state.num_products >= 2 * earlier_products and wanted == self.k:
-            settled |= (lowest >= 0.975 * earlier) & (state.num_products >= _FEWEST_PRODUCTS)
+            settled |= (lowest >= 0.975 * earlier) & (state.num_products >= 256)
             earlier, earlier_products = lowest, state.num_products
         is_done[1] |= bool(settled.all()) and wanted == self.k and is_done[0]
         if size == self.operator.input_size:
