@@ -140,6 +140,7 @@ def _facts(result: Result, options: argparse.Namespace) -> dict[str, Any]:
         "steps": len(trace),
         "losses": trace.losses.tolist(),
         "penalties": trace.penalties.tolist(),
+        "terms": {name: term.tolist() for name, term in trace.terms.items() if term.ndim == 1},
         "provenance": trace.provenance,
     }
 

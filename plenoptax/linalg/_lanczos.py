@@ -58,8 +58,7 @@ class BlockLanczos(eqx.Module):
     The top is accepted when ``|F v - l v| <= rtol l_max``. The bottom waits until l_max is known
     (to a tenth, if the top is not sought), and is accepted when an eigenvalue is below the floor
     ``(16 eps)^2 l_max``, when ``|F v - l v| <= 0.025 l`` (so that one lies within 2.5 % of it), or
-    when it has lost under 2.5 % while the products doubled, to 256 at least: it is then
-    ``stagnated``.
+    when it lost under 2.5 % while the products doubled, to 256 at least: it is ``stagnated`` then.
 
     Attributes:
         operator: The map J.
@@ -224,9 +223,9 @@ class BlockLanczos(eqx.Module):
         # Of F, as fractions of the largest eigenvalue.
         of_pair = dict(zip(targets, np.asarray(norms) * singular[targets], strict=True))
         wanted = min(self.k, size)
+        lowest = singular[::-1][:wanted] ** 2
         top = np.asarray([of_pair.get(i, np.inf) for i in range(wanted)])
         bottom = np.asarray([of_pair.get(size - 1 - i, np.inf) for i in range(wanted)])
-        lowest = singular[::-1][:wanted] ** 2
         is_done = state.is_done.copy()
         # The largest eigenvalue must be known before anything can be called small.
         enough = (
@@ -347,7 +346,7 @@ def _replace(state: LanczosState, **changes: Any) -> LanczosState:
 
 
 def _fill(values: np.ndarray, length: int, value: float = np.inf) -> np.ndarray:
-    return np.concatenate([values, np.full(length - len(values), value)])
+    return np.pad(values, (0, length - len(values)), constant_values=value)
 
 
 def _pad(columns: np.ndarray, capacity: int, dtype: jnp.dtype) -> Array:

@@ -15,3 +15,5 @@ from ._differences import relative_sse as relative_sse
 from ._weighted import groupwise_relative_l2_norm_factory as groupwise_relative_l2_norm_factory
 from ._weighted import portilla_simoncelli_loss_factory as portilla_simoncelli_loss_factory
 from ._weighted import WeightedL2Norm as WeightedL2Norm
+from ._whitened import whitened_loss_factory as whitened_loss_factory
+from ._whitened import WhitenedLoss as WhitenedLoss

@@ -40,6 +40,12 @@ class WeightedL2Norm(eqx.Module):
         Raises:
             ValueError: If either has another shape than the weights.
         """
+        return safe_sqrt(sum_of_squares([self.weigh(synth_rep, ref_rep)]))
+
+    def weigh(
+        self, synth_rep: Inexact[Array, "..."], ref_rep: Inexact[Array, "..."]
+    ) -> Inexact[Array, "..."]:
+        """The weighted difference of two representations, of which the loss is the norm."""
         (difference,) = subtract(synth_rep, ref_rep)
         if difference.shape != self.weights.shape:
             raise ValueError(
@@ -47,8 +53,7 @@ class WeightedL2Norm(eqx.Module):
                 f"for {self.weights.shape}. Make the loss with this model, and an image of this "
                 "shape."
             )
-        weights = jnp.asarray(self.weights, difference.dtype)
-        return safe_sqrt(sum_of_squares([weights * difference]))
+        return jnp.asarray(self.weights, difference.dtype) * difference
 
 
 def groupwise_relative_l2_norm_factory(

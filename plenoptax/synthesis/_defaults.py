@@ -6,20 +6,38 @@ import optax
 from jaxtyping import Array
 
 from .._types import Key
-from ..loss import mse, portilla_simoncelli_loss_factory
+from ..loss import (
+    mse,
+    portilla_simoncelli_loss_factory,
+    whitened_loss_factory,
+    WhitenedLoss,
+)
 from ..models import PortillaSimoncelli
 from ..solve import amsgrad, lbfgs
 
 
 def default_loss(model: Callable, image: Array) -> Callable:
-    """The loss that brings a model's metamers about: weighted for Portilla-Simoncelli, else mse."""
+    """The loss that metamers come about by: weighted and whitened for textures, else mse."""
+    if isinstance(model, PortillaSimoncelli):
+        weighted = portilla_simoncelli_loss_factory(model, image)
+        return whitened_loss_factory(model, image, weighted, channelwise=True)
+    return mse
+
+
+def default_stage_loss(model: Callable, image: Array) -> Callable:
+    """The loss for metamers from coarse to fine, which see parts of a representation."""
     if isinstance(model, PortillaSimoncelli):
         return portilla_simoncelli_loss_factory(model, image)
     return mse
 
 
-def default_optimizer(model: Callable) -> optax.GradientTransformation:
+def default_optimizer(
+    model: Callable, loss: Callable | None = None
+) -> optax.GradientTransformation:
     """L-BFGS for Portilla-Simoncelli; else Adam with amsgrad and a rate of 0.01, as plenoptic."""
+    if isinstance(loss, WhitenedLoss):
+        # Without long valleys there is little to remember: 100 pairs save a tenth of the steps.
+        return lbfgs(30)
     if isinstance(model, PortillaSimoncelli):
         return lbfgs()
     return default_amsgrad(0.01)

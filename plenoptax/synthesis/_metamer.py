@@ -7,14 +7,16 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Int
 
+from .._compiled import represent
 from .._tree import describe, is_array
 from .._types import Key, PyTree, Scalar
+from ..loss import WhitenedLoss
 from ..parametrize import AbstractParametrization, Pixels
 from ..regularize import penalize_range
-from ..solve import Checkpoint, Record, Solver
+from ..solve import Batched, Checkpoint, Record, Solver
 from ._defaults import default_initial_image, default_loss, default_optimizer
 from ._entry import pose_all, synthesize_problem
-from ._problem import AbstractOneStageProblem, as_weight, check_images, check_target, represent
+from ._problem import AbstractOneStageProblem, as_weight, check_images, check_target
 from ._result import Result
 
 
@@ -70,8 +72,9 @@ class Metamer(AbstractOneStageProblem):
             model: Any callable of one image that JAX can differentiate. It should be a pytree, such
                 as an Equinox module, or a function that is defined once: a new lambda for each
                 problem compiles each time.
-            loss_function: By default `plenoptax.loss.mse`; for Portilla-Simoncelli the loss of
-                `portilla_simoncelli_loss_factory`.
+            loss_function: By default `plenoptax.loss.mse`; for Portilla-Simoncelli that of
+                `plenoptax.loss.portilla_simoncelli_loss_factory`, whitened by
+                `plenoptax.loss.whitened_loss_factory`: the same image in a third of the steps.
             penalty_function: By default what lies outside of [0, 1], squared and summed.
             penalty_lambda: Its weight, or a function of how many steps have been accepted, such as
                 an optax schedule.
@@ -103,10 +106,18 @@ class Metamer(AbstractOneStageProblem):
     def objective(
         self, z: PyTree, memory: Int[Array, ""] | None
     ) -> tuple[Scalar, dict[str, Array]]:
-        """See `AbstractProblem.objective`."""
+        """See `AbstractProblem.objective`.
+
+        The terms are ``"penalty"`` and, for a `plenoptax.loss.WhitenedLoss`, ``"weighted_loss"``:
+        the norm of the difference before it is whitened, which is what plenoptic minimizes.
+        """
         image = self.decode(z)
-        loss = self.loss_function(self.model(image), self.target)
-        return self.add_penalty(loss, image, memory)
+        representation = self.model(image)
+        loss = self.loss_function(representation, self.target)
+        total, terms = self.add_penalty(loss, image, memory)
+        if isinstance(self.loss_function, WhitenedLoss):
+            terms["weighted_loss"] = self.loss_function.base(representation, self.target)
+        return total, terms
 
     def residual(self, z: PyTree) -> PyTree:
         """The difference between the representations of the image and of the target."""
@@ -170,7 +181,8 @@ def metamer(
         initial_image: Where to start, of another size than the target if the model takes it; or an
             earlier result.
         optimizer: Any optax transformation; stops by the default rule of `Solver`. By default
-            `plenoptax.lbfgs` for Portilla-Simoncelli, else Adam with amsgrad and a rate of 0.01.
+            `plenoptax.lbfgs` for Portilla-Simoncelli and for whitened losses (these with 30 pairs),
+            else Adam with amsgrad and a rate of 0.01.
         solver: An optimizer with a stop rule of your own; not both.
         max_steps: How many steps to take at most. A step of `plenoptax.lbfgs` is one evaluation.
         record: Which images to keep; see `Record`.
@@ -214,10 +226,11 @@ def metamer(
     if batch:
         check_images(image, penalty_function, penalty_lambda)
     problem = pose_all(pose, image, batch=batch, num_seeds=num_seeds)
+    posed: Any = problem.problem if isinstance(problem, Batched) else problem
     return synthesize_problem(
         problem,
         image,
-        default_optimizer=lambda: default_optimizer(model),
+        default_optimizer=lambda: default_optimizer(model, posed.loss_function),
         key=key,
         initial_image=initial_image,
         optimizer=optimizer,

@@ -9,15 +9,16 @@ import numpy as np
 import optax
 from jaxtyping import Array
 
+from .._compiled import represent
 from .._types import Key, PyTree, Scalar
 from ..parametrize import AbstractParametrization, Pixels
 from ..regularize import penalize_range
 from ..solve import Checkpoint, Record, Solver, Stage, Trace
 from ..stop import Window
 from ..validate import validate_coarse_to_fine
-from ._defaults import default_initial_image, default_loss, default_optimizer
+from ._defaults import default_initial_image, default_optimizer, default_stage_loss
 from ._entry import pose_all, synthesize_problem
-from ._problem import AbstractImageProblem, as_weight, check_images, check_target, represent
+from ._problem import AbstractImageProblem, as_weight, check_images, check_target
 from ._result import Result
 
 
@@ -126,7 +127,7 @@ class MetamerCTF(AbstractImageProblem):
         validate_coarse_to_fine(model, image_shape=image.shape, image_dtype=image.dtype)
         self.model = model
         self.image = jnp.asarray(image)
-        self.loss_function = loss_function or default_loss(model, self.image)
+        self.loss_function = loss_function or default_stage_loss(model, self.image)
         self.penalty_function = penalty_function
         self.penalty_lambda = as_weight(penalty_lambda)
         self.parametrization = parametrization or Pixels()

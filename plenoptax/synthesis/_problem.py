@@ -91,12 +91,6 @@ def as_weight(penalty_lambda: float | Scalar | Callable) -> Scalar | Callable:
     return jnp.asarray(penalty_lambda, jnp.result_type(float))
 
 
-@eqx.filter_jit
-def represent(model: Callable, image: Array) -> PyTree:
-    """The model's representation of an image, by a compiled program."""
-    return model(image)
-
-
 def check_images(images: Array, penalty_function: Callable, penalty_lambda: Any) -> None:
     """Refuse a target, or a batch of them, that is not finite; warn where the penalty says so.
 

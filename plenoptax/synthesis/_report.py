@@ -4,10 +4,10 @@ from typing import Any
 import numpy as np
 from jaxtyping import Array, Float
 
+from .._compiled import represent
 from ..solve import AbstractProblem, Status, Trace
 from ._citations import citations
 from ._judge import Group, judge, null_of, verdict
-from ._problem import represent
 
 
 @dataclasses.dataclass(frozen=True)
