@@ -8,7 +8,8 @@ twice: cold, with an empty compilation cache, and warm, with the one that is lef
 compared before times. plenoptic gets the threads that are best for it.
 
 Then the quality: the penalized competition of plenoptax beside the constrained one, 500 steps
-each, from four starts. 1 - SSIM can be compared only where the errors are the same.
+each, from four starts, and the constrained one again in float64 and with four times the steps.
+1 - SSIM can be compared only where the errors are the same.
 
     python benchmarks/mad.py --repeats 5 --threads 1 2
 """
@@ -131,13 +132,12 @@ def compare_times(options):
 
 def compare_quality(options):
     import jax
-    import numpy as np
 
     import plenoptax as plx
 
     distance = functools.partial(plx.metric.ssim_distance, weighted=True, pad="reflect")
-    image, mse = plx.data.camera(), plx.metric.mse
-    print(f"\n{options.quality_steps} steps, each from {options.starts} starts, median (range)\n")
+    mse, steps = plx.metric.mse, options.quality_steps
+    print(f"\n{steps} steps, each from {options.starts} starts, median (range)\n")
     print("| competition | held by | optimized at the end | largest departure | optimality |")
     print("|---|---|---|---|---|")
     for name, metrics, minmax, weight in (
@@ -146,39 +146,54 @@ def compare_quality(options):
         ("max MSE", (mse, distance), "max", 10.0),
         ("min MSE", (mse, distance), "min", 1.0),
     ):
-        for tradeoff in (weight, None):
-            solver = None
-            if tradeoff is not None:
-                solver = plx.Solver(default_adam(), stop=plx.stop.Never())
-            rows = []
-            for seed in range(options.starts):
-                result = plx.mad_competition(
-                    image,
-                    *metrics,
-                    minmax,
-                    tradeoff,
-                    key=jax.random.key(seed),
-                    initial_noise=0.04,
-                    solver=solver,
-                    max_steps=options.quality_steps,
-                    progress=False,
-                )
-                terms = result.trace.terms
-                held = terms["reference_metric"] / np.asarray(result.problem.reference_value)
-                left = terms["optimality"][-1] if tradeoff is None else np.nan
-                rows.append((terms["optimized_metric"][-1], np.abs(held - 1).max(), left))
-            kind = "constraint" if tradeoff is None else f"weight {tradeoff:g}"
-            cells = [
-                f"{np.median(column):.3g} ({np.min(column):.3g}-{np.max(column):.3g})"
-                for column in zip(*rows, strict=True)
-            ]
-            print("| " + " | ".join([name, kind, *cells]) + " |", flush=True)
+        for kind, tradeoff, max_steps, precise in (
+            (f"weight {weight:g}", weight, steps, False),
+            ("constraint", None, steps, False),
+            ("constraint, float64", None, steps, True),
+            (f"constraint, {4 * steps} steps", None, 4 * steps, False),
+        ):
+            with jax.enable_x64(precise):
+                rows = [
+                    compete(metrics, minmax, tradeoff, max_steps, precise, seed)
+                    for seed in range(options.starts)
+                ]
+            print("| " + " | ".join([name, kind, *summarize(rows)]) + " |", flush=True)
 
 
-def default_adam():
+def compete(metrics, minmax, tradeoff, max_steps, precise, seed):
+    """The metric at the end, the largest departure of the other, and the optimality."""
+    import jax
+    import numpy as np
+
     import plenoptax as plx
 
-    return plx.amsgrad(0.01)
+    solver = None
+    if tradeoff is not None:
+        solver = plx.Solver(plx.amsgrad(0.01), stop=plx.stop.Never())
+    result = plx.mad_competition(
+        plx.data.camera().astype(np.float64 if precise else np.float32),
+        *metrics,
+        minmax,
+        tradeoff,
+        key=jax.random.key(seed),
+        initial_noise=0.04,
+        solver=solver,
+        max_steps=max_steps,
+        progress=False,
+    )
+    terms = result.trace.terms
+    held = terms["reference_metric"] / np.asarray(result.problem.reference_value)
+    left = terms["optimality"][-1] if tradeoff is None else np.nan
+    return terms["optimized_metric"][-1], np.abs(held - 1).max(), left
+
+
+def summarize(rows):
+    import numpy as np
+
+    return [
+        f"{np.median(column):.3g} ({np.min(column):.3g}-{np.max(column):.3g})"
+        for column in zip(*rows, strict=True)
+    ]
 
 
 def main():

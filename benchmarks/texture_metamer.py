@@ -3,8 +3,8 @@
 Both start from the same image, read from a file, and run until an evaluation finds the weighted
 loss at or under a level. Each run is a process of its own, timed from its start to that evaluation,
 with imports, compilation and everything else; the two libraries take turns. plenoptic runs with its
-own recipe: L-BFGS, 10 evaluations a step, a history of 100, strong Wolfe. plenoptax minimizes its default, the
-same loss whitened, and is stopped by the weighted loss itself.
+own recipe: L-BFGS, 10 evaluations a step, a history of 100, strong Wolfe. plenoptax minimizes its
+default, the same loss whitened, and is stopped by the weighted loss itself.
 
 plenoptax runs twice: cold, with an empty compilation cache, and warm, with the one that is left.
 Before the times, the two libraries' weighted losses of the starting image and of both results are
