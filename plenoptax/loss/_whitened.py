@@ -102,8 +102,9 @@ def whitened_loss_factory(
     Example:
         >>> import jax.numpy as jnp, plenoptax as plx
         >>> model = lambda image: jnp.array([10.0, 1.0]) * image.sum((-2, -1))
-        >>> loss = plx.loss.whitened_loss_factory(model, jnp.ones((2, 3, 3)), num_samples=None,
-        ...     ridge=0.0)
+        >>> loss = plx.loss.whitened_loss_factory(
+        ...     model, jnp.ones((2, 3, 3)), num_samples=None, ridge=0.0
+        ... )
         >>> print(f"{loss(jnp.array([10.0, 2.0]), jnp.zeros(2)):.4f}")
         0.2778
     """
@@ -115,14 +116,15 @@ def whitened_loss_factory(
     _check(response, channelwise)
     base = WeightedL2Norm(jnp.ones_like(response)) if base is None else base
     base.weigh(response, response)
+    weights = jnp.asarray(base.weights, response.dtype)
     channels = len(response) if channelwise else 1
     if num_samples is None:
         operator = linearize(model, image)
-        rows = base.weights.reshape(-1, 1) * operator.dense()
+        rows = weights.reshape(-1, 1) * operator.dense()
         changes, shrinkage = rows.reshape(channels, -1, rows.shape[-1]), 0.0
     else:
         key = jax.random.key(0) if key is None else key
-        samples = base.weights[None] * _respond_to_noise(model, image, response, num_samples, key)
+        samples = weights[None] * _respond_to_noise(model, image, response, num_samples, key)
         changes = jnp.moveaxis(samples.reshape(num_samples, channels, -1), 0, -1)
         changes, shrinkage = changes / num_samples**0.5, _SHRINKAGE
     whitening = _whiten(

@@ -74,7 +74,7 @@ class Metamer(AbstractOneStageProblem):
                 problem compiles each time.
             loss_function: By default `plenoptax.loss.mse`; for Portilla-Simoncelli that of
                 `plenoptax.loss.portilla_simoncelli_loss_factory`, whitened by
-                `plenoptax.loss.whitened_loss_factory`: the same image in a third of the steps.
+                `plenoptax.loss.whitened_loss_factory`, which gets as far in a third of the steps.
             penalty_function: By default what lies outside of [0, 1], squared and summed.
             penalty_lambda: Its weight, or a function of how many steps have been accepted, such as
                 an optax schedule.
