@@ -33,7 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: Those of the command line by default.
 
     Returns:
-        The exit code: 0, or 2 if the arguments are of no use, with one line that says why.
+        The exit code: 0, or 2 if the arguments are of no use, with one line that says why; or 130 if
+        it was interrupted while there was nothing to write yet, or while it wrote.
     """
     parser = _parser()
     options = parser.parse_args(arguments)
@@ -43,6 +44,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (ValueError, TypeError, OSError) as error:
         print(f"plenoptax: {error}".splitlines()[0], file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("plenoptax: interrupted; nothing was written", file=sys.stderr)
+        return 130
     return 0
 
 

@@ -227,6 +227,17 @@ def test_a_folder_in_the_place_of_a_file_is_seen_before_the_synthesis(
     assert files_of(folder) == {"brick.png", name}
 
 
+def test_ctrl_c_before_running_says_so_in_one_line(folder, capsys, monkeypatch):
+    def interrupt(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "metamer", interrupt)
+    before = contents_of(folder)
+    assert run("brick.png", *GAUSSIAN) == 130
+    assert capsys.readouterr().err == "plenoptax: interrupted; nothing was written\n"
+    assert contents_of(folder) == before
+
+
 def test_ctrl_c_while_running_writes_the_metamer_so_far(folder, capsys, monkeypatch):
     def interrupt(bar, num_steps, newest):
         signal.raise_signal(signal.SIGINT)
@@ -248,8 +259,7 @@ def test_ctrl_c_while_writing_changes_no_file(folder, monkeypatch):
         signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(plx.plot, "synthesis_status", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        run("brick.png", *GAUSSIAN, "--seed", "1")
+    assert run("brick.png", *GAUSSIAN, "--seed", "1") == 130
     assert contents_of(folder) == before
 
 

@@ -102,7 +102,7 @@ def test_channels_have_covariances_of_their_own(x64, rng):
 @pytest.mark.parametrize("num_samples", [None, 256])
 def test_texture_metamers_come_about_in_fewer_evaluations(num_samples):
     image = plx.data.brick()[:, :48, :48]
-    model = plx.models.PortillaSimoncelli((48, 48), n_scales=2, spatial_corr_width=3)
+    model = plx.models.PortillaSimoncelli((48, 48), 2, 2, spatial_corr_width=3)
     weighted = plx.loss.portilla_simoncelli_loss_factory(model, image)
     whitened = whitened_loss_factory(
         model, image, weighted, num_samples=num_samples, channelwise=True
