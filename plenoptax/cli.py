@@ -33,8 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: Those of the command line by default.
 
     Returns:
-        The exit code: 0, or 2 if the arguments are of no use, with one line that says why; or 130 if
-        it was interrupted while there was nothing to write yet, or while it wrote.
+        The exit code: 0, or 2 if the arguments are of no use, with one line that says why; or 130
+        if it was interrupted while there was nothing to write yet, or while it wrote.
     """
     parser = _parser()
     options = parser.parse_args(arguments)
