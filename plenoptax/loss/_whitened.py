@@ -77,6 +77,10 @@ def whitened_loss_factory(
     stays as it is during a synthesis. It is worth most where a synthesis takes hundreds of steps
     and a representation has fewer numbers than the image, as texture statistics have.
 
+    Another device or version of JAX rounds the samples otherwise, which changes the loss by some
+    1e-4 of itself, so that `plenoptax.io.load` may take a file for that of another problem there:
+    measure exactly, or load it with ``raise_on_checks=False``.
+
     Args:
         model: From an image to one array of real numbers, at most 4096 of them (to a channel).
         image: The target image.

@@ -43,7 +43,7 @@ def grass():
 
 @pytest.fixture(scope="module")
 def result(model, grass):
-    return plx.metamer(grass, model, key=jax.random.key(3), max_steps=250, progress=False)
+    return plx.metamer(grass, model, key=jax.random.key(3), max_steps=100, progress=False)
 
 
 def test_a_good_metamer_succeeds(result):
