@@ -223,9 +223,9 @@ class BlockLanczos(eqx.Module):
         # Of F, as fractions of the largest eigenvalue.
         of_pair = dict(zip(targets, np.asarray(norms) * singular[targets], strict=True))
         wanted = min(self.k, size)
-        lowest = singular[::-1][:wanted] ** 2
         top = np.asarray([of_pair.get(i, np.inf) for i in range(wanted)])
         bottom = np.asarray([of_pair.get(size - 1 - i, np.inf) for i in range(wanted)])
+        lowest = singular[::-1][:wanted] ** 2
         is_done = state.is_done.copy()
         # The largest eigenvalue must be known before anything can be called small.
         enough = (

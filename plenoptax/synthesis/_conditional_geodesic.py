@@ -263,7 +263,7 @@ def conditional_geodesic(
     return synthesize_problem(
         ConditionalGeodesic(problem, energy_bound),
         (problem.image_a, problem.image_b),
-        default_optimizer=_fast,
+        default_solver=_fast,
         key=None,
         initial_image=path if initial_image is None else initial_image,
         optimizer=optimizer,

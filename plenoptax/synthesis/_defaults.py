@@ -9,6 +9,7 @@ from .._types import Key
 from ..loss import (
     mse,
     portilla_simoncelli_loss_factory,
+    WeightedL2Norm,
     whitened_loss_factory,
     WhitenedLoss,
 )
@@ -18,10 +19,10 @@ from ..solve import amsgrad, lbfgs
 
 def default_loss(model: Callable, image: Array) -> Callable:
     """The loss that metamers come about by: weighted and whitened for textures, else mse."""
-    if isinstance(model, PortillaSimoncelli):
-        weighted = portilla_simoncelli_loss_factory(model, image)
-        return whitened_loss_factory(model, image, weighted, channelwise=True)
-    return mse
+    loss = default_stage_loss(model, image)
+    if isinstance(loss, WeightedL2Norm):
+        return whitened_loss_factory(model, image, loss, channelwise=True)
+    return loss
 
 
 def default_stage_loss(model: Callable, image: Array) -> Callable:

@@ -29,7 +29,7 @@ from ..solve import (
 from ..solve import (
     batch as make_batch,
 )
-from ._result import Result
+from ._result import get_image, Result
 
 
 def pose_all(
@@ -64,7 +64,7 @@ def synthesize_problem(
     problem: AbstractProblem | Batched,
     image: PyTree,
     *,
-    default_optimizer: Callable[[], optax.GradientTransformation],
+    default_solver: Callable[[], optax.GradientTransformation | Solver],
     key: Key | None,
     initial_image: Array | Result | None,
     optimizer: optax.GradientTransformation | None,
@@ -79,7 +79,7 @@ def synthesize_problem(
     Args:
         problem: What to minimize.
         image: The image or images it was posed with, which tell its checkpoints from others.
-        default_optimizer: Makes the optimizer of those who gave none.
+        default_solver: Makes the optimizer of those who gave none, or the whole solver.
         key: See `plenoptax.metamer`, as the rest.
         initial_image: See there.
         optimizer: See there.
@@ -89,10 +89,8 @@ def synthesize_problem(
         progress: See there.
         checkpoint: See there.
     """
-    solver = _choose_solver(optimizer, solver, default_optimizer)
-    if isinstance(initial_image, Result):
-        initial_image = initial_image.image
-    state = init(problem, solver, key=key, initial_image=initial_image)
+    solver = _choose_solver(optimizer, solver, default_solver)
+    state = init(problem, solver, key=key, initial_image=get_image(initial_image))
     return _run_or_resume(
         problem,
         solver,
@@ -108,14 +106,15 @@ def synthesize_problem(
 def _choose_solver(
     optimizer: optax.GradientTransformation | None,
     solver: Solver | None,
-    default: Callable[[], optax.GradientTransformation],
+    default: Callable[[], optax.GradientTransformation | Solver],
 ) -> Solver:
     """The solver that the user means by one of two arguments, or by neither."""
     if optimizer is not None and solver is not None:
         raise ValueError("Give optimizer= or solver= (an optimizer and a stop rule), not both.")
     if solver is not None:
         return solver
-    return Solver(default() if optimizer is None else optimizer)
+    chosen = default() if optimizer is None else optimizer
+    return chosen if isinstance(chosen, Solver) else Solver(chosen)
 
 
 def _describe_start(

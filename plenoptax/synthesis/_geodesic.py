@@ -327,7 +327,7 @@ def geodesic(
     return synthesize_problem(
         problem,
         pairs,
-        default_optimizer=lambda: default_amsgrad(1e-3),
+        default_solver=lambda: default_amsgrad(1e-3),
         key=key,
         initial_image=initial_image,
         optimizer=optimizer,

@@ -20,7 +20,7 @@ from ._defaults import default_optimizer
 from ._entry import pose_all, synthesize_problem
 from ._mad import check_within_pixels, MADCompetition
 from ._problem import check_images
-from ._result import Result
+from ._result import get_image, Result
 
 
 class MADImages(NamedTuple):
@@ -110,7 +110,6 @@ def mad_competition(
         >>> bool(abs(held / held[0] - 1).max() < 1e-3)
         True
     """
-    initial_image = _get_image(initial_image)
 
     def pose(image: Array) -> MADCompetition:
         return MADCompetition(
@@ -132,12 +131,10 @@ def mad_competition(
             check_within_pixels(image)
     held_at = initial_image if reference_value is None else None
     problem = _pose_held(pose, image, held_at, batch=batch, num_seeds=num_seeds)
-    if metric_tradeoff_lambda is None and optimizer is None and solver is None:
-        solver = _default_solver(max_steps)
     return synthesize_problem(
         problem,
         image,
-        default_optimizer=lambda: default_optimizer(optimized_metric),
+        default_solver=lambda: _default_solver(optimized_metric, metric_tradeoff_lambda, max_steps),
         key=key,
         initial_image=initial_image,
         optimizer=optimizer,
@@ -227,10 +224,8 @@ def mad_competition_set(
         noise = jax.random.normal(key, image.shape, image.dtype)
         start = image + jnp.asarray(initial_noise, image.dtype) * noise
     else:
-        start = _get_image(initial_image)
-    is_held = options.get("metric_tradeoff_lambda") is None
-    if is_held and optimizer is None and solver is None:
-        solver = _default_solver(max_steps)
+        start = get_image(initial_image)
+    tradeoff = options.get("metric_tradeoff_lambda")
 
     def synthesize(optimized: Callable, reference: Callable) -> Result:
         problem = MADCompetition(image, optimized, reference, "min", **options)
@@ -243,7 +238,7 @@ def mad_competition_set(
         return synthesize_problem(
             problem,
             image,
-            default_optimizer=lambda: default_optimizer(optimized),
+            default_solver=lambda: _default_solver(optimized, tradeoff, max_steps),
             key=None,
             initial_image=start,
             optimizer=optimizer,
@@ -258,20 +253,16 @@ def mad_competition_set(
     return MADImages(first[0], second[0], first[1], second[1])
 
 
-def _get_image(start: Array | Result | None) -> Array | None:
-    """What to start from, of which a result shows the final image."""
-    return start.image if isinstance(start, Result) else start
-
-
 def _pose_held(
     pose: Callable[[Array], MADCompetition],
     image: Array,
-    starts: Array | None,
+    starts: Array | Result | None,
     *,
     batch: bool,
     num_seeds: int | None,
 ) -> AbstractProblem | Batched:
     """As `pose_all`, holding the reference metric at its value at `starts`, if there are any."""
+    starts = get_image(starts)
     if starts is None or (batch and num_seeds is not None):
         return pose_all(pose, image, batch=batch, num_seeds=num_seeds)
     validate_input(starts, allowed_range=None)
@@ -285,12 +276,18 @@ def _pose_held(
     return make_batch(lambda start: _held_as_at(pose(image), start), starts)
 
 
-def _default_solver(max_steps: int) -> Solver:
-    """Adam at a rate that falls to zero, which the accuracy of a constraint needs.
+def _default_solver(
+    optimized_metric: Callable,
+    metric_tradeoff_lambda: float | Scalar | str | None,
+    max_steps: int,
+) -> optax.GradientTransformation | Solver:
+    """Along a constraint Adam at a rate that falls to zero, which its accuracy needs.
 
     The gradient along the constraint shrinks fast when the optimized metric nears zero, hence the
     short memory of its square.
     """
+    if metric_tradeoff_lambda is not None:
+        return default_optimizer(optimized_metric)
     # An array, so that another number of steps recompiles nothing.
     last = jnp.asarray(max(max_steps, 1), jnp.result_type(float))
 

@@ -230,7 +230,7 @@ def metamer(
     return synthesize_problem(
         problem,
         image,
-        default_optimizer=lambda: default_optimizer(model, posed.loss_function),
+        default_solver=lambda: default_optimizer(model, posed.loss_function),
         key=key,
         initial_image=initial_image,
         optimizer=optimizer,

@@ -333,7 +333,7 @@ def metamer_ctf(
     return synthesize_problem(
         pose_all(pose, image, batch=batch, num_seeds=num_seeds),
         image,
-        default_optimizer=lambda: default_optimizer(model),
+        default_solver=lambda: default_optimizer(model),
         key=key,
         initial_image=initial_image,
         optimizer=optimizer,

@@ -189,7 +189,7 @@ def synthesize(
     return synthesize_problem(
         problem,
         problem.template,
-        default_optimizer=lambda: default_optimizer(objective_function),
+        default_solver=lambda: default_optimizer(objective_function),
         key=key,
         initial_image=initial_image,
         optimizer=optimizer,

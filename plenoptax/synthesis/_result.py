@@ -157,3 +157,8 @@ class Result:
     def _final_image(self) -> Array:
         """The image of the last loss."""
         return self.problem.decode(self.state.accepted_z)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def get_image(start: Array | Result | None) -> Array | None:
+    """What to start from, of which a result shows its final image."""
+    return start.image if isinstance(start, Result) else start
