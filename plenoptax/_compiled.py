@@ -1,12 +1,10 @@
 from collections.abc import Callable
+from typing import Any
 
 import equinox as eqx
-from jaxtyping import Array
-
-from ._types import PyTree
 
 
 @eqx.filter_jit
-def represent(model: Callable, image: Array) -> PyTree:
-    """A model's representation of an image, by one compiled program for all who ask for it."""
-    return model(image)
+def call_compiled(function: Callable, *arguments: Any) -> Any:
+    """Call a function of arrays, by one compiled program for all who call it with their like."""
+    return function(*arguments)

@@ -24,14 +24,6 @@ def forget_programs():
 
 
 @pytest.fixture
-def optimized():
-    """Compile as users do, for a test whose programs run longer than they take to compile."""
-    jax.config.update("jax_disable_most_optimizations", False)
-    yield
-    jax.config.update("jax_disable_most_optimizations", True)
-
-
-@pytest.fixture
 def x64():
     """Run the test with 64-bit types enabled."""
     with jax.enable_x64(True):

@@ -8,7 +8,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float, Int
 
-from .._compiled import represent
+from .._compiled import call_compiled
 from .._types import Key, Scalar
 from ..linalg import linearize
 from ._weighted import WeightedL2Norm
@@ -116,7 +116,7 @@ def whitened_loss_factory(
         raise ValueError(f"num_samples is at least 1, or None; got {num_samples}.")
     if not ridge >= 0:
         raise ValueError(f"The ridge is not negative; got {ridge}.")
-    response = represent(model, image)
+    response = call_compiled(model, image)
     _check(response, channelwise)
     base = WeightedL2Norm(jnp.ones_like(response)) if base is None else base
     base.weigh(response, response)
@@ -159,7 +159,7 @@ def _respond_to_noise(
     step = _NOISE * jnp.where(deviation > 0, deviation, 1)
 
     def respond(number: Int[Array, ""] | np.int32) -> Array:
-        return represent(model, _disturb(image, step, key, number))
+        return call_compiled(model, _disturb(image, step, key, number))
 
     if isinstance(image, Tracer):
         responses = jax.lax.map(respond, jnp.arange(num_samples))

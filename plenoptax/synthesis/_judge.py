@@ -4,11 +4,11 @@ import dataclasses
 from collections.abc import Callable
 from typing import TypeGuard
 
-import equinox as eqx
 import jax
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from .._compiled import call_compiled
 from .._types import PyTree
 from ..data import natural_statistics
 from ..models import PortillaSimoncelli
@@ -93,8 +93,8 @@ def null_of(model: Callable, images: Float[Array, "image *shape"] | None) -> Nul
             raise ValueError(
                 f"A null needs at least 8 unrelated images, better hundreds; got {len(images)}."
             )
-        represent = eqx.filter_jit(lambda model, image: _flatten(model(image)))
-        rows = np.stack([np.asarray(represent(model, image), np.float64) for image in images])
+        responses = (call_compiled(model, image) for image in images)
+        rows = np.stack([np.asarray(_flatten(response), np.float64) for response in responses])
         mean, deviation = rows.mean(0), rows.std(0, ddof=1)
         z_scores = (rows - mean) / np.where(deviation > 0, deviation, 1)
         name = f"{len(images)} images of yours"

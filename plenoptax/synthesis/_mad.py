@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int
 
+from .._compiled import call_compiled
 from .._types import Key, PyTree, Scalar
 from ..parametrize import AbstractParametrization, Pixels
 from ..regularize import penalize_range
@@ -160,7 +161,7 @@ class MADCompetition(AbstractOneStageProblem):
     def evaluate_reference(self, image: Array) -> Scalar:
         """The reference metric of an image, once this is brought into the box."""
         z = self.parametrization.project(self.encode(image))
-        return _evaluate(self.reference_metric, self.image, self.decode(z))
+        return call_compiled(self.reference_metric, self.image, self.decode(z))
 
     def initial_image(self, key: Key) -> Array:
         """Normal noise added to the image, as strong as gives the reference metric its value."""
@@ -266,11 +267,6 @@ def _divide(value: Scalar, normal: Float[Array, "..."], free: Bool[Array, "..."]
 
 
 @eqx.filter_jit
-def _evaluate(metric: Callable, image: Array, other: Array) -> Scalar:
-    return metric(image, other)
-
-
-@eqx.filter_jit
 def _add_noise_of_value(problem: MADCompetition, noise: Array) -> Array:
     """The image with this noise, at the strength that gives the reference metric its value."""
 
@@ -295,7 +291,9 @@ def _add_noise_of_value(problem: MADCompetition, noise: Array) -> Array:
 def _balance(optimized_metric: Callable, reference_metric: Callable, image: Array) -> Scalar:
     """plenoptic's weight: the power of ten next to the ratio of the metrics on uniform noise."""
     noise = jax.random.uniform(jax.random.key(0), image.shape, image.dtype)
-    ratio = _evaluate(optimized_metric, image, noise) / _evaluate(reference_metric, image, noise)
+    ratio = call_compiled(optimized_metric, image, noise) / call_compiled(
+        reference_metric, image, noise
+    )
     weight = 10 ** jnp.round(jnp.log10(ratio))
     chosen = "one for each image" if isinstance(weight, Tracer) else f"{float(weight):g}"
     warnings.warn(

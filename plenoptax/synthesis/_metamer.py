@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Int
 
-from .._compiled import represent
+from .._compiled import call_compiled
 from .._tree import describe, is_array
 from .._types import Key, PyTree, Scalar
 from ..loss import WhitenedLoss
@@ -90,7 +90,7 @@ class Metamer(AbstractOneStageProblem):
         check_target(image, model, penalty_function, penalty_lambda)
         self.model = model
         self.image = jnp.asarray(image)
-        self.target = represent(model, self.image)
+        self.target = call_compiled(model, self.image)
         if target_representation is not None:
             _check_same_shapes(target_representation, self.target)
             self.target = jax.tree.map(jnp.asarray, target_representation)

@@ -9,7 +9,7 @@ import numpy as np
 import optax
 from jaxtyping import Array
 
-from .._compiled import represent
+from .._compiled import call_compiled
 from .._types import Key, PyTree, Scalar
 from ..parametrize import AbstractParametrization, Pixels
 from ..regularize import penalize_range
@@ -136,7 +136,7 @@ class MetamerCTF(AbstractImageProblem):
         self.ctf_iters_to_check = ctf_iters_to_check
         labels = tuple(model.scales)  # pyright: ignore[reportFunctionMemberAccess]
         self.stage_scales, self.scales = _plan(labels, coarse_to_fine)
-        self.target = represent(model, self.image)
+        self.target = call_compiled(model, self.image)
         self.stage_targets = tuple(self._targets())
 
     def initial_image(self, key: Key) -> Array:

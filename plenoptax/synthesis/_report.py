@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._compiled import represent
+from .._compiled import call_compiled
 from ..solve import AbstractProblem, Status, Trace
 from ._citations import citations
 from ._judge import Group, judge, null_of, verdict
@@ -127,7 +127,7 @@ def report_on(
         )
     if model is not None and target is not None:
         null = null_of(model, null_images)
-        groups = judge(model, represent(model, image), target, null)
+        groups = judge(model, call_compiled(model, image), target, null)
         success = verdict(groups)
     finite = bool(np.isfinite(np.asarray(image)).all())
     success = False if bool(status == Status.nonfinite) or not finite else success

@@ -128,7 +128,7 @@ def test_bottom_by_block_lanczos_is_that_of_a_dense_jacobian_in_float64(name):
     assert overlap < 0.1 if visible.all() else overlap >= 0.99
 
 
-def test_a_bottom_that_is_not_proven_is_not_called_converged(optimized):
+def test_a_bottom_that_is_not_proven_is_not_called_converged():
     # The smallest eigenvalue of the blur is 4e-8 of the largest, and the first of a cluster.
     image, model = crop(64), plx.models.Gaussian(7, std=1.0)
     options = {"k": 3, "which": "bottom", "method": "block_lanczos", "progress": False}

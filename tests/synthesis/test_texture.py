@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import plenoptax as plx
-from plenoptax._compiled import represent
+from plenoptax._compiled import call_compiled
 from plenoptax.synthesis._judge import judge
 
 
@@ -84,7 +84,7 @@ def test_metamers_of_another_size_than_the_target(texture, model, solver, getkey
     found, target = result.report().groups, model(texture)
     # Every group is nearer to the target than those of noise and of another texture are.
     for other in (start, plx.data.gravel()[:, :64, :64]):
-        for name, group in judge(model, represent(model, other), target, None).items():
+        for name, group in judge(model, call_compiled(model, other), target, None).items():
             assert found[name].relative_error < 0.2 * group.relative_error, name
 
 
