@@ -1,10 +1,107 @@
+import functools
+import os
+import re
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
+import jax
+import jax.numpy as jnp
+import jaxlib
+from jax.core import Tracer
+
+from ._tree import is_array
 
 
-@eqx.filter_jit
+# Numbers in an image. With more, a synthesis of usual length loses more than a hurry saves it.
+_LARGEST_IN_A_HURRY = 2**17
+
+Options = tuple[tuple[str, Any], ...]
+
+
+def compiler_options(size: int) -> Options:
+    """What XLA should do otherwise than by default, on the CPU; nothing on other devices.
+
+    Up to JAX 0.11.0, half of the compilation time and 400 MB go into the fusion emitters. Without
+    them a step takes up to a fifth longer, which for small images comes to less in a thousand
+    steps. Who sets one of these flags in the environment variable ``XLA_FLAGS`` is left alone.
+
+    Args:
+        size: How many numbers the images are that the program works on.
+    """
+    if jax.default_backend() != "cpu":
+        return ()
+    wanted: dict[str, Any] = {}
+    if fft_deadlocks():
+        wanted["xla_cpu_multi_thread_eigen"] = False
+    elif _jaxlib_version() < (0, 11, 1) and size <= _LARGEST_IN_A_HURRY:
+        wanted["xla_cpu_use_fusion_emitters"] = False
+        if not jax.config.read("jax_disable_most_optimizations"):
+            wanted["xla_backend_optimization_level"] = 1
+    given = os.environ.get("XLA_FLAGS", "")
+    return tuple((name, value) for name, value in wanted.items() if name not in given)
+
+
+def warn_of_deadlock() -> None:
+    """Say that FFTs may never return on the CPU, where that is so and nothing is done about it."""
+    flag = "xla_cpu_multi_thread_eigen"
+    if (
+        fft_deadlocks()
+        and jax.default_backend() == "cpu"
+        and flag not in os.environ.get("XLA_FLAGS", "")
+    ):
+        warnings.warn(
+            f"FFTs of jaxlib {jaxlib.__version__} can wait for each other forever on the CPU. Take "
+            f"another version, or set the environment variable XLA_FLAGS=--{flag}=false.",
+            RuntimeWarning,
+            stacklevel=3,
+        )
+
+
+def fft_deadlocks() -> bool:
+    """Whether this jaxlib lets FFTs take all threads of the CPU and then wait for one."""
+    return (0, 11, 1) <= _jaxlib_version() < (0, 12)
+
+
+def _jaxlib_version() -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", jaxlib.__version__)[:3])
+
+
+def compiled(size: Callable[..., int]) -> Callable[[Callable], Callable]:
+    """Compile a function as `equinox.filter_jit` does, by `compiler_options`.
+
+    Args:
+        size: From the arguments of the function to how many numbers its images are.
+    """
+
+    def decorate(function: Callable) -> Callable:
+        @functools.cache
+        def compile_with(options: Options) -> Callable:
+            told: dict[str, Any] = {"compiler_options": dict(options)} if options else {}
+            return eqx.filter_jit(function, **told)
+
+        @functools.wraps(function)
+        def call(*arguments: Any) -> Any:
+            # Within another program the options are that one's.
+            options = () if _is_traced(arguments) else compiler_options(size(*arguments))
+            return compile_with(options)(*arguments)
+
+        return call
+
+    return decorate
+
+
+def _is_traced(arguments: Any) -> bool:
+    # Inside of jax.jit constants are traced, too.
+    return any(isinstance(leaf, Tracer) for leaf in [jnp.zeros(()), *jax.tree.leaves(arguments)])
+
+
+def _largest(function: Callable, *arguments: Any) -> int:
+    return max((leaf.size for leaf in jax.tree.leaves(arguments) if is_array(leaf)), default=0)
+
+
+@compiled(_largest)
 def call_compiled(function: Callable, *arguments: Any) -> Any:
     """Call a function of arrays, by one compiled program for all who call it with their like."""
     return function(*arguments)

@@ -1,6 +1,8 @@
+import os
 import pathlib
 
 import jax
+import jaxlib
 import jaxtyping
 import matplotlib
 import numpy as np
@@ -10,6 +12,10 @@ import pytest
 matplotlib.use("Agg")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
+if jaxlib.__version__ in ("0.11.1", "0.11.2"):
+    # On the CPU their FFTs can wait for each other forever, and no backend has read this yet.
+    flags = os.environ.get("XLA_FLAGS", "")
+    os.environ["XLA_FLAGS"] = f"{flags} --xla_cpu_multi_thread_eigen=false"
 # Most of the time goes into compiling programs that run once.
 jax.config.update("jax_disable_most_optimizations", True)
 

@@ -13,7 +13,8 @@ FILES = sorted(ROOT.rglob("*.py"))
 # A room may import the rooms above its own line, never one on its own line or below.
 HOUSE = (
     ("_types",),
-    ("_tree", "_compiled"),
+    ("_tree",),
+    ("_compiled",),
     ("process", "linalg"),
     ("models", "loss", "regularize", "parametrize", "stop"),
     ("metric", "validate", "solve", "data"),
@@ -39,6 +40,7 @@ RUN_TIME_DEPENDENCIES = {
     "equinox",
     "imageio",
     "jax",
+    "jaxlib",
     "jaxtyping",
     "matplotlib",
     "numpy",

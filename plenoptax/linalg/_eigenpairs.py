@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .._types import Key
-from ._operator import LinearMap
+from ._operator import compiled_with_operator, LinearMap
 
 
 class EigenStatus(eqx.Enumeration):
@@ -63,7 +63,7 @@ def measure(
     return np.asarray(values, np.float64), np.asarray(norms, np.float64)
 
 
-@eqx.filter_jit
+@compiled_with_operator
 def _measure(operator: LinearMap, vectors: Float[Array, "k n"]) -> tuple[Array, Array]:
     products = operator(vectors)
     values = jnp.sum(products**2, axis=1)

@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 
 from .._types import Key
 from ._eigenpairs import bidiagonal_floor, Eigenpairs, EigenStatus, measure
-from ._operator import LinearMap
+from ._operator import compiled_with_operator, LinearMap
 from ._orthogonal import orthonormal_rows, PRECISION, project
 
 
@@ -303,8 +303,8 @@ class BlockLanczos(eqx.Module):
         top = np.arange(wanted) if self.which != "bottom" else np.arange(0)
         bottom = np.arange(size - wanted, size) if self.which != "top" else np.arange(0)
         chosen = np.concatenate([top, bottom])
-        vectors = _rotate(state.basis, _pad(right[:, chosen], len(state.basis), state.basis.dtype))
-        vectors = vectors[: len(chosen)]
+        mixing = _pad(right[:, chosen], len(state.basis), state.basis.dtype)
+        vectors = _rotate(state.basis, mixing)[: len(chosen)]
         values, norms = measure(self.operator, vectors)
         is_proven = (values <= floor) | (norms <= 0.05 * values) | (size == n)
         return Eigenpairs(
@@ -359,7 +359,7 @@ def _rotate(rows: Float[Array, "capacity n"], mixing: Float[Array, "capacity k"]
     return jnp.zeros_like(rows).at[: len(rotated)].set(rotated)
 
 
-@eqx.filter_jit
+@compiled_with_operator
 def _residuals(
     operator: LinearMap, basis: Array, images: Array, left: Array, right: Array, singular: Array
 ) -> tuple[Float[Array, "b n"], Float[Array, " b"]]:
@@ -369,7 +369,7 @@ def _residuals(
     return residuals, jnp.linalg.norm(residuals, axis=1)
 
 
-@eqx.filter_jit
+@compiled_with_operator
 def _extend(
     operator: LinearMap,
     basis: Float[Array, "capacity n"],

@@ -5,8 +5,13 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .._compiled import compiled
 from .._types import PyTree
 from ._noise import AbstractNoise
+
+
+# Compiles a function whose first argument is an operator.
+compiled_with_operator = compiled(lambda operator, *_: operator.input_size)
 
 
 class LinearMap(eqx.Module):
@@ -35,12 +40,12 @@ class LinearMap(eqx.Module):
     dtype: jnp.dtype = eqx.field(static=True)
     response: Float[Array, " response"]
 
-    @eqx.filter_jit
+    @compiled_with_operator
     def __call__(self, vectors: Float[Array, "k n"]) -> Float[Array, "k m"]:
         """The products with a block of vectors, one a row: ``J v``."""
         return jax.vmap(self.function)(vectors)
 
-    @eqx.filter_jit
+    @compiled_with_operator
     def transpose(self, vectors: Float[Array, "k m"]) -> Float[Array, "k n"]:
         """The products of the transpose with a block of vectors: ``J^T u``."""
         shape = jax.ShapeDtypeStruct((self.input_size,), self.dtype)
@@ -123,7 +128,7 @@ def linearize(
     return LinearMap(linear, size, output.size, jnp.dtype(x.dtype), response)
 
 
-@eqx.filter_jit
+@compiled(lambda function, x, noise: x.size)
 def _linearize(
     function: Callable, x: Float[Array, "*shape"], noise: AbstractNoise | None
 ) -> tuple[Float[Array, " m"], Callable]:

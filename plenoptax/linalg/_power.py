@@ -8,7 +8,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from .._types import Key
 from ._eigenpairs import bidiagonal_floor, Eigenpairs, EigenStatus, measure
-from ._operator import LinearMap
+from ._operator import compiled_with_operator, LinearMap
 from ._orthogonal import orthonormal_rows, PRECISION
 
 
@@ -132,7 +132,7 @@ class Power(eqx.Module):
         )
 
 
-@eqx.filter_jit
+@compiled_with_operator
 def _iterate(
     operator: LinearMap, vectors: Array, products: Array | None, shift: Array
 ) -> tuple[Array, Array, Array]:

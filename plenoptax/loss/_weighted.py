@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Inexact
 
+from .._compiled import compiled
 from .._types import Scalar
 from ._differences import safe_sqrt, subtract, sum_of_squares
 
@@ -173,7 +174,7 @@ def portilla_simoncelli_loss_factory(
     return WeightedL2Norm(_to_tensor(model, OrderedDict(weights)))
 
 
-@eqx.filter_jit
+@compiled(lambda *_: 0)
 def _to_tensor(model: Any, groups: Mapping[Any, ArrayLike]) -> Array:
     # Compiled as a whole: one by one, its little operations take seconds to compile.
     return model.convert_to_tensor(groups)

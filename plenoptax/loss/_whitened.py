@@ -8,7 +8,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Float, Int
 
-from .._compiled import call_compiled
+from .._compiled import call_compiled, compiled
 from .._types import Key, Scalar
 from ..linalg import linearize
 from ._weighted import WeightedL2Norm
@@ -19,7 +19,7 @@ from ._weighted import WeightedL2Norm
 _NOISE = 3e-3
 # The part of a sampled covariance that is taken from its diagonal: a few hundred samples make up
 # correlations between several hundred numbers.
-_SHRINKAGE = 0.1
+_SHRINKAGE = 0.05
 _LARGEST = 4096
 
 
@@ -66,8 +66,8 @@ def whitened_loss_factory(
     image: Float[Array, "..."],
     base: WeightedL2Norm | None = None,
     *,
-    num_samples: int | None = 256,
-    ridge: float = 2e-3,
+    num_samples: int | None = 384,
+    ridge: float = 1e-3,
     channelwise: bool = False,
     key: Key | None = None,
 ) -> WhitenedLoss:
@@ -91,7 +91,7 @@ def whitened_loss_factory(
             made from one target.
         ridge: What to add to the covariance for each number, as a part of its (Frobenius) norm. It
             bounds how much a number counts that hardly depends on the image. With an exact
-            covariance 1e-3 or 1e-4 may be better.
+            covariance 1e-4 may be better.
         channelwise: Whether the first axis of the representation numbers channels that each depend
             on one channel of the image, as those of Portilla-Simoncelli.
         key: Draws the noise; by default key 0.
@@ -119,18 +119,16 @@ def whitened_loss_factory(
     response = call_compiled(model, image)
     _check(response, channelwise)
     base = WeightedL2Norm(jnp.ones_like(response)) if base is None else base
-    base.weigh(response, response)
+    eqx.filter_eval_shape(base.weigh, response, response)
     weights = jnp.asarray(base.weights, response.dtype)
     channels = len(response) if channelwise else 1
     if num_samples is None:
-        operator = linearize(model, image)
-        rows = weights.reshape(-1, 1) * operator.dense()
+        rows = weights.reshape(-1, 1) * linearize(model, image).dense()
         changes, shrinkage = rows.reshape(channels, -1, rows.shape[-1]), 0.0
     else:
         key = jax.random.key(0) if key is None else key
-        samples = weights[None] * _respond_to_noise(model, image, response, num_samples, key)
-        changes = jnp.moveaxis(samples.reshape(num_samples, channels, -1), 0, -1)
-        changes, shrinkage = changes / num_samples**0.5, _SHRINKAGE
+        samples = _respond_to_noise(model, image, num_samples, key)
+        changes, shrinkage = _as_changes(image, response, samples, weights, channels), _SHRINKAGE
     whitening = _whiten(
         changes, jnp.asarray(ridge, changes.dtype), jnp.asarray(shrinkage, changes.dtype)
     )
@@ -152,30 +150,43 @@ def _check(response: Array, channelwise: bool) -> None:
 
 
 def _respond_to_noise(
-    model: Callable, image: Array, response: Array, num_samples: int, key: Key
+    model: Callable, image: Array, num_samples: int, key: Key
 ) -> Float[Array, "sample ..."]:
-    """Changes of the response to white noise of standard deviation 1, by finite differences."""
-    deviation = jnp.std(image)
-    step = _NOISE * jnp.where(deviation > 0, deviation, 1)
-
     def respond(number: Int[Array, ""] | np.int32) -> Array:
-        return call_compiled(model, _disturb(image, step, key, number))
+        return call_compiled(model, _disturb(image, key, number))
 
     if isinstance(image, Tracer):
-        responses = jax.lax.map(respond, jnp.arange(num_samples))
-    else:
-        # A loop in Python needs no program but the one that measured the target.
-        responses = jnp.asarray(np.stack([respond(np.int32(i)) for i in range(num_samples)]))
-    return (responses - response[None]) / step
+        return jax.lax.map(respond, jnp.arange(num_samples))
+    # A loop in Python needs no program but the one that measured the target.
+    return jnp.asarray(np.stack([respond(np.int32(i)) for i in range(num_samples)]))
 
 
 @jax.jit
-def _disturb(image: Array, step: Scalar, key: Key, number: Int[Array, ""] | np.int32) -> Array:
+def _disturb(image: Array, key: Key, number: Int[Array, ""] | np.int32) -> Array:
     noise = jax.random.rademacher(jax.random.fold_in(key, number), image.shape, image.dtype)
-    return image + step * noise
+    return image + _noise_level(image) * noise
 
 
-@jax.jit
+def _noise_level(image: Array) -> Scalar:
+    deviation = jnp.std(image)
+    return _NOISE * jnp.where(deviation > 0, deviation, 1)
+
+
+@compiled(lambda image, *_: image.size)
+def _as_changes(
+    image: Array,
+    response: Array,
+    samples: Float[Array, "sample ..."],
+    weights: Array,
+    channels: int,
+) -> Float[Array, "channel number sample"]:
+    """By finite differences, what white noise of standard deviation 1 changes."""
+    changes = weights[None] * (samples - response[None]) / _noise_level(image)
+    changes = jnp.moveaxis(changes.reshape(len(samples), channels, -1), 0, -1)
+    return changes / len(samples) ** 0.5
+
+
+@compiled(lambda changes, *_: changes.shape[-2])
 def _whiten(
     changes: Float[Array, "channel number sample"], ridge: Scalar, shrinkage: Scalar
 ) -> Float[Array, "channel number number"]:

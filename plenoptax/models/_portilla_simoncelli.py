@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Shaped
 
+from .._compiled import warn_of_deadlock
 from ._portilla_simoncelli_layout import gather_indices, Label, scale_labels, statistic_groups
 from ._portilla_simoncelli_statistics import Masks, measure, texture_masks
 
@@ -126,6 +127,7 @@ class PortillaSimoncelli(eqx.Module):
         self.spatial_corr_width = spatial_corr_width
         self.magnitude_means = magnitude_means
         self._check_size(self.image_shape)
+        warn_of_deadlock()
         self.masks = texture_masks(self.image_shape, n_scales, n_orientations)
         self.weights = None if weights is None else self._as_weights(weights)
 

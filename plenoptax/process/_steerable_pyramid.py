@@ -8,6 +8,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Inexact
 
+from .._compiled import warn_of_deadlock
 from ._fourier import crop_spectrum, pad_spectrum
 from ._steerable_masks import angular_mask, frequency_grid, level_shape, radial_masks
 from ._steerable_tensor import convert_pyr_to_tensor, convert_tensor_to_pyr
@@ -98,6 +99,7 @@ class SteerablePyramidFreq(eqx.Module):
             ValueError: An argument is outside its range, or the pyramid is complex with order 0,
                 which has no orientation and so no quadrature partner.
         """
+        warn_of_deadlock()
         self.image_shape = _as_shape(image_shape)
         self.num_scales = _as_height(height, self.image_shape)
         if not 0 <= order <= 15:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from .._compiled import compiler_options, Options
 from .._tree import is_array, tree_where
 from .._types import PyTree
 from ._batch import Batched
@@ -54,8 +55,13 @@ class Programs(NamedTuple):
 
 
 @ft.lru_cache(maxsize=64)
-def compile_programs(static: Hashable) -> Programs:
-    """One set of programs for all images, limits and tolerances: all that is an array."""
+def compile_programs(static: Hashable, options: Options) -> Programs:
+    """One set of programs for all images, limits and tolerances: all that is an array.
+
+    Args:
+        static: What is left of the problem and the solver.
+        options: What XLA is told, see `compiler_options`.
+    """
 
     def combine(dynamic: PyTree) -> tuple[AbstractProblem | Batched, Solver]:
         return eqxi.hashable_combine(dynamic, static)
@@ -88,10 +94,11 @@ def compile_programs(static: Hashable) -> Programs:
         return problem.decode(z)
 
     # The carry is donated: it is the driver's own copy, never the caller's state.
+    compile_loop = ft.partial(jax.jit, donate_argnums=1, compiler_options=dict(options) or None)
     return Programs(
         trace=traced,
-        step=jax.jit(lambda dynamic, carry: traced(dynamic, carry), donate_argnums=1),
-        chunk=jax.jit(chunk, donate_argnums=1, static_argnames="group_size"),
+        step=compile_loop(lambda dynamic, carry: traced(dynamic, carry)),
+        chunk=compile_loop(chunk, static_argnames="group_size"),
         decode=jax.jit(decode),
     )
 
@@ -162,7 +169,8 @@ class Advancer:
         """
         self._problem = problem
         self._dynamic, static = eqxi.hashable_partition((problem, solver), is_array)
-        self._programs = compile_programs(static)
+        size = sum(leaf.size for leaf in jax.tree.leaves(carry.state.z))
+        self._programs = compile_programs(static, compiler_options(size))
         self._group_size = None
         devices = _devices(carry)
         on_cpu = all(device.platform == "cpu" for device in devices)

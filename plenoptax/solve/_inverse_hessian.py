@@ -109,7 +109,7 @@ def learn_and_apply(
         changes_on[oldest_first],
         scale,
     )
-    in_slots = jnp.argsort(oldest_first)
+    in_slots = (jnp.arange(size, dtype=slot.dtype) - slot - 1) % size
     ascent = scale * (gradient - on_changes[in_slots] @ changes) + on_steps[in_slots] @ steps
     new = InverseHessian(
         point, gradient, steps, changes, steps_by_changes, changes_by_changes, steps_on, changes_on,

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._tree import describe, leaves_by_path
+from .._tree import describe
 from .._types import PyTree
 from ._batch import Batched
 from ._driver import Advancer, any_running, Best, Carry, CHUNK_LENGTH, Driver, own_copy
@@ -211,13 +211,16 @@ def _with_stop_rule(problem: AbstractProblem | Batched, solver: Solver, state: S
     def empty(loss: jax.Array) -> PyTree:
         return solver.stop.init(loss.dtype)
 
-    is_batch = isinstance(problem, Batched)
-    fresh = (jax.vmap(empty) if is_batch else empty)(state.accepted_loss)
+    if isinstance(problem, Batched):
+        empty = jax.vmap(empty)
+    fresh = jax.eval_shape(empty, state.accepted_loss)
     wanted, found = (
-        {path: describe(leaf) for path, leaf in leaves_by_path(memory).items()}
+        [(path, describe(leaf)) for path, leaf in jax.tree_util.tree_leaves_with_path(memory)]
         for memory in (fresh, state.stop_state)
     )
-    return state if wanted == found else dataclasses.replace(state, stop_state=fresh)
+    if wanted == found:
+        return state
+    return dataclasses.replace(state, stop_state=empty(state.accepted_loss))
 
 
 @eqx.filter_jit

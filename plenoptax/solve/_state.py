@@ -7,6 +7,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Bool, Float, Int
 
+from .._compiled import compiled
 from .._tree import strong
 from .._types import Key, PyTree, Scalar
 from ._batch import Batched
@@ -116,7 +117,12 @@ def init(
     if initial_image is None:
         return _init_from_key(problem, solver, key)  # pyright: ignore[reportArgumentType]
     check_objective(problem, initial_image)
-    return eqx.filter_jit(init_from_image)(problem, solver, initial_image)
+    return _init_from_image(problem, solver, initial_image)
+
+
+@compiled(lambda problem, solver, image: image.size)
+def _init_from_image(problem: AbstractProblem, solver: Solver, image: Array) -> State:
+    return init_from_image(problem, solver, image)
 
 
 @eqx.filter_jit
