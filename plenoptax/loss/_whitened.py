@@ -19,7 +19,7 @@ from ._weighted import WeightedL2Norm
 _NOISE = 3e-3
 # The part of a sampled covariance that is taken from its diagonal: a few hundred samples make up
 # correlations between several hundred numbers.
-_SHRINKAGE = 0.05
+_SHRINKAGE = 0.1
 _LARGEST = 4096
 
 
@@ -66,8 +66,8 @@ def whitened_loss_factory(
     image: Float[Array, "..."],
     base: WeightedL2Norm | None = None,
     *,
-    num_samples: int | None = 384,
-    ridge: float = 1e-3,
+    num_samples: int | None = 256,
+    ridge: float = 5e-4,
     channelwise: bool = False,
     key: Key | None = None,
 ) -> WhitenedLoss:
