@@ -72,7 +72,7 @@ def compiled(size: Callable[..., int]) -> Callable[[Callable], Callable]:
     """Compile a function as `equinox.filter_jit` does, by `compiler_options`.
 
     Args:
-        size: From the arguments of the function to how many numbers its images are.
+        size: From the positional arguments of the function to how many numbers its images are.
     """
 
     def decorate(function: Callable) -> Callable:
@@ -82,10 +82,11 @@ def compiled(size: Callable[..., int]) -> Callable[[Callable], Callable]:
             return eqx.filter_jit(function, **told)
 
         @functools.wraps(function)
-        def call(*arguments: Any) -> Any:
+        def call(*arguments: Any, **named: Any) -> Any:
             # Within another program the options are that one's.
-            options = () if _is_traced(arguments) else compiler_options(size(*arguments))
-            return compile_with(options)(*arguments)
+            is_traced = _is_traced((arguments, named))
+            options = () if is_traced else compiler_options(size(*arguments))
+            return compile_with(options)(*arguments, **named)
 
         return call
 

@@ -115,6 +115,11 @@ def test_a_problem_is_posed_inside_of_a_program():
     assert float(jax.jit(loss)(image)) == pytest.approx(0, abs=1e-12)
 
 
+def test_arguments_may_be_named():
+    operator = plx.linalg.linearize(lambda x: 2 * x, jnp.ones(3))
+    np.testing.assert_array_equal(operator(vectors=jnp.eye(3)), 2 * np.eye(3))
+
+
 def test_a_second_image_compiles_nothing(getkey):
     traces = []
 
