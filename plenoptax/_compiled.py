@@ -25,7 +25,8 @@ def compiler_options(size: int) -> Options:
 
     Up to JAX 0.11.0, half of the compilation time and 400 MB go into the fusion emitters. Without
     them a step takes longer, a sixth for textures and up to half for front ends, which comes to
-    less than what is saved in some 500 steps of small images. Who sets one of these flags in the environment variable ``XLA_FLAGS`` is left alone.
+    less than what is saved in some 500 steps of small images. Who sets one of these flags in the
+    environment variable ``XLA_FLAGS`` is left alone.
 
     Args:
         size: How many numbers the images are that the program works on.
