@@ -20,23 +20,24 @@ _LARGEST_IN_A_HURRY = 2**17
 Options = tuple[tuple[str, Any], ...]
 
 
-def compiler_options(size: int) -> Options:
+def compiler_options(size: int, *, is_long: bool = True) -> Options:
     """What XLA should do otherwise than by default, on the CPU; nothing on other devices.
 
     Up to JAX 0.11.0, half of the compilation time and 400 MB go into the fusion emitters. Without
-    them a step takes longer, a sixth for textures and up to half for front ends, which comes to
-    less than what is saved in some 500 steps of small images. Who sets one of these flags in the
-    environment variable ``XLA_FLAGS`` is left alone.
+    them a step of a texture takes a sixth longer, and one of a front end up to half. That is worth
+    it for programs that run a few hundred times on small images and take seconds to compile. Who
+    sets one of these flags in the environment variable ``XLA_FLAGS`` is left alone.
 
     Args:
         size: How many numbers the images are that the program works on.
+        is_long: Whether the program takes seconds to compile otherwise.
     """
     if jax.default_backend() != "cpu":
         return ()
     wanted: dict[str, Any] = {}
     if fft_deadlocks():
         wanted["xla_cpu_multi_thread_eigen"] = False
-    elif _jaxlib_version() < (0, 11, 1) and size <= _LARGEST_IN_A_HURRY:
+    elif _jaxlib_version() < (0, 11, 1) and size <= _LARGEST_IN_A_HURRY and is_long:
         wanted["xla_cpu_use_fusion_emitters"] = False
         if not jax.config.read("jax_disable_most_optimizations"):
             wanted["xla_backend_optimization_level"] = 1

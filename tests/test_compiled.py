@@ -48,6 +48,13 @@ def test_large_images_are_compiled_at_leisure(version):
     assert compiler_options(512 * 512) == ()
 
 
+def test_short_programs_are_compiled_at_leisure(version):
+    version("0.10.2")
+    assert compiler_options(100, is_long=False) == ()
+    version("0.11.2")
+    assert compiler_options(100, is_long=False) == ((THREADS, False),)
+
+
 def test_whoever_sets_the_flag_is_left_alone(version, monkeypatch):
     version("0.10.2")
     monkeypatch.setenv("XLA_FLAGS", f"--{EMITTERS}=true")

@@ -1,7 +1,7 @@
 import dataclasses
 import functools as ft
-from collections.abc import Callable, Hashable
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Hashable, Iterator
+from typing import Any, Literal, NamedTuple
 
 import equinox.internal as eqxi
 import jax
@@ -27,6 +27,9 @@ Driver = Literal["auto", "host", "chunk"]
 # short enough that the history of a chunk is a few kilobytes.
 CHUNK_LENGTH = 128
 
+# Equations of a step that takes seconds to compile: textures have 2000 and more, front ends 600.
+_LONG_STEP = 1000
+
 
 class Best(NamedTuple):
     """The accepted point of the smallest loss so far."""
@@ -42,26 +45,30 @@ class Carry(NamedTuple):
     best: Best | None
 
 
+class Loops(NamedTuple):
+    """The two ways to take steps, compiled. They take the arrays first, then the carry."""
+
+    step: PyTree
+    chunk: PyTree
+
+
 class Programs(NamedTuple):
     """The compiled functions of one problem and solver, up to the values of their arrays.
 
-    All of them take the arrays first, then the carry.
+    Attributes:
+        trace: One step, of the arrays and the carry.
+        loops: Makes the loops around it from what XLA is told, see `compiler_options`.
+        decode: The image, of the arrays and a ``z``.
     """
 
     trace: PyTree
-    step: PyTree
-    chunk: PyTree
+    loops: Callable[[Options], Loops]
     decode: PyTree
 
 
 @ft.lru_cache(maxsize=64)
-def compile_programs(static: Hashable, options: Options) -> Programs:
-    """One set of programs for all images, limits and tolerances: all that is an array.
-
-    Args:
-        static: What is left of the problem and the solver.
-        options: What XLA is told, see `compiler_options`.
-    """
+def compile_programs(static: Hashable) -> Programs:
+    """One set of programs for all images, limits and tolerances: all that is an array."""
 
     def combine(dynamic: PyTree) -> tuple[AbstractProblem | Batched, Solver]:
         return eqxi.hashable_combine(dynamic, static)
@@ -93,14 +100,16 @@ def compile_programs(static: Hashable, options: Options) -> Programs:
             return problem.map(lambda p, z: p.decode(z), z)
         return problem.decode(z)
 
-    # The carry is donated: it is the driver's own copy, never the caller's state.
-    compile_loop = ft.partial(jax.jit, donate_argnums=1, compiler_options=dict(options) or None)
-    return Programs(
-        trace=traced,
-        step=compile_loop(lambda dynamic, carry: traced(dynamic, carry)),
-        chunk=compile_loop(chunk, static_argnames="group_size"),
-        decode=jax.jit(decode),
-    )
+    @ft.cache
+    def loops(options: Options) -> Loops:
+        # The carry is donated: it is the driver's own copy, never the caller's state.
+        compiled = ft.partial(jax.jit, donate_argnums=1, compiler_options=dict(options) or None)
+        return Loops(
+            step=compiled(lambda dynamic, carry: traced(dynamic, carry)),
+            chunk=compiled(chunk, static_argnames="group_size"),
+        )
+
+    return Programs(traced, loops, jax.jit(decode))
 
 
 def _take_step(
@@ -169,13 +178,18 @@ class Advancer:
         """
         self._problem = problem
         self._dynamic, static = eqxi.hashable_partition((problem, solver), is_array)
-        size = sum(leaf.size for leaf in jax.tree.leaves(carry.state.z))
-        self._programs = compile_programs(static, compiler_options(size))
+        self._programs = compile_programs(static)
         self._group_size = None
         devices = _devices(carry)
         on_cpu = all(device.platform == "cpu" for device in devices)
         is_batch = isinstance(problem, Batched)
-        loops_are_slow = on_cpu and (driver == "auto" or is_batch) and self._has_convolution(carry)
+        traced = self._programs.trace.trace(self._dynamic, carry).jaxpr
+        # Of one element, so that it is rounded as if it were alone.
+        size = sum(leaf.size for leaf in jax.tree.leaves(carry.state.z))
+        size //= len(problem) if is_batch else 1
+        is_long = sum(1 for _ in _equations(traced)) > _LONG_STEP
+        self._loops = self._programs.loops(compiler_options(size, is_long=is_long))
+        loops_are_slow = on_cpu and any(map(_is_multichannel_convolution, _equations(traced)))
         if is_batch and on_cpu and len(devices) == 1 and not loops_are_slow:
             self._group_size = 1 if len(problem) % 2 else 2
         if driver == "auto":
@@ -183,10 +197,6 @@ class Advancer:
         if driver not in ("host", "chunk"):
             raise ValueError(f"The driver is 'auto', 'host' or 'chunk'; got {driver!r}.")
         self.driver: Driver = driver
-
-    def _has_convolution(self, carry: Carry) -> bool:
-        jaxpr = self._programs.trace.trace(self._dynamic, carry).jaxpr
-        return _any_multichannel_convolution(jaxpr)
 
     def advance(
         self, carry: Carry, limit: int, interrupt: Interrupt
@@ -199,7 +209,7 @@ class Advancer:
         """
         if self.driver == "chunk":
             limit = min(limit, CHUNK_LENGTH)
-            carry, infos, count = self._programs.chunk(
+            carry, infos, count = self._loops.chunk(
                 self._dynamic, carry, jnp.asarray(limit, jnp.int32), self._group_size
             )
             count = int(count)
@@ -210,7 +220,7 @@ class Advancer:
             )
         infos = []
         while len(infos) < limit and not interrupt.is_set() and any_running(carry.state):
-            carry, info = self._programs.step(self._dynamic, carry)
+            carry, info = self._loops.step(self._dynamic, carry)
             infos.append(info)
         if not infos:
             return carry, None, 0
@@ -233,12 +243,12 @@ class Advancer:
     def _evaluate_once(self, state: State) -> tuple[State, Info]:
         carry = Carry(own_copy(with_status(state, Status.running)), None)
         if self.driver == "chunk":
-            new, infos, _ = self._programs.chunk(
+            new, infos, _ = self._loops.chunk(
                 self._dynamic, carry, jnp.ones((), jnp.int32), self._group_size
             )
             info = jax.tree.map(lambda x: np.asarray(x[0]), jax.device_get(infos))
         else:
-            new, info = self._programs.step(self._dynamic, carry)
+            new, info = self._loops.step(self._dynamic, carry)
             info = jax.device_get(info)
         return evaluate_last(self._problem, new.state, info, state)
 
@@ -273,17 +283,21 @@ def _devices(tree: PyTree) -> set:
     return {device for leaf in jax.tree.leaves(tree) for device in leaf.devices()}
 
 
-def _any_multichannel_convolution(jaxpr: PyTree) -> bool:
+def _equations(jaxpr: PyTree) -> Iterator[Any]:
+    """The equations of a traced function and of all functions inside of it."""
     for equation in jaxpr.eqns:
-        if equation.primitive.name == "conv_general_dilated":
-            dimensions = equation.params["dimension_numbers"]
-            kernel = equation.invars[1].aval.shape
-            if max(kernel[dimensions.rhs_spec[0]], kernel[dimensions.rhs_spec[1]]) > 1:
-                return True
+        yield equation
         for inner in jax.tree.leaves(list(equation.params.values()), is_leaf=_is_jaxpr):
-            if _is_jaxpr(inner) and _any_multichannel_convolution(inner):
-                return True
-    return False
+            if _is_jaxpr(inner):
+                yield from _equations(inner)
+
+
+def _is_multichannel_convolution(equation: Any) -> bool:
+    if equation.primitive.name != "conv_general_dilated":
+        return False
+    dimensions = equation.params["dimension_numbers"]
+    kernel = equation.invars[1].aval.shape
+    return max(kernel[dimensions.rhs_spec[0]], kernel[dimensions.rhs_spec[1]]) > 1
 
 
 def _is_jaxpr(node: PyTree) -> bool:
