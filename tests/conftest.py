@@ -9,13 +9,23 @@ import numpy as np
 import pytest
 
 
+def set_unless_given(flag):
+    """Turn a flag of XLA off, unless whoever runs the tests has set it."""
+    given = os.environ.get("XLA_FLAGS", "")
+    if flag not in given:
+        os.environ["XLA_FLAGS"] = f"{given} --{flag}=false"
+
+
 matplotlib.use("Agg")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
+# No backend has read these yet.
 if jaxlib.__version__ in ("0.11.1", "0.11.2"):
-    # On the CPU their FFTs can wait for each other forever, and no backend has read this yet.
-    flags = os.environ.get("XLA_FLAGS", "")
-    os.environ["XLA_FLAGS"] = f"{flags} --xla_cpu_multi_thread_eigen=false"
+    # On the CPU their FFTs can wait for each other forever.
+    set_unless_given("xla_cpu_multi_thread_eigen")
+elif jaxlib.__version__.startswith(("0.10.", "0.11.0")):
+    # A third of the time of all tests; on, programs are compiled as most are for users.
+    set_unless_given("xla_cpu_use_fusion_emitters")
 # Most of the time goes into compiling programs that run once.
 jax.config.update("jax_disable_most_optimizations", True)
 
