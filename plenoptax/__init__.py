@@ -39,6 +39,7 @@ from .synthesis import ConditionalGeodesic as ConditionalGeodesic
 from .synthesis import Detectability as Detectability
 from .synthesis import Eigendistortions as Eigendistortions
 from .synthesis import eigendistortions as eigendistortions
+from .synthesis import EigendistortionsReport as EigendistortionsReport
 from .synthesis import equal_detectability as equal_detectability
 from .synthesis import generalized_eigendistortions as generalized_eigendistortions
 from .synthesis import Geodesic as Geodesic

@@ -21,6 +21,7 @@ RECORDS = {
     "BatchedTrace",
     "BatchReport",
     "Detectability",
+    "EigendistortionsReport",
     "Info",
     "Report",
     "Stage",

@@ -31,6 +31,9 @@ PRIVATE_IMPORTS = {
     # The file format lives in solve, because checkpoints need it; io is its public face.
     ("io", "solve._files"),
     ("io", "solve._probe"),
+    # Eigendistortions, which have no loop of that kind, are saved and described as its runs are.
+    ("synthesis", "solve._archive"),
+    ("synthesis", "solve._provenance"),
     # Texture statistics are measured on spectra, with the masks of the pyramid.
     ("models", "process._fourier"),
     ("models", "process._steerable_masks"),

@@ -74,7 +74,7 @@ def _measure(operator: LinearMap, vectors: Float[Array, "k n"]) -> tuple[Array, 
 def bidiagonal_floor(largest: float, dtype: jnp.dtype) -> float:
     """What is left of an eigenvalue 0 when J, not F, is applied in working precision."""
     # Measured on front ends: roundings of products and bases leave up to 10 eps of it.
-    return float((16 * jnp.finfo(dtype).eps) ** 2) * largest
+    return float((16 * jnp.finfo(dtype).eps) ** 2 * largest)
 
 
 def exact(
@@ -117,7 +117,7 @@ def exact(
     values, rows = _decompose(matrix)
     precision = float(jnp.finfo(operator.dtype).eps)
     # J was rounded once in working precision; F is decomposed in float64.
-    floor = max(precision**2, 8 * float(np.finfo(np.float64).eps)) * values[0]
+    floor = max(precision**2, 8 * float(np.finfo(np.float64).eps)) * float(values[0])
     rows = rows[values > floor]
     null_dimension = n - len(rows)
     wanted = n if k is None else min(k, n)

@@ -1,11 +1,5 @@
-import io
 import json
 import os
-import pathlib
-import tempfile
-import zipfile
-import zlib
-from importlib import metadata
 from typing import Any
 
 import jax
@@ -15,16 +9,12 @@ from jaxtyping import Array
 
 from .._tree import check_alike, describe, leaves_by_path
 from .._types import PyTree
+from ._archive import Archive, write_archive
 from ._batch import Batched
 from ._probe import check_probe, describe_problem, probe
 from ._problem import AbstractProblem
 from ._state import State
 from ._trace import BatchedTrace, Trace
-
-
-# Raised when a newer file cannot be read as an older one would be.
-_FORMAT = 1
-_META = "plenoptax.json"
 
 
 def save(
@@ -61,10 +51,7 @@ def save(
     leaves = leaves_by_path(state)
     arrays = {f"state{leaf_path}": _to_plain(leaf) for leaf_path, leaf in leaves.items()}
     meta: dict[str, Any] = {
-        "format": _FORMAT,
-        "plenoptax": metadata.version("plenoptax"),
-        "jax": jax.__version__,
-        "state": {leaf_path: f"{x.dtype}{list(x.shape)}" for leaf_path, x in leaves.items()},
+        "state": {leaf_path: describe(leaf) for leaf_path, leaf in leaves.items()}
     }
     if problem is not None:
         arrays |= {f"problem{name}": array for name, array in probe(problem).items()}
@@ -78,9 +65,7 @@ def save(
         for index, element in enumerate(elements):
             for name, array in _trace_arrays(element).items():
                 arrays[f"trace[{index}].{name}"] = array
-    buffer = io.BytesIO()
-    np.savez(buffer, **{_META: np.asarray(json.dumps(meta))}, **arrays)  # pyright: ignore[reportArgumentType]
-    _write_atomically(pathlib.Path(path), buffer.getbuffer())
+    write_archive(path, meta, arrays)
 
 
 def load(
@@ -124,30 +109,31 @@ def load(
         >>> int(again.num_steps)
         0
     """
-    with _open(path) as archive:
-        meta = _read_meta(path, archive)
-        if problem is not None and "problem" in meta:
-            names = [name for name in archive.files if name.startswith("problem.")]
+    with Archive(path) as archive:
+        if "state" not in archive.meta:
+            raise ValueError(f"{path} does not hold the state of a synthesis.")
+        if problem is not None and "problem" in archive.meta:
+            names = [name for name in archive.names if name.startswith("problem.")]
             check_probe(
                 path,
-                {name.removeprefix("problem"): _read(path, archive, name) for name in names},
+                {name.removeprefix("problem"): archive.read(name) for name in names},
                 problem,
                 raise_on_checks=raise_on_checks,
                 tolerances={"atol": tensor_equality_atol, "rtol": tensor_equality_rtol},
             )
-        return _read_state(path, archive, meta, like)
+        return _read_state(archive, like)
 
 
-def _read_state(path: str | os.PathLike, archive: Any, meta: dict[str, Any], like: State) -> State:
+def _read_state(archive: Archive, like: State) -> State:
     wanted = leaves_by_path(like)
     check_alike(
-        {leaf_path: _Spec(text) for leaf_path, text in meta["state"].items()},
+        {leaf_path: _Spec(text) for leaf_path, text in archive.meta["state"].items()},
         wanted,
-        lambda fault: f"{path} does not hold a state of this problem and solver: {fault}.",
+        lambda fault: f"{archive.path} does not hold a state of this problem and solver: {fault}.",
     )
     found = {}
     for leaf_path, leaf in wanted.items():
-        array = _read_as(path, archive, f"state{leaf_path}", describe(_to_plain(leaf)))
+        array = archive.read_as(f"state{leaf_path}", describe(_to_plain(leaf)))
         found[leaf_path] = _from_plain(array, leaf)
     return jax.tree_util.tree_map_with_path(
         lambda leaf_path, leaf: found[jax.tree_util.keystr(leaf_path)], like
@@ -164,22 +150,22 @@ def load_trace(path: str | os.PathLike) -> Trace | BatchedTrace:
         FileNotFoundError: If there is no such file.
         ValueError: If the file is no such file, is damaged, or was saved without a trace.
     """
-    with _open(path) as archive:
-        meta = _read_meta(path, archive)
-        if "trace" not in meta:
+    with Archive(path) as archive:
+        if "trace" not in archive.meta:
             raise ValueError(f"{path} was saved without a trace.")
+        saved = archive.meta["trace"]
         elements = tuple(
-            _read_trace(path, archive, index, description)
-            for index, description in enumerate(meta["trace"]["elements"])
+            _read_trace(archive, index, description)
+            for index, description in enumerate(saved["elements"])
         )
-    return BatchedTrace(elements) if meta["trace"]["is_batch"] else elements[0]
+    return BatchedTrace(elements) if saved["is_batch"] else elements[0]
 
 
 def examine_saved_synthesis(file_path: str | os.PathLike) -> None:
     """Print what a file holds: versions, names, how far it got, and the shapes of its arrays.
 
     Args:
-        file_path: A file that `save` or a checkpoint wrote.
+        file_path: A file that `save`, a checkpoint or `plenoptax.Eigendistortions.save` wrote.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -199,19 +185,19 @@ def examine_saved_synthesis(file_path: str | os.PathLike) -> None:
         ...state.z ... float32[1, 256, 256]
         ...
     """
-    with _open(file_path) as archive:
-        meta = _read_meta(file_path, archive)
+    with Archive(file_path) as archive:
+        meta = archive.meta
         rows = {"plenoptax": meta["plenoptax"], "jax": meta["jax"]}
         rows |= meta.get("problem", {})
         for index, element in enumerate(meta.get("trace", {}).get("elements", [])):
-            losses = _read(file_path, archive, f"trace[{index}].losses")
+            losses = archive.read(f"trace[{index}].losses")
             facts = {"steps": len(losses) - 1, "loss": f"{losses[0]:.6g} -> {losses[-1]:.6g}"}
             for name, fact in (facts | element["provenance"]).items():
                 rows[f"trace[{index}] {name}"] = fact
-        rows |= {f"state{leaf_path}": text for leaf_path, text in meta["state"].items()}
-        for name in archive.files:
-            if name.startswith(("trace", "problem.")):
-                rows[name] = describe(_read(file_path, archive, name))
+        found = meta.get("eigendistortions", {})
+        rows |= found.get("facts", {}) | found.get("provenance", {})
+        rows |= {f"state{leaf_path}": text for leaf_path, text in meta.get("state", {}).items()}
+        rows |= {name: describe(archive.read(name)) for name in archive.names if name not in rows}
     width = max(len(name) for name in rows)
     for name, value in rows.items():
         print(f"{name:{width}}  {value}")
@@ -248,12 +234,10 @@ def _describe_trace(trace: Trace) -> dict[str, Any]:
     }
 
 
-def _read_trace(
-    path: str | os.PathLike, archive: Any, index: int, description: dict[str, Any]
-) -> Trace:
+def _read_trace(archive: Archive, index: int, description: dict[str, Any]) -> Trace:
     def read(name: str) -> np.ndarray:
         entry, wanted = f"trace[{index}].{name}", description["arrays"][name]
-        return _read_as(path, archive, entry, wanted)
+        return archive.read_as(entry, wanted)
 
     best_loss = description["best_loss"]
     return Trace(
@@ -263,47 +247,6 @@ def _read_trace(
         best_loss=np.inf if best_loss is None else best_loss,
         provenance=description["provenance"],
     )
-
-
-def _open(path: str | os.PathLike) -> Any:
-    # NumPy leaves a damaged file open: it is given the content and not the file.
-    content = io.BytesIO(pathlib.Path(path).read_bytes())
-    try:
-        return np.load(content, allow_pickle=False)
-    except (ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} is not a file that plenoptax saved, or it is damaged.") from error
-
-
-def _read_meta(path: str | os.PathLike, archive: Any) -> dict[str, Any]:
-    if not isinstance(archive, np.lib.npyio.NpzFile) or _META not in archive.files:
-        raise ValueError(f"{path} is not a file that plenoptax saved.")
-    meta = json.loads(str(_read(path, archive, _META)))
-    if meta["format"] > _FORMAT:
-        raise ValueError(
-            f"{path} was saved by plenoptax {meta['plenoptax']} in format {meta['format']}; this "
-            f"version reads up to format {_FORMAT}. Use that version or a later one."
-        )
-    return meta
-
-
-def _read(path: str | os.PathLike, archive: Any, name: str) -> np.ndarray:
-    if name not in archive.files:
-        raise ValueError(f"{path} is damaged: {name} is missing.")
-    try:
-        array = archive[name]
-    except (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(f"{path} is damaged: {name} cannot be read.") from error
-    if not isinstance(array, np.ndarray):
-        raise ValueError(f"{path} is damaged: {name} cannot be read.")
-    return array
-
-
-def _read_as(path: str | os.PathLike, archive: Any, name: str, wanted: str) -> np.ndarray:
-    """As `_read`, and refuse another dtype or shape than the one that is written down."""
-    array = _read(path, archive, name)
-    if describe(array) != wanted:
-        raise ValueError(f"{path} is damaged: {name} is {describe(array)} in place of {wanted}.")
-    return array
 
 
 def _to_plain(leaf: Array) -> np.ndarray:
@@ -322,18 +265,3 @@ def _from_plain(array: np.ndarray, like: Array) -> PyTree:
     # not: run would compile anew.
     sharding = like.sharding if getattr(like, "committed", False) else None
     return jax.device_put(array.view(like.dtype), sharding)
-
-
-def _write_atomically(path: pathlib.Path, content: memoryview) -> None:
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"The folder {path.parent} does not exist.")
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        pathlib.Path(temporary).unlink(missing_ok=True)
-        raise

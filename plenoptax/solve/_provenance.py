@@ -4,7 +4,9 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import numpy as np
 
+from .._types import Key
 from ._solver import Solver
 
 
@@ -17,13 +19,25 @@ def describe_run(solver: Solver, driver: str, started: float, evaluations: int) 
         started: `time.perf_counter` at the start.
         evaluations: Evaluations of the objective in the steps of this run.
     """
-    versions = {name: metadata.version(name) for name in ("plenoptax", "jax", "optax", "equinox")}
     return {
         "solver": eqx.tree_pformat(solver, short_arrays=False, width=100),
         "driver": driver,
+        **describe_machine(started),
+        "num_evaluations": evaluations,
+    }
+
+
+def describe_machine(started: float) -> dict[str, Any]:
+    """Versions, the device, and the seconds since `started`, a `time.perf_counter`."""
+    versions = {name: metadata.version(name) for name in ("plenoptax", "jax", "optax", "equinox")}
+    return {
         "versions": versions,
         "device": jax.devices()[0].device_kind,
         "platform": jax.default_backend(),
         "wall_time": time.perf_counter() - started,
-        "num_evaluations": evaluations,
     }
+
+
+def describe_key(key: Key | None) -> list | None:
+    """The data of a key, for JSON."""
+    return None if key is None else np.asarray(jax.random.key_data(key)).tolist()

@@ -2,7 +2,6 @@
 
 from ._conditional_geodesic import conditional_geodesic as conditional_geodesic
 from ._conditional_geodesic import ConditionalGeodesic as ConditionalGeodesic
-from ._eigendistortions import Eigendistortions as Eigendistortions
 from ._eigendistortions import eigendistortions as eigendistortions
 from ._eigendistortions_compare import Detectability as Detectability
 from ._eigendistortions_compare import equal_detectability as equal_detectability
@@ -10,6 +9,8 @@ from ._eigendistortions_compare import (
     generalized_eigendistortions as generalized_eigendistortions,
 )
 from ._eigendistortions_compare import principal_distortions as principal_distortions
+from ._eigendistortions_result import Eigendistortions as Eigendistortions
+from ._eigendistortions_result import EigendistortionsReport as EigendistortionsReport
 from ._geodesic import Geodesic as Geodesic
 from ._geodesic import geodesic as geodesic
 from ._geodesic_solver import precondition_path as precondition_path

@@ -1,3 +1,4 @@
+import time
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -7,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._tree import check_alike, leaves_by_path
+from .._tree import check_alike, is_array, leaves_by_path
 from .._types import Key
 from ..linalg import (
     AbstractNoise,
@@ -23,52 +24,11 @@ from ..linalg import (
     randomized_svd,
     solve,
 )
+from ..solve._provenance import describe_key, describe_machine
 from ..validate import validate_input, validate_model
+from ._citations import name_of
 from ._eigendistortions_preconditioner import local_spectrum
-
-
-class Eigendistortions(eqx.Module):
-    """Changes of an image to which a model is most and least sensitive.
-
-    Attributes:
-        eigendistortions: The changes, those of the largest eigenvalues first. Each has norm 1 over
-            all its elements, but for a soft window or another subspace that is not orthonormal.
-        eigenvalues: The Fisher information along each: the squared length of the change of the
-            response, in units of its noise, for a small step of length 1; in descending order.
-        eigenindex: Which eigenvalues they are, of all, from 0 for the largest.
-        residuals: ``|F v - l v| / l_max`` of each. Small ones prove that a top eigendistortion is
-            one. At the bottom they prove nothing, for they are small for whatever has a small
-            eigenvalue.
-        floor: The eigenvalue below which a change is invisible to the model in working precision.
-        null_dimension: How many directions are below the floor: exactly with method ``"exact"``, at
-            least so many with the others.
-        num_products: How many products with the Fisher information the search took (without the 48
-            that the preconditioner of the bottom is made from).
-        status: Under ``"top"`` and ``"bottom"`` a `plenoptax.linalg.EigenStatus`, or None for an
-            end that was not sought.
-        jacobian: The Jacobian of the response, if it was formed (method ``"exact"``), else None.
-        state: To go on from, by `resume`; None for methods that cannot.
-        image: The image.
-
-    Example:
-        >>> import plenoptax as plx
-        >>> image = plx.data.brick()[:, :32, :32]
-        >>> found = plx.eigendistortions(image, plx.models.Gaussian(7), progress=False)
-        >>> plx.linalg.EigenStatus[found.status["top"]]
-        'These are eigenvectors, to the accuracy that was asked for.'
-    """
-
-    eigendistortions: Float[Array, "k *shape"]
-    eigenvalues: Float[np.ndarray, " k"]
-    eigenindex: np.ndarray
-    residuals: Float[np.ndarray, " k"]
-    floor: float
-    null_dimension: int
-    num_products: int
-    status: dict[str, Any]
-    jacobian: Float[Array, "m n"] | None
-    state: LanczosState | PowerState | None
-    image: Float[Array, "*shape"]
+from ._eigendistortions_result import Eigendistortions
 
 
 def eigendistortions(
@@ -169,6 +129,7 @@ def eigendistortions(
             eigendistortions(one, model, k=k, which=which, method=method, **rest)  # pyright: ignore
             for one in image
         )
+    started = time.perf_counter()
     validate_model(model, image.shape, image.dtype)
     key = jax.random.key(0) if key is None else key
     operator = linearize(model, image, noise=noise, subspace=subspace)
@@ -188,9 +149,18 @@ def eigendistortions(
             solver, start = _lanczos(operator, image, model, k, which, rtol, noise, subspace)
             state, limit = solver.init(key=key, start=start), max_products or 3000
         if resume is not None:
-            state = _resumed(resume, state)
+            state = _resumed(resume, state, operator, image)
         pairs, state = solve(solver, state, max_products=limit, progress=progress)
-    return _result(pairs, image, subspace, jacobian, state)
+    before = resume.provenance if isinstance(resume, Eigendistortions) else {"wall_time": 0.0}
+    configuration = dict(k=k, which=which, rtol=rtol, noise=noise, subspace=subspace)
+    provenance = {
+        "model": name_of(model),
+        "method": chosen,
+        **{name: _described(option) for name, option in configuration.items()},
+        "key": describe_key(key),
+        **describe_machine(started - before["wall_time"]),
+    }
+    return _result(pairs, image, subspace, jacobian, state, provenance)
 
 
 def _choose_method(method: str, operator: LinearMap, which: str) -> str:
@@ -256,7 +226,17 @@ def _smooth_changes(image: Float[Array, "*shape"]) -> Float[Array, "s *shape"]:
     return jnp.asarray(np.stack([ramp * pixels for ramp in ramps] + ramps))
 
 
-def _resumed(resume: Any, fresh: LanczosState | PowerState) -> LanczosState | PowerState:
+def _described(option: Any) -> Any:
+    """An option in plain values: modules are written out, with the values of their scalars."""
+    if option is None or isinstance(option, (int, float, str)):
+        return option
+    short = jax.tree.map(lambda x: x.item() if is_array(x) and not x.ndim else x, option)
+    return eqx.tree_pformat(short)
+
+
+def _resumed(
+    resume: Any, fresh: LanczosState | PowerState, operator: LinearMap, image: Array
+) -> LanczosState | PowerState:
     state = resume.state if isinstance(resume, Eigendistortions) else resume
     if type(state) is not type(fresh):
         raise ValueError(
@@ -267,7 +247,22 @@ def _resumed(resume: Any, fresh: LanczosState | PowerState) -> LanczosState | Po
     # How many directions come next depends on how far it has come.
     given, wanted = ({p: x for p, x in t.items() if p != ".block"} for t in (given, wanted))
     check_alike(given, wanted, lambda problem: f"The state is that of another search: {problem}.")
+    if isinstance(resume, Eigendistortions) and not np.array_equal(resume.image, image):
+        raise ValueError("The earlier result is that of another image.")
+    if isinstance(state, LanczosState) and state.size and not _is_of(state, operator):
+        raise ValueError(
+            "The state is that of another image, model, noise or subspace: their product with its "
+            "first direction is not the one it holds."
+        )
     return state  # pyright: ignore[reportReturnType]
+
+
+def _is_of(state: LanczosState, operator: LinearMap) -> bool:
+    """Whether ``J basis = images coefficients`` holds for the first direction."""
+    found = np.asarray(operator(state.basis[:1])[0], np.float64)
+    wanted = np.asarray(state.coefficients[:, 0] @ np.asarray(state.images, np.float64))
+    precision = float(jnp.finfo(operator.dtype).eps)
+    return bool(np.linalg.norm(found - wanted) <= precision**0.5 * state.largest)
 
 
 def _result(
@@ -276,6 +271,7 @@ def _result(
     subspace: AbstractSubspace | None,
     jacobian: Array | None,
     state: LanczosState | PowerState | None,
+    provenance: dict[str, Any],
 ) -> Eigendistortions:
     shaped = pairs.vectors.reshape(-1, *image.shape) if subspace is None else None
     return Eigendistortions(
@@ -290,4 +286,5 @@ def _result(
         jacobian=jacobian,
         state=state,
         image=image,
+        provenance=provenance,
     )

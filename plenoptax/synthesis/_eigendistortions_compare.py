@@ -11,7 +11,7 @@ from jaxtyping import Array, ArrayLike, Bool, Float
 from .._types import Key, Scalar
 from ..linalg import AbstractNoise, AbstractSubspace, linearize, LinearMap
 from ..validate import validate_input, validate_model
-from ._eigendistortions import Eigendistortions
+from ._eigendistortions_result import Eigendistortions
 
 
 class Detectability(NamedTuple):

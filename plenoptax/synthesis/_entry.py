@@ -29,6 +29,7 @@ from ..solve import (
 from ..solve import (
     batch as make_batch,
 )
+from ..solve._provenance import describe_key
 from ._result import get_image, Result
 
 
@@ -125,7 +126,7 @@ def _describe_start(
     content = b"".join(np.ascontiguousarray(np.asarray(leaf)).tobytes() for leaf in leaves)
     built = eqx.tree_pformat(problem).encode()
     return {
-        "key": None if key is None else np.asarray(jax.random.key_data(key)).tolist(),
+        "key": describe_key(key),
         "fingerprint": hashlib.sha256(content + built).hexdigest(),
     }
 

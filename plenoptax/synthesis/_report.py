@@ -1,4 +1,5 @@
 import dataclasses
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -6,7 +7,7 @@ from jaxtyping import Array, Float
 
 from .._compiled import call_compiled
 from ..solve import AbstractProblem, Status, Trace
-from ._citations import citations
+from ._citations import citations, name_of
 from ._judge import Group, judge, null_of, verdict
 
 
@@ -48,21 +49,24 @@ class Report:
     def __str__(self) -> str:
         facts = self.provenance
         answer = {True: "yes", False: "no", None: "unknown"}[self.success]
-        lines = [
-            f"success      {answer}: {self.criterion}",
-            f"status       {self.status}",
-            f"loss         {self.losses[0]:.6g} -> {self.losses[1]:.6g}",
-            *(f"{name:11}  {value:.6g}" for name, value in self.terms.items()),
-            f"gradient     {self.gradient_ratio:.2g} of that at the start",
-            f"steps        {self.num_steps}, {facts['num_evaluations']} evaluations of the "
-            f"objective, {facts['wall_time']:.1f} s",
-            f"range        the image leaves [0, 1] by at most {self.range_violation:.2g}",
-            f"device       {facts['device']}, driver {facts['driver']}",
-            f"key          {facts.get('key')}",
-            "versions     " + ", ".join(f"{k} {v}" for k, v in facts["versions"].items()),
-        ]
+        rows = {
+            "success": f"{answer}: {self.criterion}",
+            "status": self.status,
+            "loss": f"{self.losses[0]:.6g} -> {self.losses[1]:.6g}",
+            **{name: f"{value:.6g}" for name, value in self.terms.items()},
+            "gradient": f"{self.gradient_ratio:.2g} of that at the start",
+            "steps": f"{self.num_steps}, {facts['num_evaluations']} evaluations of the objective, "
+            f"{facts['wall_time']:.1f} s",
+            "range": f"the image leaves [0, 1] by at most {self.range_violation:.2g}",
+            "device": f"{facts['device']}, driver {facts['driver']}",
+            "key": f"{facts.get('key')}",
+            "versions": ", ".join(f"{k} {v}" for k, v in facts["versions"].items()),
+        }
         if self.groups:
-            lines += [f"null         {self.null}", "", *_table(self.groups)]
+            rows["null"] = self.null
+        lines = set_rows(rows)
+        if self.groups:
+            lines += ["", *_table(self.groups)]
         return "\n".join(lines)
 
 
@@ -84,17 +88,22 @@ class BatchReport:
 
     def __str__(self) -> str:
         losses = [report.losses[1] for report in self.reports]
-        lines = [
-            f"restarts     {len(losses)}, of which succeeded: {self.success_rate:.0%}"
-            if not np.isnan(self.success_rate)
-            else f"elements     {len(losses)}, success unknown",
-            f"losses       {min(losses):.6g} (element {self.best}) to {max(losses):.6g}",
-        ]
+        if np.isnan(self.success_rate):
+            rows = {"elements": f"{len(losses)}, success unknown"}
+        else:
+            rows = {"restarts": f"{len(losses)}, of which succeeded: {self.success_rate:.0%}"}
+        rows["losses"] = f"{min(losses):.6g} (element {self.best}) to {max(losses):.6g}"
         if self.pixel_distances.size:
             low, high = self.pixel_distances.min(), self.pixel_distances.max()
-            lines.append(f"apart by     {low:.3g} to {high:.3g} in pixel values (RMS)")
+            rows["apart by"] = f"{low:.3g} to {high:.3g} in pixel values (RMS)"
         texts = [f"[{i}]\n{report}" for i, report in enumerate(self.reports)]
-        return "\n\n".join(["\n".join(lines), *texts])
+        return "\n\n".join(["\n".join(set_rows(rows)), *texts])
+
+
+def set_rows(facts: Mapping[str, str]) -> list[str]:
+    """Facts under each other, each after its name."""
+    width = max(len(name) for name in facts)
+    return [f"{name:{width}}  {fact}" for name, fact in facts.items()]
 
 
 def report_on(
@@ -144,7 +153,7 @@ def report_on(
         null="none" if null is None else null.name,
         num_steps=len(trace),
         provenance=trace.provenance,
-        bibtex=citations(type(problem).__name__, type(model).__name__),
+        bibtex=citations(type(problem).__name__, *map(name_of, _measures(problem))),
     )
 
 
@@ -160,6 +169,14 @@ def report_on_batch(reports: list[Report], images: Float[Array, "element ..."]) 
         success_rate=float(np.mean(known)) if known else float("nan"),
         pixel_distances=np.asarray(distances),
     )
+
+
+def _measures(problem: AbstractProblem) -> list[Any]:
+    """The model of a problem, or its metrics, of which some are distances of a model."""
+    parts = [
+        getattr(problem, name, None) for name in ("model", "optimized_metric", "reference_metric")
+    ]
+    return [getattr(part, "model", part) for part in parts]
 
 
 def _criterion(groups: dict[str, Group], success: bool | None, has_target: bool) -> str:

@@ -1,0 +1,247 @@
+import dataclasses
+import os
+from typing import Any
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
+
+from .._tree import describe
+from ..linalg import EigenStatus, LanczosState, PowerState
+from ..solve._archive import Archive, write_archive
+from ._citations import citations
+from ._report import set_rows
+
+
+_STATES = {state.__name__: state for state in (LanczosState, PowerState)}
+_STATUS_NAMES = ("converged", "stagnated", "product_limit", "null_space", "nonfinite")
+_ARRAYS = ("eigendistortions", "eigenvalues", "eigenindex", "residuals", "image")
+_META = "eigendistortions"
+
+
+class Eigendistortions(eqx.Module):
+    """Changes of an image to which a model is most and least sensitive.
+
+    Attributes:
+        eigendistortions: The changes, those of the largest eigenvalues first. Each has norm 1 over
+            all its elements, but for a soft window or another subspace that is not orthonormal.
+        eigenvalues: The Fisher information along each: the squared length of the change of the
+            response, in units of its noise, for a small step of length 1; in descending order.
+        eigenindex: Which eigenvalues they are, of all, from 0 for the largest.
+        residuals: ``|F v - l v| / l_max`` of each. Small ones prove that a top eigendistortion is
+            one. At the bottom they prove nothing, for they are small for whatever has a small
+            eigenvalue.
+        floor: The eigenvalue below which a change is invisible to the model in working precision.
+        null_dimension: How many directions are below the floor: exactly with method ``"exact"``, at
+            least so many with the others.
+        num_products: How many products with the Fisher information the search took (without the 48
+            that the preconditioner of the bottom is made from).
+        status: Under ``"top"`` and ``"bottom"`` a `plenoptax.linalg.EigenStatus`, or None for an
+            end that was not sought.
+        jacobian: The Jacobian of the response, if it was formed (method ``"exact"``), else None.
+        state: To go on from, by `resume`; None for methods that cannot.
+        image: The image.
+        provenance: How they came about, in plain values: model, method, noise, subspace, key,
+            versions, device, and seconds of wall time.
+
+    Example:
+        >>> import plenoptax as plx
+        >>> image = plx.data.brick()[:, :32, :32]
+        >>> found = plx.eigendistortions(image, plx.models.Gaussian(7), progress=False)
+        >>> plx.linalg.EigenStatus[found.status["top"]]
+        'These are eigenvectors, to the accuracy that was asked for.'
+    """
+
+    eigendistortions: Float[Array, "k *shape"]
+    eigenvalues: Float[np.ndarray, " k"]
+    eigenindex: np.ndarray
+    residuals: Float[np.ndarray, " k"]
+    floor: float
+    null_dimension: int
+    num_products: int
+    status: dict[str, Any]
+    jacobian: Float[Array, "m n"] | None
+    state: LanczosState | PowerState | None
+    image: Float[Array, "*shape"]
+    provenance: dict[str, Any]
+
+    def report(self) -> "EigendistortionsReport":
+        """What a person asks of eigendistortions before showing them to anybody; to be printed."""
+        rows = np.asarray(self.eigendistortions, np.float64).reshape(len(self.eigenvalues), -1)
+        seen = np.sqrt(np.maximum(self.eigenvalues, self.floor))
+        with np.errstate(divide="ignore"):
+            thresholds = np.sqrt(np.mean(rows**2, axis=1)) / seen
+        words = {end: EigenStatus[item] for end, item in self.status.items() if item is not None}
+        return EigendistortionsReport(
+            status=words,
+            eigenvalues=self.eigenvalues,
+            eigenindex=self.eigenindex,
+            residuals=self.residuals,
+            thresholds=thresholds,
+            is_bound=self.eigenvalues <= self.floor,
+            floor=self.floor,
+            null_dimension=self.null_dimension,
+            num_products=self.num_products,
+            provenance=self.provenance,
+            bibtex=citations("Eigendistortions", self.provenance["model"]),
+        )
+
+    def save(self, path: str | os.PathLike) -> None:
+        """Write them to a file, with the state to go on from.
+
+        The file is a NumPy ``.npz`` archive with a JSON text, as those of `plenoptax.io.save`: it
+        holds no code, can be read without plenoptax, and appears when it is whole. For a smaller
+        one, save ``dataclasses.replace(found, state=None, jacobian=None)``.
+
+        Args:
+            path: Where to; an existing file is replaced.
+
+        Raises:
+            FileNotFoundError: If there is no such folder.
+
+        Example:
+            >>> import tempfile, plenoptax as plx
+            >>> image = plx.data.brick()[:, :32, :32]
+            >>> found = plx.eigendistortions(image, plx.models.Gaussian(7), progress=False)
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     found.save(folder + "/found.npz")
+            ...     again = plx.Eigendistortions.load(folder + "/found.npz")
+            >>> bool((again.eigendistortions == found.eigendistortions).all())
+            True
+        """
+        arrays = {name: getattr(self, name) for name in _ARRAYS}
+        arrays |= {"jacobian": self.jacobian} if self.jacobian is not None else {}
+        if self.state is not None:
+            fields = dataclasses.fields(self.state)
+            arrays |= {f"state.{field.name}": getattr(self.state, field.name) for field in fields}
+        meta = {
+            "arrays": {name: describe(array) for name, array in arrays.items()},
+            "host": [name for name, array in arrays.items() if isinstance(array, np.ndarray)],
+            "facts": {
+                "state": None if self.state is None else type(self.state).__name__,
+                "status": {end: _status_name(item) for end, item in self.status.items()},
+                "null_dimension": self.null_dimension,
+                "num_products": self.num_products,
+            },
+            "provenance": self.provenance,
+        }
+        arrays["floor"] = np.asarray(self.floor)
+        write_archive(path, {_META: meta}, {name: np.asarray(x) for name, x in arrays.items()})
+
+    @classmethod
+    def load(cls, path: str | os.PathLike) -> "Eigendistortions":
+        """Read those that `save` wrote.
+
+        Args:
+            path: The file.
+
+        Returns:
+            The same, bit for bit, its arrays on the default device.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If the file is no such file or is damaged, or holds float64 numbers while
+                JAX is set to 32 bits.
+        """
+        with Archive(path) as archive:
+            if _META not in archive.meta:
+                raise ValueError(f"{path} does not hold eigendistortions.")
+            meta = archive.meta[_META]
+            arrays = {
+                name: _read_leaf(archive, name, wanted, on_host=name in meta["host"])
+                for name, wanted in meta["arrays"].items()
+            }
+            floor = float(archive.read_as("floor", "float64[]"))
+        facts = meta["facts"]
+        parts = {n.removeprefix("state."): x for n, x in arrays.items() if n.startswith("state.")}
+        return cls(
+            **{name: arrays[name] for name in _ARRAYS},
+            floor=floor,
+            null_dimension=facts["null_dimension"],
+            num_products=facts["num_products"],
+            status={
+                end: None if name is None else getattr(EigenStatus, name)
+                for end, name in facts["status"].items()
+            },
+            jacobian=arrays.get("jacobian"),
+            state=None if facts["state"] is None else _STATES[facts["state"]](**parts),
+            provenance=meta["provenance"],
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class EigendistortionsReport:
+    """What a person asks of eigendistortions before showing them to anybody.
+
+    ``print(report)`` sets it as text.
+
+    Attributes:
+        status: How each end that was sought stands, in words, under ``"top"`` and ``"bottom"``.
+        eigenvalues: See `Eigendistortions`.
+        eigenindex: See there.
+        residuals: See there.
+        thresholds: The root mean square over the image of each change where the model, if it were
+            linear, had a d' of 1; `plenoptax.equal_detectability` checks that.
+        is_bound: Whether the eigenvalue is below the floor, so that the threshold is only a lower
+            bound.
+        floor: See `Eigendistortions`.
+        null_dimension: See there.
+        num_products: See there.
+        provenance: See there.
+        bibtex: What to cite.
+    """
+
+    status: dict[str, str]
+    eigenvalues: Float[np.ndarray, " k"]
+    eigenindex: np.ndarray
+    residuals: Float[np.ndarray, " k"]
+    thresholds: Float[np.ndarray, " k"]
+    is_bound: np.ndarray
+    floor: float
+    null_dimension: int
+    num_products: int
+    provenance: dict[str, Any]
+    bibtex: str
+
+    def __str__(self) -> str:
+        facts = self.provenance
+        counted = "" if facts["method"] in ("exact", "dense") else "at least "
+        rows = {
+            "model": facts["model"],
+            **self.status,
+            "method": f"{facts['method']}, {self.num_products} products with the Fisher "
+            f"information, {facts['wall_time']:.1f} s",
+            "noise": facts["noise"] or "Gaussian, of variance 1",
+            "subspace": facts["subspace"] or "all changes",
+            "floor": f"{self.floor:.3g}, {counted}{self.null_dimension} directions below it",
+            "device": facts["device"],
+            "key": f"{facts['key']}",
+            "versions": ", ".join(f"{k} {v}" for k, v in facts["versions"].items()),
+        }
+        lines = [*set_rows(rows), "", "   index   eigenvalue  residual  RMS where d' is 1"]
+        for i, index in enumerate(self.eigenindex):
+            lines.append(
+                f"{index:8d}  {self.eigenvalues[i]:11.4g}  {self.residuals[i]:8.1e}  "
+                f"{'>' if self.is_bound[i] else ' '} {self.thresholds[i]:.3g}"
+            )
+        return "\n".join(lines)
+
+
+def _status_name(item: Any) -> str | None:
+    if item is None:
+        return None
+    return next(name for name in _STATUS_NAMES if bool(getattr(EigenStatus, name) == item))
+
+
+def _read_leaf(archive: Archive, name: str, wanted: str, *, on_host: bool) -> Any:
+    array = archive.read_as(name, wanted)
+    if on_host:
+        return array
+    leaf = jnp.asarray(array)
+    if describe(leaf) != wanted:
+        raise ValueError(
+            f"{archive.path} holds {wanted} under {name}, and JAX is set to 32 bits. Call "
+            'jax.config.update("jax_enable_x64", True) first.'
+        )
+    return leaf
