@@ -9,6 +9,7 @@ import numpy as np
 
 from .._tree import describe
 from .._types import PyTree
+from ..stop import AbstractStop
 from ._batch import Batched
 from ._driver import Advancer, any_running, Best, Carry, CHUNK_LENGTH, Driver, own_copy
 from ._history import History
@@ -223,15 +224,17 @@ def _with_stop_rule(problem: AbstractProblem | Batched, solver: Solver, state: S
     return dataclasses.replace(state, stop_state=empty(state.accepted_loss))
 
 
-@eqx.filter_jit
 def _tested_anew(problem: AbstractProblem | Batched, solver: Solver, state: State) -> State:
-    def one(state: State) -> State:
-        fires = solver.stop.fires(state.stop_state)
-        return dataclasses.replace(
-            state, status=Status.where(fires, Status.plateau, Status.running)
-        )
+    size = len(problem) if isinstance(problem, Batched) else None
+    return dataclasses.replace(state, status=_test(solver.stop, state.stop_state, size))
 
-    return jax.vmap(one)(state) if isinstance(problem, Batched) else one(state)
+
+@eqx.filter_jit
+def _test(stop: AbstractStop, memory: PyTree, size: int | None) -> Status:
+    def one(memory: PyTree) -> Status:
+        return Status.where(stop.fires(memory), Status.plateau, Status.running)
+
+    return one(memory) if size is None else jax.vmap(one, axis_size=size)(memory)
 
 
 def _where_running(state: State, status: Status) -> State:
