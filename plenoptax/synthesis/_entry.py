@@ -164,9 +164,9 @@ def _run_or_resume(
             trace=before,
         )
     except NonfiniteError as error:
-        error.result = Result(*error.result)
+        error.result = Result(*error.result, solver)
         raise
-    return Result(problem, state, trace)
+    return Result(problem, state, trace, solver)
 
 
 def _provenance(trace: Trace | BatchedTrace) -> dict[str, Any]:

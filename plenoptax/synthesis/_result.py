@@ -8,7 +8,7 @@ from jaxtyping import Array
 
 from .._types import PyTree
 from ..data import save_image
-from ..solve import AbstractProblem, Batched, State, Status
+from ..solve import AbstractProblem, Batched, Solver, State, Status
 from ._report import BatchReport, Report, report_on, report_on_batch
 
 
@@ -20,6 +20,9 @@ class Result:
         problem: What was minimized.
         state: Where it stands; `plenoptax.run` goes on from it.
         trace: How it got there: a `Trace`, or a `BatchedTrace` with one for each element.
+        solver: What minimized it, with which `plenoptax.run` goes on from the state and
+            `plenoptax.init` makes one like it, for `plenoptax.io.load`. None if the result was put
+            together without.
 
     Example:
         >>> import jax, plenoptax as plx
@@ -29,11 +32,15 @@ class Result:
         ... )
         >>> bool(result.status == plx.Status.step_limit)
         True
+        >>> state, more = plx.run(result.problem, result.solver, result.state, 3)
+        >>> len(result.trace + more)
+        5
     """
 
     problem: AbstractProblem | Batched
     state: State
     trace: Any
+    solver: Solver | None = None
 
     @property
     def image(self) -> Array:
@@ -79,7 +86,7 @@ class Result:
         if not -size <= index < size:
             raise IndexError(f"The batch has {size} elements; got index {index}.")
         state = jax.tree.map(lambda leaf: leaf[index], self.state)
-        return Result(self.problem[index], state, self.trace[index])  # pyright: ignore[reportArgumentType, reportIndexIssue]
+        return Result(self.problem[index], state, self.trace[index], self.solver)  # pyright: ignore[reportArgumentType, reportIndexIssue]
 
     def get_progress(
         self,

@@ -216,3 +216,38 @@ def test_a_change_of_the_problem_is_noticed_in_its_file(name, tmp_path):
     assert eqx.tree_equal(loaded, start)
     with pytest.raises(ValueError, match=message):
         plx.io.load(tmp_path / "state.npz", like=start, problem=pose(draw(), **saved | changed))
+
+
+def enter(name, images, **options):
+    """An entry function with the solver that it takes by itself."""
+    model = curved(images)
+    match name:
+        case "metamer":
+            return plx.metamer(images[0], model, **options)
+        case "metamer_ctf":
+            options |= {"change_scale_criterion": None, "ctf_iters_to_check": 3}
+            return plx.metamer_ctf(images[0], model, **options)
+        case "mad_competition":
+            return plx.mad_competition(images[0], l1, plx.metric.mse, "max", 10.0, **options)
+        case "geodesic":
+            return plx.geodesic(images[0], images[1], model, n_steps=4, **options)
+        case "synthesize":
+            neuron = jax.tree_util.Partial(response, images[1])
+            return plx.synthesize(neuron, images[0].shape, **options)
+
+
+@pytest.mark.parametrize(
+    "name", ["metamer", "metamer_ctf", "mad_competition", "geodesic", "synthesize"]
+)
+def test_results_go_on_with_the_solver_that_they_name(name):
+    options = {"key": jax.random.key(1), "progress": False}
+    whole = enter(name, draw(), max_steps=6, **options)
+    part = enter(name, draw(), max_steps=4, **options)
+    state, more = plx.run(part.problem, part.solver, part.state, 2)
+    assert eqx.tree_equal(state, whole.state)
+    assert_same_traces(part.trace + more, whole.trace)
+
+
+def test_elements_of_a_batch_name_its_solver():
+    result = plx.metamer(draw()[0], curved(draw()), key=jax.random.key(1), num_seeds=2, max_steps=2)
+    assert result[1].solver is result.solver
