@@ -164,7 +164,7 @@ def _run_or_resume(
             trace=before,
         )
     except NonfiniteError as error:
-        error.result = Result(*error.result, solver)
+        error.result = Result(*error.result, solver=solver)
         raise
     return Result(problem, state, trace, solver)
 
