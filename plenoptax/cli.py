@@ -7,6 +7,7 @@ import pathlib
 import sys
 import tempfile
 from collections.abc import Sequence
+from importlib import metadata
 from typing import Any, NoReturn
 
 import jax
@@ -20,9 +21,11 @@ from .solve import Status
 from .synthesis import metamer, Result
 
 
+# Each with the shortest side in pixels of an image that it takes: the seven shifts of the texture
+# statistics need as many samples in the lowpass residual, which has one for every 16 pixels.
 _MODELS = {
-    "portilla-simoncelli": lambda image: models.PortillaSimoncelli(image.shape[-2:]),
-    "gaussian": lambda image: models.Gaussian((31, 31)),
+    "portilla-simoncelli": (lambda image: models.PortillaSimoncelli(image.shape[-2:]), 6 * 16 + 1),
+    "gaussian": (lambda image: models.Gaussian((31, 31)), 1),
 }
 
 
@@ -59,6 +62,8 @@ class _Parser(argparse.ArgumentParser):
 
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="plenoptax", description=__doc__)
+    version = f"%(prog)s {metadata.version('plenoptax')}"
+    parser.add_argument("--version", action="version", version=version)
     commands = parser.add_subparsers(dest="command", required=True)
     command = commands.add_parser(
         "metamer",
@@ -67,17 +72,39 @@ def _parser() -> argparse.ArgumentParser:
         "and the numbers (OUT.json).",
     )
     command.add_argument("image", help=f"an image file, or one of {', '.join(data.PHOTOGRAPHS)}")
-    command.add_argument("--model", choices=sorted(_MODELS), default="portilla-simoncelli")
-    command.add_argument("--steps", type=_count, default=500, help="at most so many (500)")
-    command.add_argument("--seed", type=int, default=0, help="of the initial noise (0)")
-    command.add_argument("--out", type=pathlib.Path, default=pathlib.Path("metamer.png"))
+    command.add_argument(
+        "--model",
+        choices=sorted(_MODELS),
+        default="portilla-simoncelli",
+        help="what the metamer has in common with the image: the statistics of its texture, or "
+        "what a Gaussian blur leaves of it (%(default)s)",
+    )
+    command.add_argument("--steps", type=_count, default=500, help="at most so many (%(default)s)")
+    command.add_argument("--seed", type=_seed, default=0, help="of the initial noise (%(default)s)")
+    command.add_argument(
+        "--out",
+        type=pathlib.Path,
+        default=pathlib.Path("metamer.png"),
+        help="the file of the metamer, a PNG (%(default)s)",
+    )
     return parser
 
 
 def _count(text: str) -> int:
-    number = int(text)
+    try:
+        number = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number, such as 1000") from None
     if number < 0:
         raise argparse.ArgumentTypeError(f"{text} is negative")
+    return number
+
+
+def _seed(text: str) -> int:
+    number = _count(text)
+    # Without 64-bit types, JAX drops the higher bits: two seeds would give the same noise.
+    if number >= 2**32:
+        raise argparse.ArgumentTypeError(f"{text} is above {2**32 - 1}, the largest seed")
     return number
 
 
@@ -89,18 +116,24 @@ def _use_compilation_cache() -> None:
 
 
 def _metamer(options: argparse.Namespace) -> None:
-    out = _check_out(options.out)
+    out = _check_out(options.out, pathlib.Path(options.image))
     image = _read(options.image)
-    model = _MODELS[options.model](image)
-    result = metamer(image, model, key=jax.random.key(options.seed), max_steps=options.steps)
+    build, smallest = _MODELS[options.model]
+    height, width = image.shape[-2:]
+    if min(height, width) < smallest:
+        raise ValueError(
+            f"{options.image} has {height} by {width} pixels, but {options.model} needs at least "
+            f"{smallest} along each side: give a larger image, or --model gaussian"
+        )
+    result = metamer(image, build(image), key=jax.random.key(options.seed), max_steps=options.steps)
     written = _write(result, out, _facts(result, options))
     if result.status == Status.interrupted:
         print("Interrupted: this is the metamer so far.")
     print(f"loss {result.trace.losses[-1]:.6g} after {len(result.trace)} steps; wrote {written}")
 
 
-def _check_out(out: pathlib.Path) -> pathlib.Path:
-    if out.suffix != ".png":
+def _check_out(out: pathlib.Path, image: pathlib.Path) -> pathlib.Path:
+    if out.suffix.lower() != ".png":
         raise ValueError(f"the output is a .png file, not {out.name!r}")
     if not out.parent.is_dir():
         raise FileNotFoundError(f"the folder {str(out.parent)!r} does not exist")
@@ -109,6 +142,10 @@ def _check_out(out: pathlib.Path) -> pathlib.Path:
     for path in _outputs(out):
         if path.is_dir():
             raise IsADirectoryError(f"{str(path)!r} is a folder")
+        if path.exists() and image.exists() and path.samefile(image):
+            raise FileExistsError(
+                f"{str(path)!r} is the image itself, which would be lost: give another --out"
+            )
     return out
 
 

@@ -16,7 +16,8 @@ import numpy as np
 from jax.core import Tracer
 from jax.typing import DTypeLike
 
-from ._tree import describe, is_array
+from ._traces import is_same, refuse_changed, trace
+from ._tree import describe
 from ._types import PyTree
 
 
@@ -113,14 +114,15 @@ def validate_model(
         )
     image = jax.ShapeDtypeStruct(image_shape or _SHAPE, jnp.dtype(image_dtype))
     _check_training(model)
-    first, second = (_trace("The model", model, image) for _ in range(2))
+    first, second = (trace("The model", model, image) for _ in range(2))
     _check_outputs(first.out_avals, image.dtype)
-    if not _same(first, second):
+    if not is_same(first, second):
         raise ValueError(
             "The model is stochastic: two calls with the same image compute different things. Fix "
             "its randomness: draw it once and hold it in the model, or switch dropout off "
             "(eqx.nn.inference_mode)."
         )
+    refuse_changed("The model", model, first)
     _check_differentiable("The model", model, image)
 
 
@@ -184,7 +186,8 @@ def validate_metric(
     Raises:
         TypeError: If the metric does not take two images or does not return an array.
         ValueError: If it does not return one number, if that of equal images is above
-            ``1e-5 + 5e-7``, or above (or that of two others below) zero by more than rounding.
+            ``1e-5 + 5e-7``, or above (or that of two others below) zero by more than rounding. A
+            metric whose parameters are being traced, as in a batch of them, has no values to judge.
 
     Example:
         >>> import jax.numpy as jnp, plenoptax as plx
@@ -193,8 +196,11 @@ def validate_metric(
     if not callable(metric):
         raise TypeError(f"The metric is a callable of two images; got {type(metric).__name__}.")
     image = jax.ShapeDtypeStruct(image_shape or _SHAPE, jnp.dtype(image_dtype))
-    traced = _trace("The metric", metric, image, image)
+    traced = trace("The metric", metric, image, image)
     _check_scalar("The metric", traced.out_avals)
+    refuse_changed("The metric", metric, traced)
+    if any(isinstance(constant, Tracer) for constant in traced.consts):
+        return
     # Drawn by NumPy, which compiles nothing.
     draws = np.random.default_rng(0).random((5, *image.shape))
     images = [draw.astype(image.dtype) for draw in draws]
@@ -211,6 +217,32 @@ def validate_metric(
             f"The metric of two different images is {min(others):.6g}, below that of equal ones "
             f"({equal:.6g}): a distance is wanted."
         )
+
+
+def validate_loss(loss_function: Callable, representation: PyTree) -> None:
+    """Check that a loss maps two representations to one number.
+
+    Args:
+        loss_function: A callable of two representations.
+        representation: One of them, of which only shapes and dtypes count.
+
+    Raises:
+        TypeError: If the loss is not callable or does not return an array.
+        ValueError: If it does not return one number, leaves JAX on the way, or computes something
+            else than when it was first used.
+
+    Example:
+        >>> import jax.numpy as jnp, plenoptax as plx
+        >>> plx.validate.validate_loss(plx.loss.mse, jnp.zeros(3))
+    """
+    if not callable(loss_function):
+        raise TypeError(
+            f"The loss is a callable of two representations; got {type(loss_function).__name__}."
+        )
+    shapes = jax.eval_shape(lambda: representation)
+    traced = trace("The loss", loss_function, shapes, shapes)
+    _check_scalar("The loss", traced.out_avals)
+    refuse_changed("The loss", loss_function, traced)
 
 
 def validate_penalty(
@@ -240,9 +272,10 @@ def validate_penalty(
     if not callable(penalty_function):
         raise TypeError(f"{what} is a callable of an image; got {type(penalty_function).__name__}.")
     image = jax.ShapeDtypeStruct(image_shape or _SHAPE, jnp.dtype(image_dtype))
-    outputs = _trace(what, penalty_function, image).out_avals
-    _check_outputs(outputs, image.dtype, what)
-    _check_scalar(what, outputs)
+    traced = trace(what, penalty_function, image)
+    _check_outputs(traced.out_avals, image.dtype, what)
+    _check_scalar(what, traced.out_avals)
+    refuse_changed(what, penalty_function, traced)
     _check_differentiable(what, penalty_function, image)
 
 
@@ -282,30 +315,6 @@ def validate_convert_tensor_dict(
             )
 
 
-def _trace(what: str, function: Callable, *arguments: jax.ShapeDtypeStruct) -> Any:
-    try:
-        return jax.make_jaxpr(lambda *a: _arrays(what, function(*a)))(*arguments)
-    except (
-        jax.errors.TracerArrayConversionError,
-        jax.errors.ConcretizationTypeError,
-        jax.errors.UnexpectedTracerError,
-    ) as error:
-        raise ValueError(
-            f"{what} leaves JAX on the way, where it cannot be differentiated: use jax.numpy in "
-            "place of NumPy, and jax.lax.cond or jax.numpy.where for decisions about values. "
-            f"JAX says: {str(error).splitlines()[0]}"
-        ) from error
-
-
-def _arrays(what: str, output: PyTree) -> PyTree:
-    leaves = jax.tree.leaves(output)
-    wrong = [leaf for leaf in leaves if not (is_array(leaf) or isinstance(leaf, Tracer))]
-    if wrong or not leaves:
-        found = type(wrong[0]).__name__ if wrong else "nothing"
-        raise TypeError(f"{what} returns an array or a tree of arrays; got {found}.")
-    return output
-
-
 def _check_outputs(outputs: Sequence[Any], dtype: np.dtype, what: str = "The model") -> None:
     precision = jnp.finfo(dtype).bits
     for output in outputs:
@@ -338,19 +347,6 @@ def _check_differentiable(what: str, function: Callable, image: jax.ShapeDtypeSt
             f"{what} has no gradient with respect to the image: something on the way "
             "(stop_gradient, a comparison, integers) cuts it off."
         )
-
-
-def _same(first: Any, second: Any) -> bool:
-    if str(first.jaxpr) != str(second.jaxpr):
-        return False
-    pairs = zip(first.consts, second.consts, strict=True)
-    return all(np.array_equal(_plain(a), _plain(b), equal_nan=True) for a, b in pairs)
-
-
-def _plain(constant: Any) -> np.ndarray:
-    if jnp.issubdtype(getattr(constant, "dtype", np.dtype(float)), jax.dtypes.prng_key):
-        constant = jax.random.key_data(constant)
-    return np.asarray(constant)
 
 
 def _check_training(model: Callable) -> None:

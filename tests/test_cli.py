@@ -134,6 +134,40 @@ def test_a_photograph_goes_by_its_name(folder):
     assert plx.load_images("metamer.png").shape == (1, 256, 256)
 
 
+def test_the_smallest_image_of_the_default_model_is_named(folder, capsys, monkeypatch):
+    def metamer(image, model, **options):
+        raise ValueError(f"That is enough of {image.shape}.")
+
+    monkeypatch.setattr(cli, "metamer", metamer)
+    plx.data.save_image(folder / "enough.png", plx.data.brick()[:, :97, :128])
+    assert run("enough.png") == 2
+    assert capsys.readouterr().err == "plenoptax: That is enough of (1, 97, 128).\n"
+    plx.data.save_image(folder / "small.png", plx.data.brick()[:, :128, :96])
+    assert run("small.png") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert all(reason in line for reason in ("128 by 96", "at least 97", "--model gaussian"))
+    # The limit is that of the model, not a stricter one.
+    with pytest.raises(ValueError, match="96"):
+        plx.models.PortillaSimoncelli((128, 96))
+
+
+def test_the_smallest_image_does_for_the_other_model(folder):
+    plx.data.save_image(folder / "pixel.png", plx.data.brick()[:, :1, :1])
+    assert run("pixel.png", *GAUSSIAN) == 0
+    assert plx.load_images("metamer.png").shape == (1, 1, 1)
+
+
+def test_the_extension_may_be_in_capitals(folder):
+    assert run("brick.png", *GAUSSIAN, "--out", "A.PNG") == 0
+    assert files_of(folder) == {"brick.png", "A.PNG", "A-status.png", "A.json"}
+    assert (folder / "A.PNG").read_bytes().startswith(b"\x89PNG")
+
+
+def test_the_largest_seed_is_taken(folder):
+    assert run("brick.png", *GAUSSIAN, "--seed", "4294967295") == 0
+    assert json.loads((folder / "metamer.json").read_text())["seed"] == 4294967295
+
+
 def test_color_becomes_gray_with_a_notice(folder, capsys):
     plx.data.save_image("astronaut.png", plx.data.astronaut()[:, :64, :64])
     assert run("astronaut.png", *GAUSSIAN) == 0
@@ -179,7 +213,7 @@ def make_folder(folder):
         (write_half_an_image, ("image.png",), "image.png"),
         (write_nothing, ("image.png",), "image.png"),
         (make_folder, ("image.png",), "image.png"),
-        (write_too_small, ("image.png",), "50"),
+        (write_too_small, ("image.png",), "50 by 63"),
         (None, ("brick.png", *GAUSSIAN, "--out", "metamer.jpg"), "metamer.jpg"),
         (None, ("brick.png", *GAUSSIAN, "--out", "metamer"), ".png"),
         (None, ("brick.png", *GAUSSIAN, "--out", "nowhere/metamer.png"), "nowhere"),
@@ -227,6 +261,21 @@ def test_a_folder_in_the_place_of_a_file_is_seen_before_the_synthesis(
     assert files_of(folder) == {"brick.png", name}
 
 
+@pytest.mark.parametrize("name", ["metamer.png", "metamer-status.png", "metamer.json"])
+def test_the_image_itself_is_not_overwritten(folder, capsys, name):
+    (folder / "brick.png").rename(folder / name)
+    (folder / "link").symlink_to(name)
+    before = contents_of(folder)
+    for image in (name, str(folder / name), "link"):
+        assert run(image, *GAUSSIAN) == 2
+        said = capsys.readouterr()
+        (line,) = said.err.splitlines()
+        assert repr(name) in line
+        assert "--out" in line
+        assert said.out == ""
+        assert contents_of(folder) == before
+
+
 def test_ctrl_c_before_running_says_so_in_one_line(folder, capsys, monkeypatch):
     def interrupt(*arguments, **options):
         raise KeyboardInterrupt
@@ -269,7 +318,11 @@ def test_ctrl_c_while_writing_changes_no_file(folder, monkeypatch):
         (("brick.png", "--model", "retina"), "retina"),
         (("brick.png", "--steps", "-1"), "-1"),
         (("brick.png", "--steps", "many"), "many"),
-        (("brick.png", "--seed", "0.5"), "0.5"),
+        (("brick.png", "--steps", "1e3"), "'1e3' is not a whole number"),
+        (("brick.png", "--seed", "0.5"), "'0.5' is not a whole number"),
+        (("brick.png", "--seed", "-1"), "--seed: -1 is negative"),
+        (("brick.png", "--seed", "4294967296"), "4294967295"),
+        (("brick.png", "--seed", "99999999999999999999"), "4294967295"),
         (("brick.png", "--speed", "5"), "--speed"),
         ((), "image"),
     ],
@@ -279,6 +332,25 @@ def test_wrong_arguments_are_named(folder, capsys, arguments, reason):
     (line,) = capsys.readouterr().err.splitlines()
     assert reason in line
     assert files_of(folder) == {"brick.png"}
+
+
+def test_the_version_is_that_of_the_package(capsys):
+    with pytest.raises(SystemExit) as exit:
+        main(["--version"])
+    assert exit.value.code == 0
+    assert capsys.readouterr().out == f"plenoptax {plx.__version__}\n"
+
+
+def test_the_help_tells_every_default(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "300")
+    assert run("--help") == 0
+    _, *entries = capsys.readouterr().out.split("\n  --")
+    assert [(entry.split()[0], entry.split()[-1]) for entry in entries] == [
+        ("model", "(portilla-simoncelli)"),
+        ("steps", "(500)"),
+        ("seed", "(0)"),
+        ("out", "(metamer.png)"),
+    ]
 
 
 def test_compiled_programs_are_kept_where_the_system_keeps_such_things(

@@ -14,7 +14,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 HOUSE = (
     ("_types",),
     ("_tree",),
-    ("_compiled",),
+    ("_compiled", "_traces"),
     ("process", "linalg"),
     ("models", "loss", "regularize", "parametrize", "stop"),
     ("metric", "validate", "solve", "data"),

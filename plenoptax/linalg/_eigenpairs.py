@@ -121,16 +121,16 @@ def exact(
     rows = rows[values > floor]
     null_dimension = n - len(rows)
     wanted = n if k is None else min(k, n)
-    num_null = min(null_dimension, wanted if which != "top" else max(wanted - len(rows), 0))
-    key = jax.random.key(0) if key is None else key
-    null = _null_members(rows, num_null, key=key)
     if k is None:
         chosen = np.arange(n)
     else:
         top = np.arange(wanted) if which != "bottom" else np.arange(0)
         bottom = np.arange(n - wanted, n) if which != "top" else np.arange(0)
         chosen = np.concatenate([top, bottom])
-    vectors = np.stack([rows[i] if i < len(rows) else null[i - n] for i in chosen])
+    key = jax.random.key(0) if key is None else key
+    missing = np.unique(chosen[chosen >= len(rows)])
+    null = dict(zip(missing, _null_members(rows, len(missing), key=key), strict=True))
+    vectors = np.stack([rows[i] if i < len(rows) else null[i] for i in chosen])
     found = np.sum((vectors @ matrix.T) ** 2, axis=1)
     # Of the vectors as they are given back: rounded to the precision of the map.
     rounded = np.asarray(jnp.asarray(vectors, operator.dtype), np.float64)

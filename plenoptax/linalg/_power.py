@@ -120,6 +120,9 @@ class Power(eqx.Module):
                 status[end] = EigenStatus.nonfinite
         if values[order[-1]] <= floor:
             status["bottom"] = EigenStatus.null_space
+        elif n > self.operator.output_size and state.is_done[1]:
+            # There is a null space, which it stopped before it came to.
+            status["bottom"] = EigenStatus.stagnated
         return Eigenpairs(
             values[order],
             jnp.concatenate([top, bottom])[order],

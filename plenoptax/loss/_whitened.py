@@ -155,7 +155,7 @@ def _respond_to_noise(
     def respond(number: Int[Array, ""] | np.int32) -> Array:
         return call_compiled(model, _disturb(image, key, number))
 
-    if isinstance(image, Tracer):
+    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((model, image))):
         return jax.lax.map(respond, jnp.arange(num_samples))
     # A loop in Python needs no program but the one that measured the target.
     return jnp.asarray(np.stack([respond(np.int32(i)) for i in range(num_samples)]))

@@ -134,3 +134,12 @@ def batch(make_problem: Callable[..., AbstractProblem], *arrays: PyTree) -> Batc
         next(mapped) if is_one else leaf for leaf, is_one in zip(leaves, is_mapped, strict=True)
     ]
     return Batched(jax.tree.unflatten(treedef, whole), is_mapped, size)
+
+
+def check_problem(problem: object) -> None:
+    """Refuse what is no problem, such as a result, of which one is a part."""
+    if not isinstance(problem, AbstractProblem | Batched):
+        raise TypeError(
+            "A problem is wanted, such as plenoptax.Metamer(image, model), or the problem of a "
+            f"result; got {type(problem).__name__}."
+        )

@@ -10,7 +10,7 @@ from jaxtyping import Array
 from .._tree import check_alike, describe, leaves_by_path
 from .._types import PyTree
 from ._archive import Archive, write_archive
-from ._batch import Batched
+from ._batch import Batched, check_problem
 from ._probe import check_probe, describe_problem, probe
 from ._problem import AbstractProblem
 from ._state import State
@@ -38,6 +38,10 @@ def save(
         problem: What was minimized. Its images and weights are kept too, with its objective at a
             probe image, so that `load` can tell whether the problem has changed since.
 
+    Raises:
+        TypeError: If the state, the trace or the problem is something else.
+        FileNotFoundError: If there is no such folder.
+
     Example:
         >>> import jax, tempfile, plenoptax as plx
         >>> problem = plx.Metamer(plx.data.brick(), plx.models.Gaussian(7))
@@ -48,6 +52,13 @@ def save(
         >>> bool((again.z == state.z).all())
         True
     """
+    if not isinstance(state, State) or not isinstance(trace, Trace | BatchedTrace | None):
+        raise TypeError(
+            "A state is saved, and its trace if you like: of a result, save(path, result.state, "
+            f"result.trace); got {type(state).__name__} and {type(trace).__name__}."
+        )
+    if problem is not None:
+        check_problem(problem)
     leaves = leaves_by_path(state)
     arrays = {f"state{leaf_path}": _to_plain(leaf) for leaf_path, leaf in leaves.items()}
     meta: dict[str, Any] = {

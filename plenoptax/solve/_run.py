@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 import optax
 
-from ._batch import Batched
+from ._batch import Batched, check_problem
 from ._checkpoint import as_writer, Checkpoint
 from ._driver import Driver
 from ._problem import AbstractProblem
@@ -64,6 +64,7 @@ def run(
     Raises:
         NonfiniteError: See `throw`; its `result` keeps everything.
         ValueError: If an argument is wrong, or the state does not belong to the problem and solver.
+        TypeError: If the problem is none.
 
     Example:
         >>> import jax, optax, plenoptax as plx
@@ -76,6 +77,7 @@ def run(
     """
     if isinstance(max_steps, bool) or not isinstance(max_steps, int) or max_steps < 0:
         raise ValueError(f"max_steps is a whole number, at least 0; got {max_steps!r}.")
+    check_problem(problem)
     solver, record = as_solver(solver), as_record(record)
     writer = as_writer(checkpoint, problem)
     with Interrupt() as interrupt, ProgressBar(max_steps, visible=progress) as bar:

@@ -41,7 +41,8 @@ class Solver(eqx.Module):
         Raises:
             TypeError: If `optimizer` is not an optax transformation or `stop` not a rule.
         """
-        if not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
+        is_stop = isinstance(optimizer, stop_rules.AbstractStop)
+        if is_stop or not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
             raise TypeError(
                 "The optimizer is an optax transformation such as optax.adam(0.01) or "
                 f"plenoptax.lbfgs(); got {type(optimizer).__name__}."

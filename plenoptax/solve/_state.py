@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float, Int
 from .._compiled import compiled
 from .._tree import strong
 from .._types import Key, PyTree, Scalar
-from ._batch import Batched
+from ._batch import Batched, check_problem
 from ._problem import AbstractProblem
 from ._solver import as_solver, Solver
 from ._status import Status
@@ -93,7 +93,8 @@ def init(
     Raises:
         ValueError: If neither or both of `key` and `initial_image` are given, if the initial image
             is not finite, or if the model does not take it.
-        TypeError: If the initial image is not an array of real numbers.
+        TypeError: If the initial image is not an array of real numbers, or the problem or the key
+            is none.
 
     Example:
         >>> import jax, plenoptax as plx
@@ -103,7 +104,10 @@ def init(
         >>> int(state.num_steps)
         0
     """
+    check_problem(problem)
     solver = as_solver(solver)
+    if key is not None and not isinstance(key, jax.Array | np.ndarray):
+        raise TypeError(f"key= takes a key, such as jax.random.key(0); got {key!r}.")
     if (key is None) == (initial_image is None):
         given = "neither" if key is None else "both"
         raise ValueError(

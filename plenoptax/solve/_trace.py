@@ -43,6 +43,12 @@ class Trace:
     best_loss: float
     provenance: dict[str, Any]
 
+    def __repr__(self) -> str:
+        return (
+            f"Trace({len(self)} steps, loss {self.losses[0]:.6g} -> {self.losses[-1]:.6g}, terms "
+            f"{list(self.terms)}, {len(self.images)} images)"
+        )
+
     def __len__(self) -> int:
         """The number of steps."""
         return len(self.gradient_norm)

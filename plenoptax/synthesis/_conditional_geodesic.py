@@ -3,6 +3,7 @@ import os
 import equinox as eqx
 import jax.numpy as jnp
 import optax
+from jax.core import Tracer
 from jaxtyping import Array, Bool, Int
 
 from .._tree import tree_where
@@ -63,7 +64,8 @@ class ConditionalGeodesic(AbstractProblem):
         Raises:
             ValueError: If the bound is not positive or there is no stage.
         """
-        if not bool(jnp.asarray(energy_bound) > 0):
+        # In a batch of bounds they have no values yet.
+        if not isinstance(energy_bound, Tracer) and not bool(jnp.asarray(energy_bound) > 0):
             raise ValueError(
                 "The bound on the energy is a positive number, since no path but one that the "
                 f"model cannot see at all has less; got {energy_bound}."

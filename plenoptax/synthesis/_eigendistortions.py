@@ -29,6 +29,7 @@ from ..validate import validate_input, validate_model
 from ._citations import name_of
 from ._eigendistortions_preconditioner import local_spectrum
 from ._eigendistortions_result import Eigendistortions
+from ._problem import as_jax, check_finite
 
 
 def eigendistortions(
@@ -56,7 +57,7 @@ def eigendistortions(
     They are the eigenvectors of the Fisher information ``J^T S^-1 J`` of the response about the
     image, with J the Jacobian of the model and S the covariance of its noise.
 
-    The method ``"auto"`` forms the Jacobian where the shorter of its sides is at most 2048 and it
+    The method ``"auto"`` forms the Jacobian where the shorter of its sides is at most 3072 and it
     has at most ``2**27`` elements, and takes ``"block_lanczos"`` for others. ``"exact"`` returns
     all eigendistortions and the Jacobian. ``"power"`` and ``"randomized_svd"`` (the top only) do as
     in plenoptic and are there to compare.
@@ -117,7 +118,9 @@ def eigendistortions(
         >>> found.eigenindex.tolist()
         [0, 1, 1022, 1023]
     """
+    image = as_jax(image)
     validate_input(image, allowed_range=None)
+    _check_options(image[0] if batch else image, k, noise, subspace, resume)
     if jnp.iscomplexobj(image):
         raise TypeError(f"The image is an array of real numbers; got {image.dtype}.")
     if batch:
@@ -133,7 +136,14 @@ def eigendistortions(
     validate_model(model, image.shape, image.dtype)
     key = jax.random.key(0) if key is None else key
     operator = linearize(model, image, noise=noise, subspace=subspace)
+    check_finite(operator.response)
     chosen = _choose_method(method, operator, which)
+    _check_size(k, which, chosen, operator)
+    if resume is not None and chosen in ("exact", "dense", "randomized_svd"):
+        raise ValueError(
+            f"The method {method!r} computes the whole here and has nothing to resume; leave out "
+            "resume=, or give method='block_lanczos'."
+        )
     jacobian = state = None
     if chosen == "exact":
         pairs, jacobian = exact(operator, key=key)
@@ -163,16 +173,53 @@ def eigendistortions(
     return _result(pairs, image, subspace, jacobian, state, provenance)
 
 
+def _check_options(image: Array, k: Any, noise: Any, subspace: Any, resume: Any) -> None:
+    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
+        raise ValueError(f"k is a whole number, at least 1; got {k!r}.")
+    if not isinstance(noise, AbstractNoise | None):
+        raise TypeError(
+            "The noise is one of plenoptax.linalg, such as GaussianNoise(variance); got "
+            f"{type(noise).__name__}."
+        )
+    if not isinstance(subspace, AbstractSubspace | None):
+        raise TypeError(
+            "The subspace is one of plenoptax.linalg, such as mask(selected); got "
+            f"{type(subspace).__name__}."
+        )
+    if subspace is not None:
+        made = eqx.filter_eval_shape(subspace, jnp.zeros(subspace.size, image.dtype))
+        if made.size != image.size:
+            raise ValueError(
+                f"The subspace makes changes of shape {made.shape}, but the image has the shape "
+                f"{image.shape}: a mask or a window has that shape, too."
+            )
+    if not isinstance(resume, Eigendistortions | LanczosState | PowerState | None):
+        raise TypeError(
+            "resume= takes an earlier result, or its state (plenoptax.Eigendistortions.load reads "
+            f"one from a file); got {type(resume).__name__}."
+        )
+
+
+def _check_size(k: int, which: str, method: str, operator: LinearMap) -> None:
+    if method != "exact" and k * (2 if which == "both" else 1) > operator.input_size:
+        raise ValueError(
+            f"There are {operator.input_size} eigenvectors; k={k} with which={which!r} asks for "
+            "more."
+        )
+
+
 def _choose_method(method: str, operator: LinearMap, which: str) -> str:
     methods = ("auto", "block_lanczos", "power", "randomized_svd", "exact")
     if method not in methods:
         raise ValueError(f"The method is one of {', '.join(methods)}; got {method!r}.")
+    if which not in ("top", "bottom", "both"):
+        raise ValueError(f"which is 'top', 'bottom' or 'both'; got {which!r}.")
     if method in ("power", "exact") and which != "both":
         raise ValueError(f"The method {method!r} finds both ends; got which={which!r}.")
     if method == "randomized_svd" and which == "bottom":
         raise ValueError("The method 'randomized_svd' finds the top only.")
     sides = operator.input_size, operator.output_size
-    is_small = min(sides) <= 2048 and sides[0] * sides[1] <= 2**27
+    is_small = min(sides) <= 3072 and sides[0] * sides[1] <= 2**27
     if method == "auto":
         return "dense" if is_small else "block_lanczos"
     return method
@@ -273,9 +320,9 @@ def _result(
     state: LanczosState | PowerState | None,
     provenance: dict[str, Any],
 ) -> Eigendistortions:
-    shaped = pairs.vectors.reshape(-1, *image.shape) if subspace is None else None
+    changes = pairs.vectors if subspace is None else jax.vmap(subspace)(pairs.vectors)  # pyright: ignore
     return Eigendistortions(
-        eigendistortions=jax.vmap(subspace)(pairs.vectors) if shaped is None else shaped,  # pyright: ignore
+        eigendistortions=changes.reshape(-1, *image.shape),
         eigenvalues=pairs.values,
         eigenindex=pairs.indices,
         residuals=pairs.residuals,

@@ -54,8 +54,17 @@ def pose_all(
             "not both; plenoptax.batch maps over any combination."
         )
     if batch:
-        return make_batch(pose, image)
+        try:
+            return make_batch(pose, image)
+        except (TypeError, ValueError) as error:
+            error.add_note(
+                f"With batch=True the first axis of {image.shape} numbers images, of shape "
+                f"{image.shape[1:]} each."
+            )
+            raise
     if num_seeds is not None:
+        if num_seeds < 1:
+            raise ValueError(f"num_seeds is at least 1; got {num_seeds}.")
         problem = pose(image)
         return make_batch(lambda _: problem, jnp.arange(num_seeds))
     return pose(image)
@@ -112,9 +121,8 @@ def _choose_solver(
     """The solver that the user means by one of two arguments, or by neither."""
     if optimizer is not None and solver is not None:
         raise ValueError("Give optimizer= or solver= (an optimizer and a stop rule), not both.")
-    if solver is not None:
-        return solver
-    chosen = default() if optimizer is None else optimizer
+    chosen = solver if solver is not None else optimizer
+    chosen = default() if chosen is None else chosen
     return chosen if isinstance(chosen, Solver) else Solver(chosen)
 
 

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int
 
 from .._tree import describe
 from .._types import Key, PyTree, Scalar
-from ..parametrize import AbstractParametrization, Pixels
+from ..parametrize import AbstractParametrization
 from ..process import deviation_from_line, make_straight_line, sample_brownian_bridge
 from ..regularize import penalize_range
 from ..solve import AbstractProblem, Batched, Checkpoint, Record, Solver
@@ -26,7 +26,15 @@ from ._geodesic_path import (
     represent_path,
     respace,
 )
-from ._problem import AbstractOneStageProblem, as_weight, check_images, check_target
+from ._problem import (
+    AbstractOneStageProblem,
+    as_jax,
+    as_parametrization,
+    as_weight,
+    check_finite,
+    check_images,
+    check_target,
+)
 from ._result import Result
 
 
@@ -113,6 +121,7 @@ class Geodesic(AbstractOneStageProblem):
             ValueError: As `Metamer`; or if the images differ in shape or dtype, `n_steps` is less
                 than 2, or `initial_sequence` is unknown.
         """
+        image_a, image_b = as_jax(image_a), as_jax(image_b)
         _check_alike(image_a, image_b)
         for image in (image_a, image_b):
             check_target(image, model, penalty_function, penalty_lambda)
@@ -125,11 +134,12 @@ class Geodesic(AbstractOneStageProblem):
         self.image_a, self.image_b = jnp.asarray(image_a), jnp.asarray(image_b)
         self.model = model
         self.ends = represent_path(model, jnp.stack([self.image_a, self.image_b]))
+        check_finite(self.ends)
         self.n_steps = n_steps
         self.initial_sequence = initial_sequence
         self.penalty_function = _OfFrames(penalty_function)
         self.penalty_lambda = as_weight(penalty_lambda)
-        self.parametrization = parametrization or Pixels()
+        self.parametrization = as_parametrization(parametrization)
 
     @property
     def pixelfade(self) -> Path:
@@ -315,6 +325,7 @@ def geodesic(
             parametrization=parametrization,
         )
 
+    image_a, image_b = as_jax(image_a), as_jax(image_b)
     _check_alike(image_a, image_b)
     pairs = jnp.stack([image_a, image_b], axis=1 if batch else 0)
     if batch:

@@ -104,7 +104,7 @@ def null_of(model: Callable, images: Float[Array, "image *shape"] | None) -> Nul
     natural = natural_statistics()
     name = (
         f"weak: {len(natural.z_scores)} windows of {natural.sources.max() + 1} photographs; "
-        "give images= of your own"
+        "give null_images= of your own"
     )
     weights = np.ones(len(natural.mean)) if model.weights is None else np.asarray(model.weights)
     return Null(

@@ -13,7 +13,7 @@ from .._types import Key, PyTree, Scalar
 from ..parametrize import AbstractParametrization, Pixels
 from ..regularize import penalize_range
 from ..validate import validate_metric, validate_penalty
-from ._problem import AbstractOneStageProblem, as_weight, check_images
+from ._problem import AbstractOneStageProblem, as_jax, as_parametrization, as_weight, check_images
 
 
 # Newton's steps back to the constraint after a step of the optimizer. With two, the structural
@@ -122,6 +122,7 @@ class MADCompetition(AbstractOneStageProblem):
         if minmax not in ("min", "max"):
             raise ValueError(f"minmax is 'min' or 'max'; got {minmax!r}.")
         _check_positive(initial_noise, "initial_noise")
+        image = as_jax(image)
         check_images(image, penalty_function, penalty_lambda)
         validate_metric(optimized_metric, image.shape, image.dtype)
         validate_metric(reference_metric, image.shape, image.dtype)
@@ -133,9 +134,9 @@ class MADCompetition(AbstractOneStageProblem):
         self.initial_noise = jnp.asarray(initial_noise, self.image.dtype)
         self.penalty_function = penalty_function
         self.penalty_lambda = as_weight(penalty_lambda)
-        self.parametrization = parametrization or _default_pixels(
-            self.image, metric_tradeoff_lambda is None
-        )
+        if parametrization is None:
+            parametrization = _default_pixels(self.image, metric_tradeoff_lambda is None)
+        self.parametrization = as_parametrization(parametrization)
         if isinstance(metric_tradeoff_lambda, str):
             if metric_tradeoff_lambda != "auto":
                 raise ValueError(

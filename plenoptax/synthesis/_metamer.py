@@ -11,12 +11,21 @@ from .._compiled import call_compiled
 from .._tree import describe, is_array
 from .._types import Key, PyTree, Scalar
 from ..loss import WhitenedLoss
-from ..parametrize import AbstractParametrization, Pixels
+from ..parametrize import AbstractParametrization
 from ..regularize import penalize_range
 from ..solve import Batched, Checkpoint, Record, Solver
+from ..validate import validate_loss
 from ._defaults import default_initial_image, default_loss, default_optimizer
 from ._entry import pose_all, synthesize_problem
-from ._problem import AbstractOneStageProblem, as_weight, check_images, check_target
+from ._problem import (
+    AbstractOneStageProblem,
+    as_jax,
+    as_parametrization,
+    as_weight,
+    check_finite,
+    check_images,
+    check_target,
+)
 from ._result import Result
 
 
@@ -83,21 +92,27 @@ class Metamer(AbstractOneStageProblem):
             parametrization: By default the pixels themselves.
 
         Raises:
-            TypeError: If the image, the model or the penalty is of the wrong kind; see
+            TypeError: If the image, the model, the loss or the penalty is of the wrong kind; see
                 `plenoptax.validate`.
-            ValueError: If the image is not finite, or the model or the penalty cannot be used.
+            ValueError: If the image or the response to it is not finite, or the model, the loss or
+                the penalty cannot be used.
         """
+        image = as_jax(image)
         check_target(image, model, penalty_function, penalty_lambda)
         self.model = model
         self.image = jnp.asarray(image)
         self.target = call_compiled(model, self.image)
+        check_finite(self.target)
         if target_representation is not None:
+            target_representation = jax.tree.map(as_jax, target_representation)
             _check_same_shapes(target_representation, self.target)
             self.target = jax.tree.map(jnp.asarray, target_representation)
+        if loss_function is not None:
+            validate_loss(loss_function, self.target)
         self.loss_function = loss_function or default_loss(model, self.image)
         self.penalty_function = penalty_function
         self.penalty_lambda = as_weight(penalty_lambda)
-        self.parametrization = parametrization or Pixels()
+        self.parametrization = as_parametrization(parametrization)
 
     def initial_image(self, key: Key) -> Array:
         """Uniform noise in [0, 1]; for Portilla-Simoncelli faint noise about the target's mean."""
@@ -223,6 +238,7 @@ def metamer(
             parametrization=parametrization,
         )
 
+    image = as_jax(image)
     if batch:
         check_images(image, penalty_function, penalty_lambda)
     problem = pose_all(pose, image, batch=batch, num_seeds=num_seeds)

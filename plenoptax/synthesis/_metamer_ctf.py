@@ -11,14 +11,22 @@ from jaxtyping import Array
 
 from .._compiled import call_compiled
 from .._types import Key, PyTree, Scalar
-from ..parametrize import AbstractParametrization, Pixels
+from ..parametrize import AbstractParametrization
 from ..regularize import penalize_range
 from ..solve import Checkpoint, Record, Solver, Stage, Trace
 from ..stop import Window
-from ..validate import validate_coarse_to_fine
+from ..validate import validate_coarse_to_fine, validate_loss
 from ._defaults import default_initial_image, default_optimizer, default_stage_loss
 from ._entry import pose_all, synthesize_problem
-from ._problem import AbstractImageProblem, as_weight, check_images, check_target
+from ._problem import (
+    AbstractImageProblem,
+    as_jax,
+    as_parametrization,
+    as_weight,
+    check_finite,
+    check_images,
+    check_target,
+)
 from ._result import Result
 
 
@@ -117,6 +125,7 @@ class MetamerCTF(AbstractImageProblem):
             AttributeError: If the model has no ``scales``.
             ValueError: If the scales make no difference to the model, or an argument is unknown.
         """
+        image = as_jax(image)
         check_target(image, model, penalty_function, penalty_lambda)
         if coarse_to_fine not in ("together", "separate"):
             raise ValueError(f"coarse_to_fine is 'together' or 'separate'; got {coarse_to_fine!r}.")
@@ -127,16 +136,19 @@ class MetamerCTF(AbstractImageProblem):
         validate_coarse_to_fine(model, image_shape=image.shape, image_dtype=image.dtype)
         self.model = model
         self.image = jnp.asarray(image)
+        self.target = call_compiled(model, self.image)
+        check_finite(self.target)
+        if loss_function is not None:
+            validate_loss(loss_function, self.target)
         self.loss_function = loss_function or default_stage_loss(model, self.image)
         self.penalty_function = penalty_function
         self.penalty_lambda = as_weight(penalty_lambda)
-        self.parametrization = parametrization or Pixels()
+        self.parametrization = as_parametrization(parametrization)
         self.change_scale_criterion = _optional(change_scale_criterion)
         self.change_scale_loss = _optional(change_scale_loss)
         self.ctf_iters_to_check = ctf_iters_to_check
         labels = tuple(model.scales)  # pyright: ignore[reportFunctionMemberAccess]
         self.stage_scales, self.scales = _plan(labels, coarse_to_fine)
-        self.target = call_compiled(model, self.image)
         self.stage_targets = tuple(self._targets())
 
     def initial_image(self, key: Key) -> Array:
@@ -328,6 +340,7 @@ def metamer_ctf(
             parametrization=parametrization,
         )
 
+    image = as_jax(image)
     if batch:
         check_images(image, penalty_function, penalty_lambda)
     return synthesize_problem(

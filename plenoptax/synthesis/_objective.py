@@ -6,14 +6,15 @@ import jax
 import optax
 from jaxtyping import Array, Int
 
+from .._traces import refuse_changed, trace
 from .._types import Key, PyTree, Scalar
-from ..parametrize import AbstractParametrization, Pixels
+from ..parametrize import AbstractParametrization
 from ..regularize import penalize_range
 from ..solve import Checkpoint, Record, Solver
 from ..validate import validate_penalty
 from ._defaults import default_optimizer
 from ._entry import synthesize_problem
-from ._problem import AbstractOneStageProblem, as_weight
+from ._problem import AbstractOneStageProblem, as_parametrization, as_weight
 from ._result import Result
 
 
@@ -81,13 +82,16 @@ class Objective(AbstractOneStageProblem):
             raise TypeError(
                 f"The objective is a callable of an image; got {type(objective_function).__name__}."
             )
+        image = jax.ShapeDtypeStruct(shape, image_dtype)
+        traced = trace("The objective", objective_function, image)
+        refuse_changed("The objective", objective_function, traced)
         validate_penalty(_Value(objective_function), shape, image_dtype, name="objective")
         validate_penalty(penalty_function, shape, image_dtype)
         self.objective_function = objective_function
         self.template = jax.numpy.zeros(shape, image_dtype)
         self.penalty_function = penalty_function
         self.penalty_lambda = as_weight(penalty_lambda)
-        self.parametrization = parametrization or Pixels()
+        self.parametrization = as_parametrization(parametrization)
 
     def initial_image(self, key: Key) -> Array:
         """Uniform noise in [0, 1]."""

@@ -2,11 +2,14 @@ from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, Int
 
 from .._types import PyTree, Scalar
-from ..parametrize import AbstractParametrization
+from ..parametrize import AbstractParametrization, Pixels
 from ..regularize import penalize_range
 from ..solve import AbstractProblem
 from ..validate import validate_input, validate_model, validate_penalty
@@ -84,11 +87,33 @@ class AbstractOneStageProblem(AbstractImageProblem):
         return self.count_steps(memory)
 
 
+def as_parametrization(parametrization: AbstractParametrization | None) -> AbstractParametrization:
+    """What the user gave, or the pixels themselves."""
+    if parametrization is None:
+        return Pixels()
+    if not isinstance(parametrization, AbstractParametrization):
+        raise TypeError(
+            "The parametrization is one of plenoptax.parametrize, such as Sigmoid(); got "
+            f"{parametrization!r}."
+        )
+    return parametrization
+
+
 def as_weight(penalty_lambda: float | Scalar | Callable) -> Scalar | Callable:
     """A weight as an array, so that another one recompiles nothing; a schedule as it is."""
     if callable(penalty_lambda):
         return penalty_lambda
+    if not isinstance(penalty_lambda, int | float | np.ndarray | np.generic | jax.Array):
+        raise TypeError(
+            "penalty_lambda is a number, or a function of the number of steps; got "
+            f"{penalty_lambda!r}."
+        )
     return jnp.asarray(penalty_lambda, jnp.result_type(float))
+
+
+def as_jax(image: Any) -> Any:
+    """A NumPy array as JAX holds it, in 32 bits unless told otherwise; anything else as it is."""
+    return jnp.asarray(image) if isinstance(image, np.ndarray) else image
 
 
 def check_images(images: Array, penalty_function: Callable, penalty_lambda: Any) -> None:
@@ -109,3 +134,17 @@ def check_target(
     check_images(image, penalty_function, penalty_lambda)
     validate_model(model, image.shape, image.dtype)
     validate_penalty(penalty_function, image.shape, image.dtype)
+
+
+def check_finite(response: PyTree) -> None:
+    """Refuse a response that is not finite: no search about the image could come to anything."""
+    leaves = jax.tree.leaves(response)
+    if any(isinstance(leaf, Tracer) for leaf in leaves):
+        return
+    wrong = sum(int(np.sum(~np.isfinite(np.asarray(leaf)))) for leaf in leaves)
+    if wrong:
+        raise ValueError(
+            f"The model's response to the image is infinite or not a number in {wrong} of "
+            f"{sum(leaf.size for leaf in leaves)} places. Look for roots, logarithms and divisions "
+            "in it that meet zero or a negative number."
+        )

@@ -1,5 +1,6 @@
 import functools as ft
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -128,3 +129,50 @@ def test_batches_over_penalty_weights(image, model, getkey):
     for index, weight in enumerate(weights):
         difference = traces[index].losses[0] - traces[0].losses[0]
         np.testing.assert_allclose(difference, weight * penalty, rtol=1e-4)
+
+
+class Scaled(eqx.Module):
+    """A model, or a metric, with a parameter."""
+
+    gain: jax.Array
+    scales = ("coarse", "fine")
+
+    def __call__(self, image, other=None, scales=None):
+        if other is not None:
+            return self.gain * jnp.mean((image - other) ** 2)
+        parts = {"coarse": image.mean(-1).ravel(), "fine": jnp.sin(self.gain * image).ravel()}
+        return jnp.concatenate([parts[s] for s in self.scales if scales is None or s in scales])
+
+
+def texture(image, weights):
+    model = plx.models.PortillaSimoncelli((32, 32), 1, 2, 3, weights=weights)
+    return plx.Metamer(image, model)
+
+
+BY_PARAMETERS = {
+    "metamer": lambda image, gain: plx.Metamer(image, Scaled(gain)),
+    "a model of the library": lambda i, std: plx.Metamer(i, plx.models.Gaussian(5, std)),
+    "metamer_ctf": lambda image, gain: plx.MetamerCTF(image, Scaled(gain)),
+    "mad": lambda image, gain: plx.MADCompetition(image, l2, Scaled(gain), "max", 1.0),
+    "geodesic": lambda i, gain: plx.Geodesic(i, i[:, ::-1], Scaled(gain), n_steps=2),
+    "conditional geodesic": lambda i, bound: plx.ConditionalGeodesic(
+        plx.Geodesic(i, i[:, ::-1], jnp.sin, n_steps=2), bound
+    ),
+    "texture": lambda i, gain: texture(jnp.tile(i, (1, 4, 4)), jnp.full(32, gain)),
+}
+
+
+@pytest.mark.parametrize("pose", BY_PARAMETERS.values(), ids=BY_PARAMETERS)
+def test_a_batch_over_parameters_equals_its_singles(pose, images):
+    gains = jnp.asarray([0.5, 2.0])
+    problems = plx.batch(ft.partial(pose, images[0]), gains)
+    solver = plx.Solver(plx.amsgrad(0.01))
+    state = plx.init(problems, solver, key=jax.random.key(0))
+    _, traces = plx.run(problems, solver, state, 3)
+    assert traces[0].losses[0] != traces[1].losses[0]
+    for index, key in enumerate(jax.random.split(jax.random.key(0))):
+        problem = pose(images[0], gains[index])
+        _, trace = plx.run(problem, solver, plx.init(problem, solver, key=key), 3)
+        # The covariance of a texture's statistics is sampled, and rounded otherwise in a batch.
+        rtol = 5e-3 if pose is BY_PARAMETERS["texture"] else 1e-4
+        np.testing.assert_allclose(traces[index].losses, trace.losses, rtol=rtol)

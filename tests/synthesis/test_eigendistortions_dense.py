@@ -212,12 +212,12 @@ def test_eigendistortions_in_the_range_of_a_random_matrix(colored, method):
 
 
 def test_auto_iterates_where_both_sides_of_the_jacobian_are_long():
-    image, model = crop(48), plx.models.Gaussian(7)
+    image, model = crop(56), plx.models.Gaussian(7)
     large = plx.eigendistortions(image, model, which="top", progress=False)
     assert isinstance(large.state, plx.linalg.LanczosState)
     assert large.jacobian is None
     # The blur is separable: one matrix blurs columns and rows.
-    stripes = jnp.broadcast_to(jnp.eye(48)[:, None, :, None], (48, 1, 48, 48))
+    stripes = jnp.broadcast_to(jnp.eye(56)[:, None, :, None], (56, 1, 56, 56))
     blur = np.asarray(jax.vmap(model)(stripes), np.float64)[:, 0, :, 0]
     wanted = np.linalg.svd(blur, compute_uv=False)[0] ** 4
     np.testing.assert_allclose(large.eigenvalues, wanted, rtol=1e-5)

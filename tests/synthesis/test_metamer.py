@@ -269,11 +269,21 @@ def test_metamers_in_float64(x64, getkey):
 
 
 def test_a_model_of_nan_raises_with_the_result(image, getkey):
+    bright = 0.6 + 0.4 * image
     with pytest.raises(plx.NonfiniteError) as caught:
-        quietly(image, lambda x: jnp.log(x - 0.5), initial_image=image, max_steps=3)
-    assert isinstance(caught.value.result, plx.Result)
-    assert caught.value.result.status == plx.Status.nonfinite
-    np.testing.assert_array_equal(caught.value.result.image, image)
+        quietly(bright, lambda x: jnp.log(x - 0.5), initial_image=image, max_steps=3)
+    result = caught.value.result
+    assert isinstance(result, plx.Result)
+    assert result.status == plx.Status.nonfinite
+    assert result.solver is not None
+    np.testing.assert_array_equal(result.image, image)
+
+
+def test_a_target_that_the_model_makes_nan_of_is_refused(image):
+    with pytest.raises(ValueError, match=r"infinite or not a number in \d+ of \d+ places"):
+        plx.Metamer(image, lambda x: jnp.log(x - 0.5))
+    with pytest.raises(ValueError, match=r"infinite or not a number in \d+ of \d+ places"):
+        plx.eigendistortions(image, lambda x: jnp.log(x - 0.5), progress=False)
 
 
 @pytest.mark.parametrize("value", [0.0, 0.5, 1.0])

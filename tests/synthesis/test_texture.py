@@ -125,7 +125,7 @@ def test_the_objective_is_about_the_representation_that_was_given(getkey):
     ("given", "named"),
     [
         (np.zeros((1, 8, 9), np.float32), r"float32\[1, 8, 9\]"),
-        (np.zeros((1, 8, 8), np.float64), r"float64\[1, 8, 8\]"),
+        (np.zeros((1, 8, 8), np.int32), r"int32\[1, 8, 8\]"),
         ({"blur": np.zeros((1, 8, 8), np.float32)}, r"{'blur': 'float32\[1, 8, 8\]'}"),
         (0.5, "0.5"),
     ],

@@ -1,0 +1,110 @@
+import functools
+import hashlib
+from collections.abc import Callable, Hashable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+
+from ._tree import describe, is_array
+from ._types import PyTree
+
+
+def trace(what: str, function: Callable, *arguments: PyTree) -> Any:
+    """Write down what a user's function computes, without computing it.
+
+    Args:
+        what: What to call the function in a message.
+        function: From arrays to an array or a tree of arrays.
+        *arguments: The shapes and dtypes of its arguments.
+
+    Raises:
+        TypeError: If it returns something else.
+        ValueError: If it leaves JAX on the way.
+    """
+    try:
+        return jax.make_jaxpr(lambda *a: _arrays(what, function(*a)))(*arguments)
+    except (
+        jax.errors.TracerArrayConversionError,
+        jax.errors.ConcretizationTypeError,
+        jax.errors.UnexpectedTracerError,
+    ) as error:
+        raise ValueError(
+            f"{what} leaves JAX on the way, where it cannot be differentiated: use jax.numpy in "
+            "place of NumPy, and jax.lax.cond or jax.numpy.where for decisions about values. "
+            f"JAX says: {str(error).splitlines()[0]}"
+        ) from error
+
+
+def is_same(first: Any, second: Any) -> bool:
+    """Whether two traces compute the same, with the same constants."""
+    if str(first.jaxpr) != str(second.jaxpr):
+        return False
+    pairs = zip(first.consts, second.consts, strict=True)
+    # What is traced itself, such as the parameters of a model in a batch of them, has no values.
+    return all(
+        a is b or np.array_equal(_plain(a), _plain(b), equal_nan=True)
+        for a, b in pairs
+        if not isinstance(a, Tracer)
+    )
+
+
+def _arrays(what: str, output: PyTree) -> PyTree:
+    leaves = jax.tree.leaves(output)
+    wrong = [leaf for leaf in leaves if not (is_array(leaf) or isinstance(leaf, Tracer))]
+    if wrong or not leaves:
+        found = type(wrong[0]).__name__ if wrong else "nothing"
+        raise TypeError(f"{what} returns an array or a tree of arrays; got {found}.")
+    return output
+
+
+def refuse_changed(what: str, function: Callable, traced: Any) -> None:
+    """Refuse a function that computes something else than when it was first used.
+
+    Programs are compiled once for each function: that it has changed would go unnoticed.
+
+    Args:
+        what: What to call the function in a message.
+        function: The function.
+        traced: What it computes now, as `trace` has it.
+
+    Raises:
+        ValueError: If that is not what it computed for the same shapes before.
+    """
+    # The arrays of a module are arguments of a program, and no part of it.
+    is_module = not jax.tree_util.all_leaves([function])
+    is_inside = any(isinstance(constant, Tracer) for constant in traced.consts)
+    if is_module or is_inside or not isinstance(function, Hashable):
+        return
+    arguments = tuple(describe(argument) for argument in traced.in_avals)
+    settings = jax.config.jax_default_matmul_precision  # pyright: ignore[reportAttributeAccessIssue]
+    digest = _digest(traced)
+    first = _first_digest(function, arguments, settings)
+    if first.setdefault("digest", digest) != digest:
+        raise ValueError(
+            f"{what} computes something else than when it was first used: a variable or an "
+            "attribute that it reads has changed, and the programs that are compiled from it have "
+            "not. Define the function anew, or make an Equinox module whose fields hold what "
+            "changes, as arrays."
+        )
+
+
+@functools.lru_cache(maxsize=64)
+def _first_digest(function: Hashable, arguments: Hashable, settings: Hashable) -> dict[str, bytes]:
+    """Where the digest of the first trace of a function is kept."""
+    return {}
+
+
+def _digest(traced: Any) -> bytes:
+    digest = hashlib.blake2b(str(traced.jaxpr).encode())
+    for constant in traced.consts:
+        digest.update(np.ascontiguousarray(_plain(constant)).tobytes())
+    return digest.digest()
+
+
+def _plain(constant: Any) -> np.ndarray:
+    if jnp.issubdtype(getattr(constant, "dtype", np.dtype(float)), jax.dtypes.prng_key):
+        constant = jax.random.key_data(constant)
+    return np.asarray(constant)

@@ -1,0 +1,253 @@
+"""What users give by mistake, and what they change behind a function's back."""
+
+import functools as ft
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import plenoptax as plx
+
+from .metamers import quietly
+from .test_batches import Halves
+
+
+@pytest.fixture
+def image(getkey):
+    return jax.random.uniform(getkey(), (1, 8, 8))
+
+
+def distance(image, other):
+    return jnp.sum((image - other) ** 2 * image)
+
+
+METRICS = {"optimized_metric": distance, "reference_metric": plx.metric.mse}
+
+
+@pytest.mark.parametrize(
+    "synthesize",
+    [
+        ft.partial(plx.metamer, model=jnp.sin, target_representation=np.zeros((1, 8, 8))),
+        ft.partial(plx.metamer_ctf, model=Halves()),
+        ft.partial(plx.mad_competition, **METRICS, minmax="max"),
+        lambda image, **o: plx.geodesic(image, image[:, ::-1], jnp.sin, n_steps=2, **o),
+    ],
+    ids=["metamer", "metamer_ctf", "mad", "geodesic"],
+)
+def test_numpy_images_of_64_bits_are_taken(synthesize, getkey, unchecked):
+    image = np.random.default_rng(0).uniform(size=(1, 8, 8))
+    result = synthesize(image, key=getkey(), max_steps=1, progress=False)
+    assert result.image.dtype == jnp.float32
+
+
+def test_numpy_images_of_64_bits_are_distorted(unchecked):
+    image = np.random.default_rng(0).uniform(size=(1, 8, 8))
+    found = plx.eigendistortions(image, jnp.sin, progress=False)
+    assert found.eigendistortions.dtype == jnp.float32
+
+
+@pytest.mark.parametrize(
+    "kind", ["global", "attribute", "in place", "loss", "penalty", "objective"]
+)
+def test_a_function_that_has_changed_is_refused(kind, image, getkey):
+    weight, weights = {"value": 1.0}, np.ones((2, 1, 1), np.float32)
+
+    class Model:
+        def __init__(self):
+            self.weight = 1.0
+
+        def __call__(self, image):
+            return self.weight * image
+
+    model = Model()
+    functions = {
+        "global": lambda image: weight["value"] * image,
+        "attribute": model,
+        "in place": lambda image: weights * image,
+        "loss": lambda a, b: weight["value"] * jnp.sum((a - b) ** 2),
+        "penalty": lambda image: weight["value"] * jnp.sum(image**2),
+        "objective": lambda image: weight["value"] * jnp.sum(image**2),
+    }
+    options = {"key": getkey(), "max_steps": 1}
+
+    def use():
+        function = functions[kind]
+        if kind == "loss":
+            return quietly(image, jnp.sin, function, **options)
+        if kind == "penalty":
+            return quietly(image, jnp.sin, penalty_function=function, **options)
+        if kind == "objective":
+            return plx.synthesize(function, (1, 8, 8), progress=False, **options)
+        return quietly(image, function, **options)
+
+    use()
+    use()
+    weight["value"] = model.weight = 3.0
+    weights *= 3
+    with pytest.raises(ValueError, match="computes something else than when it was first used"):
+        use()
+
+
+def test_modules_may_change_as_they_like(image, getkey):
+    class Scaled(eqx.Module):
+        weight: jax.Array
+
+        def __call__(self, image):
+            return self.weight * image
+
+    losses = [
+        quietly(image, Scaled(jnp.asarray(w)), key=jax.random.key(0), max_steps=0).trace.losses[0]
+        for w in (1.0, 3.0)
+    ]
+    assert losses[1] == pytest.approx(9 * losses[0], rel=1e-5)
+
+
+def test_one_function_may_be_used_in_many_ways(getkey):
+    def model(image):
+        return jnp.matmul(image, image)
+
+    image = jax.random.uniform(getkey(), (1, 8, 8))
+    plx.Metamer(image, model)
+    plx.Metamer(image[:, :6, :6], model)
+    with jax.default_matmul_precision("float32"):
+        plx.Metamer(image, model)
+    with jax.enable_x64(True):
+        plx.Metamer(image.astype(jnp.float64), model)
+    plx.Metamer(image, model)
+
+
+@pytest.mark.parametrize(
+    ("loss", "error", "match"),
+    [
+        ("mse", TypeError, "callable of two representations; got str"),
+        (lambda a, b: (a - b) ** 2, ValueError, r"one number.*float32\[1, 8, 8\]"),
+        (lambda a, b: 3, TypeError, "returns an array"),
+        (lambda a, b: (jnp.sum(a), jnp.sum(b)), ValueError, "one number"),
+        (lambda a, b: np.sum(np.asarray(a - b) ** 2), ValueError, "leaves JAX"),
+    ],
+)
+def test_losses_that_are_none_are_named(loss, error, match, image, unchecked):
+    for pose in (plx.Metamer, plx.MetamerCTF):
+        with pytest.raises(error, match=match):
+            pose(image, Halves(), loss)
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "match"),
+    [
+        ({"solver": plx.stop.LossChange(1e-4, 50)}, TypeError, "optax transformation.*LossChange"),
+        ({"key": 0}, TypeError, r"jax\.random\.key\(0\); got 0"),
+        ({"penalty_lambda": None}, TypeError, "penalty_lambda is a number"),
+        ({"penalty_lambda": "0.1"}, TypeError, "penalty_lambda is a number"),
+        ({"num_seeds": 0}, ValueError, "num_seeds is at least 1"),
+        ({"parametrization": "sigmoid"}, TypeError, "such as Sigmoid"),
+        ({"parametrization": plx.parametrize.Sigmoid}, TypeError, "such as Sigmoid"),
+    ],
+)
+def test_arguments_of_the_wrong_kind_are_named(options, error, match, image, unchecked):
+    with pytest.raises(error, match=match):
+        quietly(image, jnp.sin, **{"key": jax.random.key(0), "max_steps": 1, **options})
+
+
+def test_a_forgotten_batch_axis_is_named(image):
+    with pytest.raises(ValueError, match="image_shape|shape") as caught:
+        quietly(image, plx.models.Gaussian(5), key=jax.random.key(0), batch=True)
+    assert "numbers images, of shape (8, 8) each" in "".join(caught.value.__notes__)
+
+
+def test_a_result_is_no_problem(image, unchecked):
+    result = quietly(image, jnp.sin, key=jax.random.key(0), max_steps=1)
+    with pytest.raises(TypeError, match="the problem of a result; got Result"):
+        plx.run(result, result.solver, result.state, 1)
+    with pytest.raises(TypeError, match="the problem of a result; got Result"):
+        plx.init(result, result.solver, key=jax.random.key(0))
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "match"),
+    [
+        ({"k": 0}, ValueError, "k is a whole number, at least 1"),
+        ({"k": 33}, ValueError, "There are 64 eigenvectors"),
+        ({"noise": 0.1}, TypeError, "GaussianNoise.*float"),
+        ({"subspace": np.ones((1, 8, 8), bool)}, TypeError, r"mask\(selected\).*ndarray"),
+        ({"subspace": plx.linalg.mask(np.ones((4, 8), bool))}, ValueError, r"shape \(4, 8\)"),
+        ({"resume": "found.npz"}, TypeError, "Eigendistortions.load"),
+    ],
+)
+def test_arguments_of_eigendistortions_are_named(options, error, match, image, unchecked):
+    with pytest.raises(error, match=match):
+        plx.eigendistortions(image, jnp.sin, progress=False, **options)
+
+
+def test_what_computes_the_whole_resumes_nothing(image):
+    found = plx.eigendistortions(
+        image, jnp.sin, method="block_lanczos", max_products=10, progress=False
+    )
+    for method in ("auto", "exact"):
+        with pytest.raises(ValueError, match="nothing to resume"):
+            plx.eigendistortions(image, jnp.sin, method=method, resume=found, progress=False)
+
+
+def test_a_mask_of_one_plane_does_for_one_channel(image):
+    selected = np.zeros((8, 8), bool)
+    selected[2:5, 3:6] = True
+    found = plx.eigendistortions(image, jnp.sin, subspace=plx.linalg.mask(selected), progress=False)
+    assert found.eigendistortions.shape == (2, 1, 8, 8)
+    assert not np.asarray(found.eigendistortions)[:, 0, ~selected].any()
+
+
+def test_a_trace_is_shown_in_a_line(image):
+    solver = plx.Solver(optax.adam(0.01))
+    trace = quietly(image, jnp.sin, solver=solver, key=jax.random.key(0), max_steps=3).trace
+    assert repr(trace).startswith("Trace(3 steps, loss ")
+    assert len(repr(trace)) < 100
+
+
+def test_what_is_no_state_is_not_saved(image, tmp_path, unchecked):
+    result = quietly(image, jnp.sin, key=jax.random.key(0), max_steps=1)
+    for arguments in ((result,), ("text",), (result.state, result)):
+        with pytest.raises(TypeError, match=r"save\(path, result.state, result.trace\)"):
+            plx.io.save(tmp_path / "state.npz", *arguments)
+    with pytest.raises(TypeError, match="the problem of a result"):
+        plx.io.save(tmp_path / "state.npz", result.state, problem=result)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("which", ["top", "bottom", "both"])
+@pytest.mark.parametrize("method", ["auto", "block_lanczos"])
+def test_more_are_sought_than_the_model_sees(method, which, image):
+    def four_means(image):
+        return image[0].mean(0)[:4]
+
+    options = {"method": method, "which": which, "k": 6, "progress": False}
+    found = plx.eigendistortions(image, four_means, **options)
+    vectors = np.asarray(found.eigendistortions, np.float64).reshape(len(found.eigenvalues), -1)
+    np.testing.assert_allclose(vectors @ vectors.T, np.eye(len(vectors)), atol=1e-5)
+    seen = found.eigenindex < 4
+    np.testing.assert_allclose(found.eigenvalues[seen], 1 / 8, rtol=1e-5)
+    np.testing.assert_allclose(found.eigenvalues[~seen], 0, atol=1e-10)
+
+
+def test_a_black_image_of_squares_has_no_visible_change():
+    found = plx.eigendistortions(jnp.zeros((1, 8, 8)), lambda x: x**2, progress=False)
+    assert found.eigenvalues.tolist() == [0, 0]
+    assert bool(found.status["bottom"] == plx.linalg.EigenStatus.null_space)
+
+
+def test_power_that_stops_before_the_null_space_has_not_converged(image):
+    found = plx.eigendistortions(
+        image, lambda x: x[0].mean(0)[:4], k=2, method="power", progress=False
+    )
+    assert found.null_dimension >= 60
+    is_null = found.eigenvalues[-1] <= found.floor
+    wanted = plx.linalg.EigenStatus.null_space if is_null else plx.linalg.EigenStatus.stagnated
+    assert bool(found.status["bottom"] == wanted)
+
+
+def test_an_unknown_end_is_named(image, unchecked):
+    for method in ("auto", "block_lanczos"):
+        with pytest.raises(ValueError, match="'top', 'bottom' or 'both'; got 'x'"):
+            plx.eigendistortions(image, jnp.sin, which="x", method=method, progress=False)
