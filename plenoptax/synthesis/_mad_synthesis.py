@@ -1,6 +1,7 @@
 import os
+import warnings
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import equinox as eqx
 import jax
@@ -19,7 +20,7 @@ from ..validate import validate_input
 from ._defaults import default_optimizer
 from ._entry import pose_all, synthesize_problem
 from ._mad import check_within_pixels, MADCompetition
-from ._problem import check_images
+from ._problem import as_jax, check_images
 from ._result import get_image, Result
 
 
@@ -95,6 +96,9 @@ def mad_competition(
         ValueError: If arguments contradict each other, or do not fit the metrics.
         TypeError: If an argument is of the wrong kind.
 
+    Warns:
+        UserWarning: If the reference metric ends more than 1 % off the value of its constraint.
+
     Example:
         >>> import jax, plenoptax as plx
         >>> result = plx.mad_competition(
@@ -125,13 +129,14 @@ def mad_competition(
             parametrization=parametrization,
         )
 
+    image = as_jax(image)
     if batch:
         check_images(image, penalty_function, penalty_lambda)
         if metric_tradeoff_lambda is None and parametrization is None:
             check_within_pixels(image)
     held_at = initial_image if reference_value is None else None
     problem = _pose_held(pose, image, held_at, batch=batch, num_seeds=num_seeds)
-    return synthesize_problem(
+    result = synthesize_problem(
         problem,
         image,
         default_solver=lambda: _default_solver(optimized_metric, metric_tradeoff_lambda, max_steps),
@@ -144,6 +149,26 @@ def mad_competition(
         progress=progress,
         checkpoint=checkpoint,
     )
+    if metric_tradeoff_lambda is None:
+        _warn_of_lost(result)
+    return result
+
+
+def _warn_of_lost(result: Result) -> None:
+    """Say that a constraint was not met, as by a value that no image has."""
+    elements = result if isinstance(result.problem, Batched) else [result]
+    for element in elements:
+        wanted = float(element.problem.reference_value)
+        found = float(element.trace.terms["reference_metric"][-1])
+        if abs(found - wanted) > 0.01 * abs(wanted):
+            warnings.warn(
+                f"The reference metric is {found:.4g} in the end, and not {wanted:.4g}, at which "
+                "it was to be held: the image is no competitor. Perhaps no image within the box "
+                "has this value; give another reference_value.",
+                UserWarning,
+                stacklevel=3,
+            )
+            return
 
 
 def _held_as_at(problem: MADCompetition, start: Array) -> MADCompetition:
@@ -170,7 +195,10 @@ def mad_competition_set(
     max_steps: int = 500,
     record: Record | int | None = None,
     progress: bool = True,
-    **options: Any,
+    metric_tradeoff_lambda: float | Scalar | Literal["auto"] | None = None,
+    penalty_function: Callable = penalize_range,
+    penalty_lambda: float | Scalar | Callable = 0.1,
+    parametrization: AbstractParametrization | None = None,
 ) -> MADImages:
     """Synthesize the four images of two metrics: each minimized and maximized, the other held.
 
@@ -189,15 +217,19 @@ def mad_competition_set(
         max_steps: See `mad_competition`.
         record: See `mad_competition`.
         progress: See `mad_competition`.
-        **options: The other arguments of `MADCompetition`, by name. A weight for both metrics will
-            rarely do, which is why a constraint is the default here too.
+        metric_tradeoff_lambda: See `MADCompetition`. A weight for both metrics will rarely do,
+            which is why a constraint is the default here too.
+        penalty_function: See there.
+        penalty_lambda: See there.
+        parametrization: See there.
 
     Returns:
         A named tuple of four results: ``metric1_min`` (the first metric minimized, the second
         held), ``metric2_min``, ``metric1_max`` and ``metric2_max``.
 
     Raises:
-        ValueError: If arguments contradict each other, or do not fit the metrics.
+        ValueError: If arguments contradict each other, or do not fit the metrics; or if one of
+            these is 0 at the initial image.
         TypeError: If an argument is of the wrong kind.
 
     Example:
@@ -217,6 +249,7 @@ def mad_competition_set(
         ['Best ssim_distance', 'Best mse']
         >>> plt.close(figure)
     """
+    image = as_jax(image)
     validate_input(image, allowed_range=None)
     if (key is None) == (initial_image is None):
         raise ValueError("Give key= (draws noise) or initial_image=, one of the two.")
@@ -225,12 +258,19 @@ def mad_competition_set(
         start = image + jnp.asarray(initial_noise, image.dtype) * noise
     else:
         start = get_image(initial_image)
-    tradeoff = options.get("metric_tradeoff_lambda")
 
     def synthesize(optimized: Callable, reference: Callable) -> Result:
-        problem = MADCompetition(image, optimized, reference, "min", **options)
-        held = problem.evaluate_reference(jnp.asarray(start)).astype(image.dtype)
-        problem = eqx.tree_at(lambda p: p.reference_value, problem, held)
+        problem = MADCompetition(
+            image,
+            optimized,
+            reference,
+            "min",
+            metric_tradeoff_lambda,
+            penalty_function,
+            penalty_lambda,
+            parametrization=parametrization,
+        )
+        problem = _held_as_at(problem, jnp.asarray(start))
         problem = make_batch(
             lambda sign: eqx.tree_at(lambda p: p.sign, problem, sign),
             jnp.asarray([1, -1], image.dtype),
@@ -238,7 +278,7 @@ def mad_competition_set(
         return synthesize_problem(
             problem,
             image,
-            default_solver=lambda: _default_solver(optimized, tradeoff, max_steps),
+            default_solver=lambda: _default_solver(optimized, metric_tradeoff_lambda, max_steps),
             key=None,
             initial_image=start,
             optimizer=optimizer,

@@ -13,7 +13,7 @@ from ..regularize import penalize_range
 from ..solve import Checkpoint, Record, Solver
 from ..validate import validate_penalty
 from ._defaults import default_optimizer
-from ._entry import synthesize_problem
+from ._entry import pose_all, synthesize_problem
 from ._problem import AbstractOneStageProblem, as_parametrization, as_weight
 from ._result import Result
 
@@ -130,6 +130,7 @@ def synthesize(
     penalty_lambda: float | Scalar | Callable = 0.1,
     *,
     image_dtype: jax.typing.DTypeLike = "float32",
+    num_seeds: int | None = None,
     key: Key | None = None,
     initial_image: Array | Result | None = None,
     optimizer: optax.GradientTransformation | None = None,
@@ -148,6 +149,7 @@ def synthesize(
         penalty_function: See `Objective`.
         penalty_lambda: See `Objective`.
         image_dtype: See `Objective`.
+        num_seeds: How many images to make, each from its own initial image.
         key: Draws the initial image, uniform noise in [0, 1]; give this or `initial_image`.
         initial_image: Where to start, or an earlier result.
         optimizer: See `metamer`; by default Adam with amsgrad and a rate of 0.01.
@@ -159,7 +161,7 @@ def synthesize(
         parametrization: See there.
 
     Returns:
-        The result.
+        The result; with `num_seeds` ``result[i]`` is that of one image.
 
     Raises:
         NonfiniteError: If the objective was not finite; its `result` keeps everything.
@@ -191,7 +193,7 @@ def synthesize(
         parametrization=parametrization,
     )
     return synthesize_problem(
-        problem,
+        pose_all(lambda _: problem, problem.template, batch=False, num_seeds=num_seeds),
         problem.template,
         default_solver=lambda: default_optimizer(objective_function),
         key=key,

@@ -108,6 +108,8 @@ def as_weight(penalty_lambda: float | Scalar | Callable) -> Scalar | Callable:
             "penalty_lambda is a number, or a function of the number of steps; got "
             f"{penalty_lambda!r}."
         )
+    if not isinstance(penalty_lambda, Tracer) and not np.all(np.asarray(penalty_lambda) >= 0):
+        raise ValueError(f"penalty_lambda is not negative; got {penalty_lambda}.")
     return jnp.asarray(penalty_lambda, jnp.result_type(float))
 
 

@@ -251,3 +251,37 @@ def test_an_unknown_end_is_named(image, unchecked):
     for method in ("auto", "block_lanczos"):
         with pytest.raises(ValueError, match="'top', 'bottom' or 'both'; got 'x'"):
             plx.eigendistortions(image, jnp.sin, which="x", method=method, progress=False)
+
+
+@pytest.mark.parametrize("weight", [-1.0, np.float32(-0.1), jnp.asarray(-2.0)])
+def test_negative_weights_are_refused(weight, image, unchecked):
+    with pytest.raises(ValueError, match="penalty_lambda is not negative"):
+        plx.Metamer(image, jnp.sin, penalty_lambda=weight)
+
+
+def test_a_value_that_no_image_has_is_told(image):
+    metrics = {"optimized_metric": distance, "reference_metric": plx.metric.mse, "minmax": "max"}
+    options = {"key": jax.random.key(0), "max_steps": 3, "progress": False}
+    with pytest.warns(UserWarning, match="not 50, at which it was to be held"):
+        plx.mad_competition(image, **metrics, reference_value=50.0, **options)
+    with pytest.warns(UserWarning, match="not 50, at which it was to be held"):
+        plx.mad_competition(image, **metrics, reference_value=50.0, num_seeds=2, **options)
+    # Warnings are errors here.
+    plx.mad_competition(image, **metrics, **options)
+
+
+def test_a_set_does_not_start_from_the_image_itself(image):
+    with pytest.raises(ValueError, match="the reference metric is 0"):
+        plx.mad_competition_set(image, distance, plx.metric.mse, initial_image=image)
+
+
+def test_objectives_have_seeds(getkey):
+    options = {"max_steps": 3, "progress": False}
+    several = plx.synthesize(bright, (1, 4, 4), key=jax.random.key(1), num_seeds=2, **options)
+    for index, key in enumerate(jax.random.split(jax.random.key(1))):
+        single = plx.synthesize(bright, (1, 4, 4), key=key, **options)
+        np.testing.assert_allclose(several[index].image, single.image, rtol=1e-6)
+
+
+def bright(image):
+    return -jnp.sum(image)
