@@ -8,7 +8,6 @@ import optax
 from jaxtyping import Array, Int
 
 from .._compiled import call_compiled
-from .._tree import describe, is_array
 from .._types import Key, PyTree, Scalar
 from ..loss import WhitenedLoss
 from ..parametrize import AbstractParametrization
@@ -21,6 +20,7 @@ from ._problem import (
     AbstractOneStageProblem,
     as_jax,
     as_parametrization,
+    as_target,
     as_weight,
     check_finite,
     check_images,
@@ -104,9 +104,7 @@ class Metamer(AbstractOneStageProblem):
         self.target = call_compiled(model, self.image)
         check_finite(self.target)
         if target_representation is not None:
-            target_representation = jax.tree.map(as_jax, target_representation)
-            _check_same_shapes(target_representation, self.target)
-            self.target = jax.tree.map(jnp.asarray, target_representation)
+            self.target = as_target(target_representation, self.target)
         if loss_function is not None:
             validate_loss(loss_function, self.target)
         self.loss_function = loss_function or default_loss(model, self.image)
@@ -151,17 +149,6 @@ class Metamer(AbstractOneStageProblem):
         target = self.target if target_representation is None else target_representation
         loss = self.loss_function(self.model(image, **model_arguments), target)
         return self.add_penalty(loss, image, None)[0]
-
-
-def _check_same_shapes(given: PyTree, wanted: PyTree) -> None:
-    found, expected = (
-        str(jax.tree.map(lambda leaf: describe(leaf) if is_array(leaf) else repr(leaf), tree))
-        for tree in (given, wanted)
-    )
-    if jax.tree.structure(given) != jax.tree.structure(wanted) or found != expected:
-        raise ValueError(
-            f"The target representation is {found}, but the model's of the image is {expected}."
-        )
 
 
 def metamer(

@@ -22,6 +22,7 @@ from ._problem import (
     AbstractImageProblem,
     as_jax,
     as_parametrization,
+    as_target,
     as_weight,
     check_finite,
     check_images,
@@ -99,6 +100,7 @@ class MetamerCTF(AbstractImageProblem):
         change_scale_criterion: float | Scalar | None = 1e-2,
         change_scale_loss: float | Scalar | None = None,
         ctf_iters_to_check: int = 50,
+        target_representation: PyTree | None = None,
         parametrization: AbstractParametrization | None = None,
     ):
         """Pose the problem.
@@ -118,6 +120,7 @@ class MetamerCTF(AbstractImageProblem):
                 each stage takes `ctf_iters_to_check` accepted steps.
             change_scale_loss: A stage also ends when the objective falls below this.
             ctf_iters_to_check: In accepted steps.
+            target_representation: See `Metamer`. For models with a method ``remove_scales``.
             parametrization: See `Metamer`.
 
         Raises:
@@ -138,6 +141,13 @@ class MetamerCTF(AbstractImageProblem):
         self.image = jnp.asarray(image)
         self.target = call_compiled(model, self.image)
         check_finite(self.target)
+        if target_representation is not None:
+            if not hasattr(model, "remove_scales"):
+                raise ValueError(
+                    "A target representation is taken apart by the model's method remove_scales, "
+                    f"which {type(model).__name__} does not have."
+                )
+            self.target = as_target(target_representation, self.target)
         if loss_function is not None:
             validate_loss(loss_function, self.target)
         self.loss_function = loss_function or default_stage_loss(model, self.image)
@@ -274,6 +284,7 @@ def metamer_ctf(
     record: Record | int | None = None,
     progress: bool = True,
     checkpoint: Checkpoint | str | os.PathLike | None = None,
+    target_representation: PyTree | None = None,
     parametrization: AbstractParametrization | None = None,
     batch: bool = False,
     num_seeds: int | None = None,
@@ -298,6 +309,7 @@ def metamer_ctf(
         record: See there.
         progress: See there. The bar shows the present stage.
         checkpoint: See there.
+        target_representation: See there.
         parametrization: See there.
         batch: See there.
         num_seeds: See there.
@@ -337,6 +349,7 @@ def metamer_ctf(
             change_scale_criterion=change_scale_criterion,
             change_scale_loss=change_scale_loss,
             ctf_iters_to_check=ctf_iters_to_check,
+            target_representation=target_representation,
             parametrization=parametrization,
         )
 

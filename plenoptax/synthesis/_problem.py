@@ -8,6 +8,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Int
 
+from .._tree import describe, is_array
 from .._types import PyTree, Scalar
 from ..parametrize import AbstractParametrization, Pixels
 from ..regularize import penalize_range
@@ -97,6 +98,20 @@ def as_parametrization(parametrization: AbstractParametrization | None) -> Abstr
             f"{parametrization!r}."
         )
     return parametrization
+
+
+def as_target(given: PyTree, wanted: PyTree) -> PyTree:
+    """A representation to match in place of the image's own, which has to be like that one."""
+    given = jax.tree.map(as_jax, given)
+    found, expected = (
+        str(jax.tree.map(lambda leaf: describe(leaf) if is_array(leaf) else repr(leaf), tree))
+        for tree in (given, wanted)
+    )
+    if jax.tree.structure(given) != jax.tree.structure(wanted) or found != expected:
+        raise ValueError(
+            f"The target representation is {found}, but the model's of the image is {expected}."
+        )
+    return jax.tree.map(jnp.asarray, given)
 
 
 def as_weight(penalty_lambda: float | Scalar | Callable) -> Scalar | Callable:

@@ -369,3 +369,18 @@ def test_a_run_as_plenoptic_does_it():
     )
     np.testing.assert_allclose(result.trace.losses[:-1], ctf.scales_loss, rtol=2e-3)
     assert [len(x) for x in result.problem.scales_timing(result.trace).values()] == [4] * 5
+
+
+def test_another_representation_is_matched_scale_by_scale(image, getkey):
+    model, other = SelectableBands(), jax.random.uniform(getkey(), image.shape)
+    mean = 0.5 * (model(image) + model(other))
+    options = {"change_scale_criterion": None, "ctf_iters_to_check": 5, "solver": NEVER}
+    start = jax.random.uniform(getkey(), image.shape)
+    result = quietly(
+        image, model, target_representation=mean, initial_image=start, max_steps=40, **options
+    )
+    # A linear model: the representation of the mean image.
+    same = quietly((image + other) / 2, model, initial_image=start, max_steps=40, **options)
+    np.testing.assert_allclose(result.trace.losses, same.trace.losses, rtol=1e-3, atol=1e-6)
+    with pytest.raises(ValueError, match="remove_scales, which Bands does not have"):
+        plx.MetamerCTF(image, Bands(), target_representation=mean)
