@@ -60,6 +60,8 @@ DIFFERENT = {
     ("plot.synthesis_status", "synthesis_object"): {"result": "required"},
     ("plot.synthesis_animate", "synthesis_object"): {"result": "required"},
     ("plot.synthesis_histogram", "synthesis_object"): {"result": "required"},
+    # Small images would be stamps below their titles.
+    ("plot.mad_imshow_all", "zoom"): {"zoom": None},
 }
 
 # plenoptic's class is a problem here, and a function of the same arguments that solves it.

@@ -109,7 +109,7 @@ class PortillaSimoncelli(eqx.Module):
             ValueError: An argument is out of range; or ``weights`` names an unknown group, or does
                 not fit the number of statistics or the shape of a group.
         """
-        if len(image_shape) != 2:
+        if np.shape(image_shape) != (2,):
             raise ValueError(
                 f"image_shape must be the height and the width, got {image_shape}. For an image, "
                 "give image.shape[-2:]."

@@ -221,7 +221,10 @@ class SteerablePyramidFreq(eqx.Module):
     def steer_coeffs(
         self,
         pyr_coeffs: dict[int | str, Inexact[Array, "..."]],
-        angles: Sequence[int | float] | Float[Array, " angles"] | Float[np.ndarray, " angles"],
+        angles: float
+        | Sequence[int | float]
+        | Float[Array, "*angles"]
+        | Float[np.ndarray, "*angles"],
         even_phase: bool = True,
     ) -> tuple[
         OrderedDict[int, Inexact[Array, "*batch angles height width"]],
@@ -236,7 +239,7 @@ class SteerablePyramidFreq(eqx.Module):
 
         Args:
             pyr_coeffs: Coefficients; the residuals are ignored, scales may be missing.
-            angles: Angles in radians. ``pi * k / num_orientations`` gives back band ``k``.
+            angles: Angles in radians, or one. ``pi * k / num_orientations`` gives back band ``k``.
             even_phase: Whether the angular harmonics of the filters are in cosine phase at the
                 angle. If not they are in sine phase, which gives other filters, not those of the
                 pyramid.
@@ -253,7 +256,7 @@ class SteerablePyramidFreq(eqx.Module):
         steered, weights = OrderedDict(), OrderedDict()
         for scale in present:
             bands = pyr_coeffs[scale]
-            angle = jnp.asarray(angles, bands.real.dtype)
+            angle = jnp.atleast_1d(jnp.asarray(angles, bands.real.dtype))
             weights[scale] = self._steering_weights(angle, even_phase)
             steered[scale] = jnp.einsum("...khw,ka->...ahw", bands.real, weights[scale])
             if self.is_complex:

@@ -1,7 +1,7 @@
 import os
 import warnings
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import equinox as eqx
 import jax
@@ -158,7 +158,8 @@ def _warn_of_lost(result: Result) -> None:
     """Say that a constraint was not met, as by a value that no image has."""
     elements = result if isinstance(result.problem, Batched) else [result]
     for element in elements:
-        wanted = float(element.problem.reference_value)
+        problem: Any = element.problem
+        wanted = float(problem.reference_value)
         found = float(element.trace.terms["reference_metric"][-1])
         if abs(found - wanted) > 0.01 * abs(wanted):
             warnings.warn(

@@ -51,7 +51,10 @@ def test_steering_rotates_the_filters(order, is_complex, x64):
 def test_steering_equals_filters_built_at_the_angle(downsample, is_complex, x64, rng):
     image = rng.uniform(size=(21, 32))
     pyramid = SteerablePyramidFreq((21, 32), 1, 3, is_complex=is_complex, downsample=downsample)
-    steered, _ = pyramid.steer_coeffs(decompose(pyramid, jnp.asarray(image)), [0.2, -1.1, 4])
+    coefficients = decompose(pyramid, jnp.asarray(image))
+    steered, _ = pyramid.steer_coeffs(coefficients, [0.2, -1.1, 4])
+    single, _ = pyramid.steer_coeffs(coefficients, 0.2)
+    np.testing.assert_allclose(single[0][..., 0, :, :], steered[0][..., 0, :, :], rtol=1e-6)
     radius, angle = frequency_grid((21, 32), (21, 32))
     band = radial_masks(radius, 0)[0] * radial_masks(radius, 1)[1]
     normalizer = np.sqrt(16 / 20)
