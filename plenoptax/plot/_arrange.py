@@ -5,7 +5,7 @@ import numpy as np
 
 from ._drawn import is_competition, size_of_strip
 from ._layout import whole_zoom
-from ._representation import needs_one_axes
+from ._representation import arrangement
 from ._view import View
 
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 # Inches.
 _LARGEST_IMAGE, _LARGEST_STRIP, _SMALLEST_IMAGE = 5.2, 8.0, 2.4
-_CURVE_WIDTH, _ERROR_WIDTH = 3.6, 7.0
+_CURVE_WIDTH, _ERROR_WIDTH, _LAYERS = 3.6, 7.0, (5.2, 8.0)
 _LEAST_HEIGHT = 4.2
 _RIGHT, _BOTTOM, _TOP, _GAP = 0.2, 0.8, 0.75, 1.3
 
@@ -67,8 +67,8 @@ def _size(name: str, one: View) -> tuple[float, float]:
         assert one.image is not None
         return _size_of_picture(one.image.shape)
     if name == "metamer_representation_error":
-        is_simple = needs_one_axes(one.problem.model, one.problem.target)
-        return 0.0, _LARGEST_IMAGE if is_simple else _ERROR_WIDTH
+        sizes = {"one": (0.0, _LARGEST_IMAGE), "layers": _LAYERS}
+        return sizes.get(arrangement(one.problem.model, one.problem.target), (0.0, _ERROR_WIDTH))
     return 0.0, _CURVE_WIDTH * (2 if name == "synthesis_loss" and is_competition(one) else 1)
 
 

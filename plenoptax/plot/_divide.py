@@ -1,4 +1,5 @@
 import math
+from collections.abc import Sequence
 from typing import Any, TYPE_CHECKING
 
 import numpy as np
@@ -36,10 +37,11 @@ def divide(
     ax: "matplotlib.axes.Axes",
     rows: int,
     columns: int,
-    count: int,
+    places: int | Sequence[tuple[int, int, int]],
     title: str,
     gap_above: float,
     options: dict[str, Any] | None = None,
+    gap_left: float = _GAP_LEFT,
 ) -> "list[matplotlib.axes.Axes]":
     """Put a grid of axes in the place of one.
 
@@ -47,13 +49,18 @@ def divide(
         ax: The axes, which are emptied but for the title.
         rows: The number of rows.
         columns: The number of columns.
-        count: How many of the places get axes, row by row.
+        places: How many of the places get axes, row by row; or, for each axes, its row, and its
+            first and last column.
         title: The title above all.
         gap_above: The room between the rows, in inches.
         options: Further arguments of ``matplotlib.gridspec.GridSpec``, such as ``hspace``.
+        gap_left: The room between the columns, in inches.
     """
     from matplotlib.gridspec import GridSpec
 
+    if isinstance(places, int):
+        row_by_row = [divmod(index, columns) for index in range(places)]
+        places = [(row, column, column) for row, column in row_by_row]
     figure = root_figure(ax)
     engine = figure.get_layout_engine()
     if engine is not None:
@@ -63,9 +70,9 @@ def divide(
     place = ax.get_position()
     inches_wide, inches_high = np.asarray(place.size) * figure.bbox_inches.size
     room_for_title = min(0.5 / inches_high, 0.3) if title else 0.0
-    wide = _share_of_gaps(_GAP_LEFT, columns, inches_wide)
+    wide = _share_of_gaps(gap_left, columns, inches_wide)
     high = _share_of_gaps(gap_above, rows, inches_high * (1 - room_for_title))
-    places: dict[str, Any] = {
+    bounds: dict[str, Any] = {
         "left": place.x0,
         "right": place.x1,
         "bottom": place.y0,
@@ -73,11 +80,11 @@ def divide(
         "wspace": wide,
         "hspace": high,
     }
-    grid = GridSpec(rows, columns, **(places | (options or {})))
+    grid = GridSpec(rows, columns, **(bounds | (options or {})))
     bottoms, tops, lefts, rights = grid.get_grid_positions(figure)
     return [
-        figure.add_axes((lefts[j], bottoms[i], rights[j] - lefts[j], tops[i] - bottoms[i]))
-        for i, j in (divmod(index, columns) for index in range(count))
+        figure.add_axes((lefts[j], bottoms[i], rights[k] - lefts[j], tops[i] - bottoms[i]))
+        for i, j, k in places
     ]
 
 

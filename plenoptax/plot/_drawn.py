@@ -106,17 +106,21 @@ def _draw_curves(
         moves.append(lambda step, dot=dot, values=values: dot.set_data([step], [values[step]]))
         if plot_penalties and name == "loss":
             ax.plot(one.trace.penalties, "--", linewidth=1, color="0.5", label="penalty")
-    every = np.concatenate([_values_of_curve(one, name) for one in views])
-    every = every[np.isfinite(every)]
     if name == "loss":
         ax.set_ylabel("Loss")
-        if (every > 0).all():
-            ax.set_yscale("log")
+        every = np.concatenate([_values_of_curve(one, name) for one in views])
+        if (every[np.isfinite(every)] > 0).all():
+            _make_logarithmic(ax)
     else:
-        # What is held up to rounding shall look flat.
-        middle, least = (every.min() + every.max()) / 2, np.abs(every).max() / 20
-        if np.ptp(every) < least:
-            ax.set_ylim(middle - least, middle + least)
+        # The axes may hold curves from before. What is held up to rounding shall look flat.
+        low, high = ax.dataLim.intervaly
+        if low <= high:
+            middle, least = (low + high) / 2, max(-low, high) / 20
+            ax.update_datalim([(0, middle - least), (0, middle + least)], updatex=False)
+        if 0 < 10 * low < high:
+            _make_logarithmic(ax)
+        else:
+            ax.set_yscale("linear")
         ax.set_title(name.removesuffix("_loss").replace("_", " ").capitalize(), fontsize=10)
     ax.set_xlabel("Synthesis step")
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
@@ -124,6 +128,21 @@ def _draw_curves(
     if name == "loss" and (plot_penalties or 1 < len(views) <= 8):
         ax.legend(frameon=False)
     return moves
+
+
+def _make_logarithmic(ax: "matplotlib.axes.Axes") -> None:
+    """Make the vertical axis logarithmic, with plain numbers where it spans less than a decade."""
+    from matplotlib.ticker import LogFormatterSciNotation
+
+    class PlainWithinADecade(LogFormatterSciNotation):
+        def __call__(self, x: float, pos: int | None = None) -> str:
+            label = super().__call__(x, pos)
+            low, high = sorted(ax.get_ylim())
+            return f"{x:g}" if label and high < 10 * low else label
+
+    ax.set_yscale("log")
+    ax.yaxis.set_major_formatter(PlainWithinADecade())
+    ax.yaxis.set_minor_formatter(PlainWithinADecade())
 
 
 def _values_of_curve(one: View, name: str) -> np.ndarray:
@@ -155,7 +174,7 @@ def draw_image(
         if process_image is not None:
             image = np.asarray(process_image(jnp.asarray(image)))
         if image.ndim == 4:
-            image = _strip(image)
+            return one_panel(_strip(image), channel_idx, as_rgb)._replace(size=image.shape[-2:])
         return one_panel(image, channel_idx, as_rgb)
 
     first = panel_at(step)

@@ -1,3 +1,4 @@
+import operator
 from collections.abc import Callable, Sequence
 from typing import Any, TYPE_CHECKING
 
@@ -8,6 +9,7 @@ from ._imshow import draw_panels, Look, panel_limits, Picture
 from ._layout import font_size, place_size, root_figure
 from ._panels import one_panel, Panel
 from ._view import place_of_distortion
+from ._vrange import color_limits
 
 
 if TYPE_CHECKING:
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 
 def eigendistortion_imshow_all(
     eigendistortion: Any,
-    eigenindex: int | Sequence[int] = (0, -1),
+    eigenindex: int | np.integer | Sequence[int | np.integer] | np.ndarray = (0, -1),
     channel_idx: int | None = None,
     distortion_scale: float | int | Sequence[float | int] = 5.0,
     process_image: Callable | None = None,
@@ -28,7 +30,7 @@ def eigendistortion_imshow_all(
     """Show eigendistortions, and below them the image to which they were added.
 
     The image by itself stands at the left. Images of three or four channels are shown in colors,
-    and the distortions of such about a medium gray.
+    and the three colors of their distortions about a medium gray.
 
     Args:
         eigendistortion: What `plenoptax.eigendistortions` returned.
@@ -38,9 +40,9 @@ def eigendistortion_imshow_all(
         distortion_scale: How many times a distortion is added to the image; or a list with one
             number for each.
         process_image: A function of the images of the second row, to undo a preprocessing, say.
-        process_distortion: A function of the distortions of the first row. The default adds 0.5 to
-            distortions in colors.
-        suptitle: The title of all.
+        process_distortion: A function of the distortions of the first row. Where it returns three
+            or four channels, these are shown as colors from 0 to 1.
+        suptitle: The title of all, above the image.
         suptitle_kwargs: Further arguments of ``matplotlib.figure.Figure.suptitle``.
         **kwargs: Further arguments of `imshow`. Unless ``vrange`` is given, it is (0, 1) for images
             and ``"indep0"`` for distortions.
@@ -51,6 +53,7 @@ def eigendistortion_imshow_all(
     Raises:
         ValueError: If an eigendistortion was not computed, there are not as many scales as indices,
             or the image has two channels or more than four and none was chosen.
+
     Example:
         >>> import jax, matplotlib.pyplot as plt, plenoptax as plx
         >>> image = plx.data.brick()[:, :16, :16]
@@ -62,7 +65,7 @@ def eigendistortion_imshow_all(
         ['eigendistortion 0', 'eigendistortion 255', 'image']
         >>> plt.close(figure)
     """
-    indices = [eigenindex] if isinstance(eigenindex, int) else list(eigenindex)
+    indices = map(operator.index, np.atleast_1d(np.asarray(eigenindex)))
     places = [place_of_distortion(eigendistortion, index) for index in indices]
     scales = (
         [distortion_scale] * len(places)
@@ -78,12 +81,17 @@ def eigendistortion_imshow_all(
     as_rgb = image.shape[0] in (3, 4) and channel_idx is None
     distortions = [np.asarray(eigendistortion.eigendistortions[place]) for place in places]
     added = [image, *(image + scale * d for scale, d in zip(scales, distortions, strict=True))]
-    if process_distortion is None and as_rgb:
-        process_distortion = _about_gray
-    alone = _panels(process_distortion, distortions, channel_idx)
-    below = _panels(process_image, added, channel_idx)
     vrange = kwargs.pop("vrange", None)
-    limits = panel_limits(alone, vrange or "indep0") + panel_limits(below, vrange or (0, 1))
+    if process_distortion is None:
+        colors = [one[:3] if as_rgb else one for one in distortions]
+        alone = _panels(None, colors, channel_idx)
+        # The modes have a meaning for distortions in colors, which they have not for other colors.
+        limits = color_limits([one.pixels for one in alone], vrange or "indep0")
+    else:
+        alone = _panels(process_distortion, distortions, channel_idx)
+        limits = panel_limits(alone, vrange or "indep0")
+    below = _panels(process_image, added, channel_idx)
+    limits += panel_limits(below, vrange or (0, 1))
     zoom, cmap = kwargs.pop("zoom", None), kwargs.pop("cmap", "gray")
     titles = _titles(eigendistortion, places, scales)
     columns = len(below)
@@ -92,10 +100,6 @@ def eigendistortion_imshow_all(
     if suptitle is not None:
         _write_in_empty_cell(pictures, suptitle, suptitle_kwargs or {})
     return root_figure(pictures[0].image.axes)
-
-
-def _about_gray(distortion: Any) -> Any:
-    return distortion + 0.5
 
 
 def _panels(
@@ -120,15 +124,14 @@ def _titles(
 def _write_in_empty_cell(
     pictures: Sequence[Picture], suptitle: str, options: dict[str, Any]
 ) -> None:
-    """Write the title of all where the first cell of the grid is empty."""
-    above, below = pictures[0].image.axes, pictures[len(pictures) // 2].image.axes
-    figure = root_figure(above)
-    row, column = above.get_position(original=True), below.get_position(original=True)
-    points = font_size([suptitle], place_size(below)[0], figure.dpi)
+    """Write the title of all at the top of the first cell of the grid, which is empty."""
+    below = pictures[len(pictures) // 2].image.axes
+    figure = root_figure(below)
+    column = below.get_position(original=True)
     place = {
-        "x": (column.x0 + column.x1) / 2,
-        "y": (row.y0 + row.y1) / 2,
-        "verticalalignment": "center",
-        "fontsize": points,
+        "x": column.x0,
+        "y": 1 - 0.15 / figure.get_figheight(),
+        "horizontalalignment": "left",
+        "fontsize": font_size([suptitle], place_size(below)[0], figure.dpi),
     }
     figure.suptitle(suptitle, **(place | options))

@@ -164,7 +164,7 @@ def draw_panels(
         sizes = [
             (rows * by, columns * by) for (rows, columns), by in zip(shapes, enlarged, strict=True)
         ]
-        expected = _titles(heads, limits, shapes, [Fraction(1)] * len(panels))
+        expected = _titles(panels, heads, limits, [Fraction(1)] * len(panels))
         axes, common = create_axes(sizes, expected, col_wrap, exact, cells)
         zooms = [whole_zoom(float(common * by)) for by in enlarged]
     elif len(panels) == 1:
@@ -174,7 +174,7 @@ def draw_panels(
             f"{len(panels)} images were to be shown, but the axes given have room for one; choose "
             "with batch_idx and channel_idx, give as_rgb=True, or leave out ax."
         )
-    titles = _titles(heads, limits, shapes, zooms)
+    titles = _titles(panels, heads, limits, zooms)
     points = font_size(titles, max(place_size(one)[0] for one in axes), axes[0].figure.dpi)
     pictures = []
     for one, panel, limit, scale, text in zip(axes, panels, limits, zooms, titles, strict=True):
@@ -208,15 +208,16 @@ def _heads(panels: Sequence[Panel], title: str | Sequence[str] | None) -> list[s
 
 
 def _titles(
+    panels: Sequence[Panel],
     heads: list[str] | None,
     limits: Sequence[tuple[float, float]],
-    shapes: Sequence[tuple[int, ...]],
     zooms: Sequence[Fraction],
 ) -> list[str]:
     if heads is None:
-        return [""] * len(shapes)
+        return [""] * len(panels)
     titles = []
-    for head, limit, (height, width), zoom in zip(heads, limits, shapes, zooms, strict=True):
+    for panel, head, limit, zoom in zip(panels, heads, limits, zooms, strict=True):
+        height, width = panel.size or panel.pixels.shape[:2]
         facts = f"{range_line(limit)}\ndims: [{height}, {width}] * {zoom}"
         titles.append(f"{head}\n{facts}" if head else facts)
     return titles

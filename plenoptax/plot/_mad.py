@@ -4,6 +4,7 @@ from typing import Any, TYPE_CHECKING
 
 import numpy as np
 
+from .._tree import name_of
 from ._drawn import draw_losses
 from ._imshow import draw_panels, Look, panel_limits
 from ._layout import root_figure
@@ -25,7 +26,7 @@ def mad_imshow_all(
     mad_metric2_max: Any,
     metric1_name: str | None = None,
     metric2_name: str | None = None,
-    zoom: float | int | None = 1,
+    zoom: float | int | None = None,
     **kwargs: Any,
 ) -> "matplotlib.figure.Figure":
     """Show the four images of a full MAD competition, beside the image that they are judged by.
@@ -37,8 +38,9 @@ def mad_imshow_all(
         mad_metric2_min: The one that minimized the second metric.
         mad_metric1_max: The one that maximized the first metric.
         mad_metric2_max: The one that maximized the second metric.
-        metric1_name: What the first metric is called, by default the name of its function.
-        metric2_name: What the second metric is called, by default the name of its function.
+        metric1_name: What the first metric is called, by default the name of its function, or of
+            the model that it is made of.
+        metric2_name: What the second metric is called. Equal names are numbered.
         zoom: See `imshow`.
         **kwargs: Further arguments of `imshow`; ``vrange`` is (0, 1) unless given.
 
@@ -84,15 +86,17 @@ def mad_loss_all(
 ) -> "matplotlib.figure.Figure":
     """Show both metrics over the steps of a full MAD competition, each in an axes of its own.
 
-    A metric that was held, not optimized, should be flat.
+    A metric that was held, not optimized, should be flat. An axis is logarithmic if its metric is
+    positive and changes by more than a factor of 10.
 
     Args:
         mad_metric1_min: The result of `plenoptax.mad_competition` that minimized the first metric.
         mad_metric2_min: The one that minimized the second metric.
         mad_metric1_max: The one that maximized the first metric.
         mad_metric2_max: The one that maximized the second metric.
-        metric1_name: What the first metric is called, by default the name of its function.
-        metric2_name: What the second metric is called, by default the name of its function.
+        metric1_name: What the first metric is called, by default the name of its function, or of
+            the model that it is made of.
+        metric2_name: What the second metric is called. Equal names are numbered.
         metric1_kwargs: Further arguments of ``matplotlib.axes.Axes.plot`` where the first metric
             was optimized.
         metric2_kwargs: The same where the second was optimized.
@@ -122,6 +126,7 @@ def mad_loss_all(
         )
     for ax, name in zip(axes, names, strict=True):
         ax.set_title(name)
+        ax.set_ylabel(f"{name} to the reference image")
     handles, labels = axes[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=4, frameon=False)
     return figure
@@ -140,5 +145,9 @@ def _competitions(*results: Any) -> list[View]:
 
 def _names(views: list[View], *given: str | None) -> list[str]:
     metrics = [one.problem.optimized_metric for one in views[:2]]
-    usual = [getattr(metric, "__name__", type(metric).__name__) for metric in metrics]
-    return [name or other for name, other in zip(given, usual, strict=True)]
+    # A distance of a model goes by the name of the model.
+    first, second = (
+        name or name_of(getattr(metric, "model", metric))
+        for name, metric in zip(given, metrics, strict=True)
+    )
+    return [first, second] if first != second else [f"{first} 1", f"{second} 2"]

@@ -14,11 +14,14 @@ class Panel(NamedTuple):
         pixels: The values, of shape (height, width), or (height, width, 3 or 4) for a color.
         kind: Whether the values are plain numbers, angles in radians, or colors.
         label: What the values are a part of, ``""`` where they are all there is.
+        size: The height and width of each of the images that the picture is put together from;
+            None where it is one image.
     """
 
     pixels: np.ndarray
     kind: Literal["plain", "phase", "color"]
     label: str
+    size: tuple[int, int] | None = None
 
 
 def split_into_panels(

@@ -1,5 +1,5 @@
-import math
 from collections.abc import Iterator, Mapping, Sequence
+from fractions import Fraction
 from typing import Any, Literal, NamedTuple, TYPE_CHECKING
 
 import jax
@@ -8,7 +8,7 @@ import numpy as np
 from .. import models
 from ._divide import axes_of_new_figure, divide, grid_shape
 from ._imshow import draw_panel, range_line
-from ._layout import font_size, place_size, zoom_in_axes
+from ._layout import font_size, place_size, whole_zoom, zoom_in_axes
 from ._panels import as_numbers, Panel, split_into_panels
 from ._portilla_simoncelli import plot_portilla_simoncelli
 from ._stem import stem_plot
@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     import matplotlib.axes
 
 MOST_AXES = 36
+# The limits of an axis over the largest value, which leaves room for the heads of stems.
+MARGIN = 1.15
+# Inches.
+_GAP_ABOVE_LAYER, _GAP_IN_LAYER = 0.5, 0.15
 
 YLimits = Sequence[float | int] | Literal[False] | None
 
@@ -41,7 +45,8 @@ def plot_representation(
     (channel, height, width), or one image of a batch (batch, channel, height, width), as pictures,
     with the same two-hued range, symmetric about zero, for all the channels; a dictionary or
     another tree of arrays as all its leaves. At most 36 axes are drawn; the title says so where
-    there would be more.
+    there would be more. Where there are more than four, and pictures of several channels are among
+    them, as in the layers of a network, each leaf starts a row.
 
     Args:
         model: The model, which may be None.
@@ -55,8 +60,9 @@ def plot_representation(
         title: The title.
         as_rgb: Show three or four channels of pictures as colors.
         axes_direction: Whether several axes stand side by side or below each other; more than four
-            are arranged in rows and columns.
-        gridspec_kwargs: Further arguments of ``matplotlib.gridspec.GridSpec`` for several axes.
+            are arranged in rows and columns, of which ``"vertical"`` makes a plain grid.
+        gridspec_kwargs: Further arguments of ``matplotlib.gridspec.GridSpec`` for several axes,
+            which then are a plain grid.
 
     Returns:
         The axes.
@@ -101,41 +107,69 @@ def plot_representation(
     rows, columns = grid_shape(len(shown))
     if axes_direction == "vertical":
         rows, columns = columns, rows
+    in_layers = _are_layers(shown) and axes_direction == "horizontal" and not gridspec_kwargs
     if ax is None:
         figsize = figsize or (max(3 * columns, 4) + 1, max(2.6 * rows, 3) + 1)
         ax = axes_of_new_figure(figsize)
+    if in_layers:
+        return _draw_layers(ax, shown, ylim, title or "")
+    titles = ["\n".join(filter(None, (part.title, part.facts))) for part in shown]
     if len(shown) == 1:
-        axes = [ax]
-        shown = [shown[0]._replace(title="\n".join(filter(None, (title, shown[0].title))))]
+        axes, titles = [ax], ["\n".join(filter(None, (title, *titles)))]
     else:
         axes = divide(ax, rows, columns, len(shown), title or "", 0.6, gridspec_kwargs)
-    for one, part in zip(axes, shown, strict=True):
+    points = font_size(titles, min(place_size(one)[0] for one in axes), axes[0].figure.dpi)
+    for one, part, text in zip(axes, shown, titles, strict=True):
         _draw(one, part, ylim)
+        one.set_title(text, fontsize=points, pad=4)
     return axes
 
 
-def needs_one_axes(model: Any, data: Any) -> bool:
-    """Whether a representation is a single vector or picture, which the model does not draw."""
+def arrangement(model: Any, data: Any) -> Literal["one", "layers", "other"]:
+    """Whether a representation is a single vector or picture, or layers of maps."""
     if _is_portilla_simoncelli(model) or hasattr(model, "plot_representation"):
-        return False
-    shapes = [np.shape(leaf) for leaf in jax.tree.leaves(data)]
-    return len(shapes) == 1 and math.prod(shapes[0][: -2 if len(shapes[0]) > 2 else -1]) == 1
+        return "other"
+    parts = list(_parts(data, 0, False))
+    return "one" if len(parts) == 1 else "layers" if _are_layers(parts) else "other"
 
 
 class _Part(NamedTuple):
     """What is drawn in one axes.
 
     Attributes:
-        title: What tells it from the others.
         content: The values.
-        largest: The largest absolute value of the leaf that it is of.
+        name: What the leaf is called that it is of.
+        number: What tells it from the others of that leaf.
+        largest: The largest absolute value of that leaf.
         is_first: Whether it is the first of that leaf.
+        is_only: Whether it is the only one of that leaf.
     """
 
-    title: str
     content: np.ndarray | Panel
+    name: str
+    number: str
     largest: float
     is_first: bool
+    is_only: bool
+
+    @property
+    def title(self) -> str:
+        """What tells it from all others."""
+        unnamed = self.number.replace("[", "channel ").replace("]", "")
+        return f"{self.name}{self.number}" if self.name else unnamed
+
+    @property
+    def limits(self) -> tuple[float, float]:
+        """The values shown as the ends of the color map."""
+        if isinstance(self.content, Panel) and self.content.kind == "color":
+            return 0.0, 1.0
+        return (-self.largest, self.largest) if self.largest > 0 else (-0.5, 0.5)
+
+    @property
+    def facts(self) -> str:
+        """The line about the range, above the first picture of a leaf."""
+        has_range = self.is_first and isinstance(self.content, Panel)
+        return range_line(self.limits) if has_range else ""
 
 
 def _parts(data: Any, batch_idx: int, as_rgb: bool) -> Iterator[_Part]:
@@ -159,8 +193,9 @@ def _parts(data: Any, batch_idx: int, as_rgb: bool) -> Iterator[_Part]:
             contents = [(panel, panel.label) for panel in panels]
         largest = float(np.abs(array[np.isfinite(array)]).max(initial=0))
         for index, (content, label) in enumerate(contents):
-            number = "" if len(contents) == 1 else f"[{index}]" if name else f"channel {index}"
-            yield _Part(f"{name}{number} {label}".strip(), content, largest, index == 0)
+            is_only = len(contents) == 1
+            number = "" if is_only else f"[{index}] {label}".strip()
+            yield _Part(content, name, number, largest, index == 0, is_only)
 
 
 def leaves(data: Any) -> Iterator[tuple[str, Any]]:
@@ -175,23 +210,61 @@ def leaves(data: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _draw(ax: "matplotlib.axes.Axes", part: _Part, ylim: YLimits) -> None:
-    width = place_size(ax)[0]
     if isinstance(part.content, Panel):
-        panel = part.content
-        limits = (0.0, 1.0) if panel.kind == "color" else (-part.largest, part.largest)
-        if not limits[1] > 0:
-            limits = (-0.5, 0.5)
-        zoom = zoom_in_axes(ax, panel.pixels.shape[:2], None)
-        draw_panel(ax, panel, limits, zoom, "RdBu_r", {})
-        facts = range_line(limits) if part.is_first else ""
-        title = "\n".join(filter(None, (part.title, facts)))
-    else:
-        if ylim is None:
-            height = 1.05 * part.largest or 1.0
-            ylim = (-height, height)
-        stem_plot(part.content, ax, None, ylim)
-        title = part.title
-    ax.set_title(title, fontsize=font_size([title], width, ax.figure.dpi), pad=4)
+        zoom = zoom_in_axes(ax, part.content.pixels.shape[:2], None)
+        draw_panel(ax, part.content, part.limits, zoom, "RdBu_r", {})
+        return
+    if ylim is None:
+        height = MARGIN * part.largest or 1.0
+        ylim = (-height, height)
+    stem_plot(part.content, ax, None, ylim)
+
+
+def _are_layers(parts: Sequence[_Part]) -> bool:
+    """Whether each leaf gets rows of its own, as the maps of several channels do."""
+    several = [isinstance(part.content, Panel) for part in parts if not part.is_only]
+    return len(parts) > 4 and len(several) > 0 and all(several)
+
+
+def _draw_layers(
+    ax: "matplotlib.axes.Axes", parts: Sequence[_Part], ylim: YLimits, title: str
+) -> "list[matplotlib.axes.Axes]":
+    """Draw each leaf from the start of a row, with as many in a row as makes the maps largest."""
+    dpi = ax.figure.dpi
+    width, height = place_size(ax)
+    shapes = [part.content.pixels.shape[:2] for part in parts if isinstance(part.content, Panel)]
+
+    def fit(columns: int) -> tuple[Fraction, int, int]:
+        rows = _places_in_layers(parts, columns)[-1][0] + 1
+        across = (width - _GAP_IN_LAYER * dpi * (columns - 1)) / columns
+        down = max(height - _GAP_ABOVE_LAYER * dpi * rows, 0.4 * height) / rows
+        zoom = whole_zoom(min(np.array([down, across]) / np.max(shapes, axis=0)))
+        return zoom, -rows, -columns
+
+    columns = -max(map(fit, range(1, len(parts) + 1)))[2]
+    places = _places_in_layers(parts, columns)
+    rows = places[-1][0] + 1
+    axes = divide(ax, rows, columns, places, title, _GAP_ABOVE_LAYER, gap_left=_GAP_IN_LAYER)
+    heads = [", ".join(filter(None, (part.name, part.facts))) for part in parts]
+    numbers = [part.number for part in parts]
+    narrowest = min(place_size(one)[0] for one in axes)
+    points = min(font_size(heads, width, dpi), font_size(numbers, narrowest, dpi))
+    for one, part, head in zip(axes, parts, heads, strict=True):
+        _draw(one, part, ylim)
+        text = "\n".join(filter(None, (head if part.is_first else "", part.number)))
+        one.set_title(text, fontsize=points, pad=4, x=0, horizontalalignment="left")
+    return axes
+
+
+def _places_in_layers(parts: Sequence[_Part], columns: int) -> list[tuple[int, int, int]]:
+    """The row, and the first and last column, of each; vectors take a whole row."""
+    places, row, column = [], -1, 0
+    for part in parts:
+        column += 1
+        if part.is_first or column == columns:
+            row, column = row + 1, 0
+        places.append((row, column, column if isinstance(part.content, Panel) else columns - 1))
+    return places
 
 
 def _axes_of(drawn: Any) -> "list[matplotlib.axes.Axes]":

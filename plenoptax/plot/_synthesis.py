@@ -23,7 +23,8 @@ def synthesis_loss(
 
     The axis of the loss is logarithmic if all the losses are positive. Where a line search makes
     trials, those that were rejected are among the losses. Of a MAD competition, the two metrics are
-    shown instead, each in an axes of its own.
+    shown instead, each in an axes of its own, which is logarithmic if the metric is positive and
+    changes by more than a factor of 10.
 
     Args:
         result: What a synthesis returned; or its trace; or losses.

@@ -1,3 +1,4 @@
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import Any, NamedTuple, TYPE_CHECKING
@@ -9,7 +10,7 @@ from ._imshow import range_line
 from ._layout import shrink
 from ._panels import as_numbers
 from ._portilla_simoncelli import portilla_simoncelli_stems
-from ._representation import leaves, MOST_AXES
+from ._representation import leaves, MARGIN, MOST_AXES
 
 
 if TYPE_CHECKING:
@@ -42,8 +43,8 @@ def update_plot(
         model: If the model has a method ``update_plot``, that updates.
         batch_idx: The element of the batch.
         rescale_ylim: Whether to fit the vertical limits, and the range of the colors of images, to
-            the data. They are symmetric about zero, or start at zero if they did so before and no
-            value is negative.
+            the data, all the channels of an array in the same way. They are symmetric about zero,
+            or start at zero if they did so before and no value is negative.
 
     Returns:
         What was updated: matplotlib's artists and containers of stems.
@@ -71,19 +72,20 @@ def update_plot(
     shown = [one for ax in several for one in _series_of(ax)]
     if isinstance(data, Mapping) and len(several) == 1 and len(shown) > 1:
         shown = _by_label(shown, list(data))
-    values = list(_split(data, shown, batch_idx))
+    split = list(_split(data, shown, batch_idx))
     # A representation of more parts than that is not shown as a whole.
-    if len(values) != len(shown) and len(shown) != MOST_AXES:
+    if len(split) != len(shown) and len(shown) != MOST_AXES:
         raise ValueError(
             f"the axes show {len(shown)} series (stems, images, points or lines), but the data "
-            f"hold {len(values)}; give one for each, as plot_representation does."
+            f"hold {len(split)}; give one for each, as plot_representation does."
         )
-    for series, one in zip(shown, values, strict=False):
-        series.set_data(one)
+    for series, (_, values) in zip(shown, split, strict=False):
+        series.set_data(values)
     if rescale_ylim:
         for ax in several:
-            inside = [one for series, one in zip(shown, values, strict=False) if series.ax is ax]
-            _rescale_ylim(ax, inside)
+            pairs = zip(shown, split, strict=False)
+            inside = {name for series, (name, _) in pairs if series.ax is ax}
+            _rescale_ylim(ax, [values for name, values in split if name in inside])
     return [series.artist for series in shown]
 
 
@@ -180,8 +182,8 @@ def _by_label(shown: list[_Series], labels: list[Any]) -> list[_Series]:
     return [found[label] for label in labels]
 
 
-def _split(data: Any, shown: list[_Series], batch_idx: int) -> Iterator[np.ndarray]:
-    """The arrays for the series, in their order."""
+def _split(data: Any, shown: list[_Series], batch_idx: int) -> Iterator[tuple[str, np.ndarray]]:
+    """The arrays for the series, in their order, with the name of the leaf that each is of."""
     count = 0
     for name, leaf in leaves(data):
         array = np.atleast_1d(as_numbers(leaf))
@@ -197,7 +199,7 @@ def _split(data: Any, shown: list[_Series], batch_idx: int) -> Iterator[np.ndarr
         for row in array.reshape(-1, *array.shape[array.ndim - rank :]):
             parts = (row.real, row.imag) if np.iscomplexobj(row) else (row,)
             parts = parts if rank > 1 else (np.concatenate(parts),)
-            yield from parts
+            yield from ((name, part) for part in parts)
             count += len(parts)
 
 
@@ -206,10 +208,9 @@ def _rescale_ylim(ax: "matplotlib.axes.Axes", values: Sequence[np.ndarray]) -> N
     largest = max((float(np.abs(one).max(initial=0)) for one in finite), default=0.0) or 1.0
     if not ax.images:
         from_zero = ax.get_ylim()[0] == 0 and all((one >= 0).all() for one in finite)
-        ax.set_ylim(0 if from_zero else -1.05 * largest, 1.05 * largest)
+        ax.set_ylim(0 if from_zero else -MARGIN * largest, MARGIN * largest)
         return
     for image in ax.images:
         image.set_clim(-largest, largest)
-    lines = ax.get_title().split("\n")
     ranged = range_line((-largest, largest))
-    ax.title.set_text("\n".join(ranged if one.startswith("range: ") else one for one in lines))
+    ax.title.set_text(re.sub(r"range: \[.*?\]", ranged, ax.get_title()))

@@ -121,15 +121,18 @@ def view(source: Any, batch_idx: int = 0, distortion_scale: float | int = 5.0) -
         return _view_of_distortions(source, batch_idx, distortion_scale)
     problem = getattr(source, "problem", None)
     if problem is not None:
+        element = ""
         if isinstance(problem, Batched):
-            source = source[_index(batch_idx, len(source), "syntheses")]
+            element = _element(batch_idx, len(source))
+            source = source[batch_idx]
         else:
             _index(batch_idx, 1, "synthesis")
-        name = type(source.problem).__name__
+        name = type(source.problem).__name__ + element
         image = np.asarray(source.image)
         return _view_of_trace(name, source.problem, source.trace, image, source.status)
     if isinstance(source, BatchedTrace):
-        source = source[_index(batch_idx, len(source), "syntheses")]
+        name = "Image" + _element(batch_idx, len(source))
+        return _view_of_trace(name, None, source[batch_idx], None, None)
     if hasattr(source, "losses"):
         return _view_of_trace("Image", None, source, None, None)
     if isinstance(source, State):
@@ -156,6 +159,11 @@ def _index(batch_idx: int, size: int, what: str) -> int:
     return batch_idx
 
 
+def _element(batch_idx: int, size: int) -> str:
+    """What the title says of an element of a batch."""
+    return f" (element {_index(batch_idx, size, 'syntheses') % size} of {size})"
+
+
 def _view_of_trace(
     name: str, problem: Any, trace: Any, image: np.ndarray | None, status: Any
 ) -> View:
@@ -171,16 +179,17 @@ def _view_of_trace(
 
 
 def _view_of_state(state: State, batch_idx: int) -> View:
+    name = "State"
     if np.ndim(state.num_steps):
-        index = _index(batch_idx, len(state.num_steps), "syntheses")
-        state = jax.tree.map(lambda leaf: leaf[index], state)
+        name += _element(batch_idx, len(state.num_steps))
+        state = jax.tree.map(lambda leaf: leaf[batch_idx], state)
     z = state.accepted_z
     if not hasattr(z, "ndim"):
         raise TypeError(
             f"the state moves {type(z).__name__}, which is no image; make a Result of the problem, "
             "the state and the trace, and show that."
         )
-    return View("State", image=np.asarray(z), step=int(state.num_steps), status=state.status)
+    return View(name, image=np.asarray(z), step=int(state.num_steps), status=state.status)
 
 
 def _view_of_distortions(source: Any, batch_idx: int, scale: float | int) -> View:

@@ -1,9 +1,5 @@
 """What to cite, as BibTeX."""
 
-import functools
-from typing import Any
-
-
 _ENTRIES = {
     "PortillaSimoncelli": """@article{portilla2000parametric,
   author = {Portilla, Javier and Simoncelli, Eero P.},
@@ -82,13 +78,6 @@ _ALIASES |= dict.fromkeys(
     ("LinearNonlinear", "LuminanceGainControl", "LuminanceContrastGainControl", "OnOff"),
     "Eigendistortions",
 )
-
-
-def name_of(part: Any) -> str:
-    """What a model or a metric is called: the name of the function, or of the class."""
-    if isinstance(part, functools.partial):
-        return name_of(part.func)
-    return getattr(part, "__name__", type(part).__name__)
 
 
 def citations(*names: str) -> str:

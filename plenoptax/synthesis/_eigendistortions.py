@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._tree import check_alike, is_array, leaves_by_path
+from .._tree import check_alike, is_array, leaves_by_path, name_of
 from .._types import Key
 from ..linalg import (
     AbstractNoise,
@@ -26,7 +26,6 @@ from ..linalg import (
 )
 from ..solve._provenance import describe_key, describe_machine
 from ..validate import validate_input, validate_model
-from ._citations import name_of
 from ._eigendistortions_preconditioner import local_spectrum
 from ._eigendistortions_result import Eigendistortions
 from ._problem import as_jax, check_finite

@@ -6,8 +6,9 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .._compiled import call_compiled
+from .._tree import name_of
 from ..solve import AbstractProblem, Status, Trace
-from ._citations import citations, name_of
+from ._citations import citations
 from ._judge import Group, judge, null_of, verdict
 
 

@@ -95,7 +95,7 @@ def test_synthesis_animate_shows_every_recorded_image():
         np.testing.assert_allclose(stems, difference, atol=1e-6)
         assert error.get_title() == f"Representation error, step {step}"
         if index % 2 == 0:
-            top = 1.05 * np.abs(difference).max()
+            top = 1.15 * np.abs(difference).max()
             np.testing.assert_allclose(error.get_ylim()[1], top, rtol=1e-5)
     assert artists == [picture.images[0], loss.lines[1], error.containers[0]]
     animation.save(io.BytesIO(), writer=NoWriter())

@@ -1,8 +1,13 @@
+import functools
+
+import equinox as eqx
 import jax.numpy as jnp
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
+from plenoptax.metric import model_metric_factory, mse
+from plenoptax.models import Gaussian
 from plenoptax.plot import (
     eigendistortion_imshow_all,
     geodesic_deviation_from_line,
@@ -89,6 +94,84 @@ def test_mad_loss_all_has_an_axes_for_each_metric():
     np.testing.assert_allclose(finals, [20.5, 0.3, 20.5, 0.3])
 
 
+def compete(optimized):
+    """Results of four competitions that held a metric at 0.01 up to rounding, of 21 steps each."""
+    results = four()
+    for one, values in zip(results, optimized, strict=True):
+        one.trace.terms = {
+            "reference_metric": 0.01 + 1e-8 * (np.arange(21) % 3),
+            "optimized_metric": np.asarray(values),
+        }
+    return results
+
+
+def assert_holds_its_curves(axes):
+    low, high = axes.get_ylim()
+    values = np.concatenate([line.get_ydata() for line in axes.lines])
+    assert low < values.min() < values.max() < high
+
+
+def test_mad_loss_all_holds_all_its_curves():
+    small, large = np.linspace(0.01, 0.006, 21), np.linspace(0.01, 0.014, 21)
+    figure = mad_loss_all(*compete([small, small, large, large]))
+    for axes, name in zip(figure.axes, ("near", "far"), strict=True):
+        assert_holds_its_curves(axes)
+        assert axes.get_yscale() == "linear"
+        assert axes.get_ylabel() == f"{name} to the reference image"
+    assert_tidy(figure)
+
+
+@pytest.mark.parametrize(("least", "scale"), [(1e-4, "log"), (0.0, "linear")])
+def test_mad_loss_all_of_more_than_a_decade_is_logarithmic_if_positive(least, scale):
+    small, large = np.linspace(0.01, least, 21), np.linspace(0.01, 0.2, 21)
+    for order in ([small, small, large, large], [large, large, small, small]):
+        for axes in mad_loss_all(*compete(order)).axes:
+            assert_holds_its_curves(axes)
+            assert axes.get_yscale() == scale
+
+
+def test_synthesis_loss_shows_what_was_held_as_flat():
+    result = compete([np.linspace(0.01, 0.5, 21)] * 4)[0]
+    axes = synthesis_loss(result)
+    low, high = axes["reference_metric_loss"].get_ylim()
+    assert high - low > 1e-3
+    assert axes["reference_metric_loss"].get_yscale() == "linear"
+    assert axes["optimized_metric_loss"].get_yscale() == "log"
+
+
+def test_synthesis_loss_of_metrics_that_are_no_numbers_is_drawn():
+    axes = synthesis_loss(compete([np.full(21, np.nan)] * 4)[0])
+    axes["optimized_metric_loss"].figure.canvas.draw()
+    assert np.isfinite(axes["optimized_metric_loss"].get_ylim()).all()
+
+
+@pytest.mark.parametrize(
+    ("metrics", "names"),
+    [
+        ((mse, functools.partial(max, 1)), ["mse", "max"]),
+        ((functools.partial(mse), eqx.Partial(mse)), ["mse 1", "mse 2"]),
+        ((model_metric_factory(Gaussian(3)), mse), ["Gaussian", "mse"]),
+        (
+            (model_metric_factory(Gaussian(3)), functools.partial(Gaussian(5))),
+            ["Gaussian 1", "Gaussian 2"],
+        ),
+    ],
+)
+def test_mad_plots_name_metrics(metrics, names):
+    results = [make_competition(metric) for metric in metrics * 2]
+    assert heads(mad_loss_all(*results)) == names
+    images = ["Reference", *[f"Best {name}" for name in names], "Initial image"]
+    assert heads(mad_imshow_all(*results)) == [*images, *[f"Worst {name}" for name in names]]
+    assert heads(mad_loss_all(*results, metric2_name="mine"))[1] == "mine"
+
+
+def test_mad_imshow_all_is_large(rng):
+    image = jnp.asarray(rng.random((1, 64, 64)))
+    figure = mad_imshow_all(*[make_competition(metric, image) for metric in (min, max) * 2])
+    figure.canvas.draw()
+    assert figure.axes[0].get_window_extent().width >= 256
+
+
 def test_synthesis_loss_of_a_competition_has_an_axes_for_each_metric():
     result = make_competition(max)
     axes = synthesis_loss(result, plot_penalties=True)
@@ -120,6 +203,7 @@ def test_geodesic_is_shown_as_a_strip():
     axes = synthesis_imshow(result)
     strip = shown(axes)
     assert strip.shape == (6, 5 * 8 + 4)
+    assert "\ndims: [6, 8] * " in axes.get_title()
     np.testing.assert_allclose(strip[:, 9:17], result.image[1, 0], rtol=1e-6)
     np.testing.assert_array_equal(strip[:, 8], 1)
     assert shown(synthesis_imshow(make_geodesic(8))).shape == (2 * 6 + 1, 4 * 8 + 3)
@@ -159,10 +243,39 @@ def test_eigendistortion_imshow_all():
 def test_eigendistortion_imshow_all_keeps_colors():
     figure = eigendistortion_imshow_all(make_eigendistortions(3), 1, process_image=lambda x: 1 - x)
     assert shown(figure.axes[0]).shape == (6, 8, 3)
-    np.testing.assert_allclose(shown(figure.axes[0]), 0.52, rtol=1e-6)
     np.testing.assert_allclose(shown(figure.axes[2]), 0.4, rtol=1e-6)
     one = eigendistortion_imshow_all(make_eigendistortions(3), channel_idx=0, suptitle=None)
     assert shown(one.axes[0]).shape == (6, 8)
+
+
+@pytest.mark.parametrize("channels", [3, 4])
+def test_eigendistortion_imshow_all_scales_colors_about_gray(channels, rng):
+    found = make_eigendistortions(channels)
+    found.eigendistortions = 0.1 * jnp.asarray(rng.standard_normal((3, channels, 6, 8)))
+    for index in (0, 1):
+        (axes, *_) = eigendistortion_imshow_all(found, index).axes
+        colors = np.moveaxis(np.asarray(found.eigendistortions[index, :3]), 0, -1)
+        largest = np.abs(colors).max()
+        np.testing.assert_allclose(shown(axes), 0.5 + colors / (2 * largest), atol=1e-6)
+        assert f"range: [{-largest:.1e}, {largest:.1e}]" in axes.get_title()
+    (axes, *_) = eigendistortion_imshow_all(found, 1, process_distortion=lambda x: 0.5 + x).axes
+    np.testing.assert_allclose(shown(axes)[..., :3], (0.5 + colors).clip(0, 1), atol=1e-6)
+
+
+@pytest.mark.parametrize("index", [np.int64(47), np.array(47), np.array([47]), [np.int32(47)]])
+def test_eigendistortion_imshow_all_takes_integers_of_numpy(index):
+    figure = eigendistortion_imshow_all(make_eigendistortions(), index)
+    assert heads(figure) == ["eigendistortion 47", "image", "image + 5 * eigendistortion 47"]
+
+
+def test_eigendistortion_imshow_all_has_its_title_at_the_top_left():
+    figure = eigendistortion_imshow_all(make_eigendistortions())
+    figure.canvas.draw()
+    (title,) = [text for text in figure.texts if text.get_text() == "Eigendistortions"]
+    box, image = title.get_window_extent(), figure.axes[2].get_window_extent()
+    assert abs(box.x0 - image.x0) < 3
+    assert 0 < figure.bbox.y1 - box.y1 < 0.3 * figure.dpi
+    assert not any(box.overlaps(axes.get_tightbbox()) for axes in figure.axes)
 
 
 def test_eigendistortion_plots_refuse():

@@ -147,6 +147,26 @@ def test_plot_representation_in_a_figure_with_a_layout_engine(rng):
         assert 0 <= place.y0 < place.y1 <= 1
 
 
+def test_plot_representation_of_several_maps_is_in_layers(rng):
+    data = {"a": rng.random((6, 8, 8)), "b": rng.random((2, 4, 4)), "c": rng.random(5)}
+    figures = [
+        plot_representation(data=data),
+        plot_representation(data=data, ax=plt.figure(figsize=(14, 4)).add_subplot()),
+    ]
+    for axes in figures:
+        axes[0].figure.canvas.draw()
+        boxes = [one.get_window_extent() for one in axes]
+        assert boxes[6].y1 < boxes[5].y0
+        assert boxes[8].y1 < boxes[7].y0
+        assert boxes[8].width > boxes[0].width
+        titles = [one.get_title().split("\n")[-1] for one in axes]
+        assert titles == ["[0]", "[1]", "[2]", "[3]", "[4]", "[5]", "[0]", "[1]", "c"]
+    several_rows, one_row = ({one.get_position().y0 for one in axes[:6]} for axes in figures)
+    assert len(several_rows) > len(one_row) == 1
+    grid = plot_representation(data=data, gridspec_kwargs={"wspace": 1.0})
+    assert grid[1].get_title() == "a[1]"
+
+
 def test_plot_representation_directions(rng):
     data = rng.random((3, 6))
     horizontal = plot_representation(data=data)

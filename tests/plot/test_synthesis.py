@@ -59,6 +59,23 @@ def test_synthesis_loss_with_gaps_has_a_logarithmic_axis():
     assert axes.get_yscale() == "log"
 
 
+@pytest.mark.parametrize(
+    ("losses", "wanted"),
+    [
+        (1.0983 + 0.001 * np.arange(5), {"1.099", "1.1", "1.101"}),
+        (0.15 + 0.1 * np.arange(5), {"0.2", "0.3", "0.4"}),
+        (10.0 ** -np.arange(5), {"$\\mathdefault{10^{-2}}$"}),
+    ],
+)
+def test_synthesis_loss_within_a_decade_has_plain_numbers(losses, wanted):
+    axes = synthesis_loss(losses)["loss"]
+    axes.figure.canvas.draw()
+    ticks = [*axes.yaxis.get_major_ticks(), *axes.yaxis.get_minor_ticks()]
+    labels = {tick.label1.get_text() for tick in ticks}
+    assert wanted <= labels
+    assert not any("times" in label for label in labels)
+
+
 def test_synthesis_loss_shows_penalties_and_takes_options():
     result = make_result()
     given = plt.figure().add_subplot()
@@ -196,6 +213,48 @@ def test_synthesis_status_panels_are_whole_and_apart(size):
     )
 
 
+def maps(image):
+    layer = jnp.stack([image[0] * (index + 1) for index in range(8)])
+    return {"a": layer, "b": jnp.concatenate([layer, layer[:4] - 0.5]), "mean": layer.mean((1, 2))}
+
+
+def test_synthesis_status_of_a_network_is_readable():
+    image = jnp.linspace(0, 1, 32**2).reshape(1, 32, 32)
+    figure = synthesis_status(make_result(maps, image))
+    figure.canvas.draw()
+    axes = figure.axes[3:]
+    assert [len([one for one in axes if one.images]), len(axes)] == [20, 21]
+    pictures = [one.get_window_extent() for one in axes]
+    assert all((box.size >= 60).all() for box in pictures)
+    assert len({one.title.get_fontsize() for one in axes}) == 1
+    heads = [one.get_title().split("\n") for one in axes]
+    assert heads[0][0].startswith("a, range: [")
+    assert heads[8][0].startswith("b, range: [")
+    assert [head[-1] for head in heads] == [*(f"[{i}]" for i in (*range(8), *range(12))), "mean"]
+    # A row for each layer, or several.
+    assert pictures[8].y1 < pictures[7].y0
+    assert pictures[20].y1 < pictures[19].y0
+    titles = [one.title.get_window_extent() for one in axes]
+    # The name of a layer reaches across the titles of its maps, a line above them.
+    for title, head in zip(titles, heads, strict=True):
+        title.y0 += (len(head) - 1) / 2 * title.height
+    boxes = titles + pictures
+    for box in boxes:
+        assert 0 <= box.x0 < box.x1 <= figure.bbox.x1
+        assert 0 <= box.y0 < box.y1 <= figure.bbox.y1
+    assert not any(one.overlaps(other) for i, one in enumerate(boxes) for other in boxes[:i])
+
+
+def test_synthesis_status_has_room_for_the_heads_of_stems():
+    image = jnp.linspace(0, 1, 32**2).reshape(1, 32, 32)
+    axes = synthesis_status(make_result(maps, image)).axes[-1]
+    axes.figure.canvas.draw()
+    heads = axes.containers[0].markerline
+    radius = (heads.get_markersize() + heads.get_markeredgewidth()) / 2 * axes.figure.dpi / 72
+    tops = axes.transData.transform(heads.get_xydata())[:, 1]
+    assert tops.max() + radius <= axes.get_window_extent().y1
+
+
 def test_synthesis_status_image_has_whole_pixels():
     image = jnp.linspace(0, 1, 256**2).reshape(1, 256, 256)
     picture = synthesis_status(make_result(image=image)).axes[0]
@@ -285,6 +344,15 @@ def test_synthesis_status_of_an_element_of_a_batch(batch):
     np.testing.assert_array_equal(loss.lines[0].get_ydata(), batch.trace[1].losses)
     difference = batch.problem[1].model(batch[1].image) - batch.problem[1].target
     np.testing.assert_allclose(error.images[0].get_array(), difference[0], atol=1e-6)
+
+
+@pytest.mark.parametrize(("index", "element"), [(0, 0), (1, 1), (-1, 1)])
+def test_synthesis_plots_say_which_element_they_show(batch, index, element):
+    picture = synthesis_status(batch, index).axes[0]
+    assert picture.get_title().startswith(f"Metamer (element {element} of 2), step 4\n")
+    for source, name in ((batch.trace, "Image"), (batch.state, "State")):
+        axes = synthesis_imshow(source, index)
+        assert axes.get_title().startswith(f"{name} (element {element} of 2), step")
 
 
 def test_synthesis_imshow_of_an_element_at_an_iteration(batch):

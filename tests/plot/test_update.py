@@ -91,7 +91,17 @@ def test_update_plot_rescales_on_demand(rng):
             assert f"range: [{low:.1e}, {high:.1e}]" in axes[0].get_title()
     axes = stem_plot(rng.random(5), plt.figure().add_subplot())
     update_plot(axes, np.arange(5.0), rescale_ylim=True)
-    np.testing.assert_allclose(axes.get_ylim(), (0, 4.2))
+    np.testing.assert_allclose(axes.get_ylim(), (0, 4.6))
+
+
+def test_update_plot_rescales_layers(rng):
+    data = {"a": rng.random((6, 8, 8)), "b": rng.random(3)}
+    axes = plot_representation(data=data)
+    update_plot(axes, {"a": 10 * data["a"], "b": data["b"]}, rescale_ylim=True)
+    low, high = axes[0].images[0].get_clim()
+    assert high == -low == 10 * data["a"].max()
+    assert {one.images[0].get_clim() for one in axes[:6]} == {(low, high)}
+    assert axes[0].get_title() == f"a, range: [{low:.1e}, {high:.1e}]\n[0]"
 
 
 def test_update_plot_asks_the_model():
