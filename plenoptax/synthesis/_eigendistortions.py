@@ -120,8 +120,6 @@ def eigendistortions(
     image = as_jax(image)
     validate_input(image, allowed_range=None)
     _check_options(image[0] if batch else image, k, noise, subspace, resume)
-    if jnp.iscomplexobj(image):
-        raise TypeError(f"The image is an array of real numbers; got {image.dtype}.")
     if batch:
         if resume is not None:
             raise ValueError("A batch cannot be resumed at once; resume its images one by one.")
@@ -136,13 +134,7 @@ def eigendistortions(
     key = jax.random.key(0) if key is None else key
     operator = linearize(model, image, noise=noise, subspace=subspace)
     check_finite(operator.response)
-    chosen = _choose_method(method, operator, which)
-    _check_size(k, which, chosen, operator)
-    if resume is not None and chosen in ("exact", "dense", "randomized_svd"):
-        raise ValueError(
-            f"The method {method!r} computes the whole here and has nothing to resume; leave out "
-            "resume=, or give method='block_lanczos'."
-        )
+    chosen = _choose_method(method, operator, k, which, is_resumed=resume is not None)
     jacobian = state = None
     if chosen == "exact":
         pairs, jacobian = exact(operator, key=key)
@@ -160,19 +152,16 @@ def eigendistortions(
         if resume is not None:
             state = _resumed(resume, state, operator, image)
         pairs, state = solve(solver, state, max_products=limit, progress=progress)
-    before = resume.provenance if isinstance(resume, Eigendistortions) else {"wall_time": 0.0}
-    configuration = dict(k=k, which=which, rtol=rtol, noise=noise, subspace=subspace)
-    provenance = {
-        "model": name_of(model),
-        "method": chosen,
-        **{name: _described(option) for name, option in configuration.items()},
-        "key": describe_key(key),
-        **describe_machine(started - before["wall_time"]),
-    }
+    if isinstance(resume, Eigendistortions):
+        started -= resume.provenance["wall_time"]
+    options = dict(k=k, which=which, rtol=rtol, noise=noise, subspace=subspace)
+    provenance = _describe_search(model, chosen, options, key, started)
     return _result(pairs, image, subspace, jacobian, state, provenance)
 
 
 def _check_options(image: Array, k: Any, noise: Any, subspace: Any, resume: Any) -> None:
+    if jnp.iscomplexobj(image):
+        raise TypeError(f"The image is an array of real numbers; got {image.dtype}.")
     if isinstance(k, bool) or not isinstance(k, int) or k < 1:
         raise ValueError(f"k is a whole number, at least 1; got {k!r}.")
     if not isinstance(noise, AbstractNoise | None):
@@ -199,15 +188,9 @@ def _check_options(image: Array, k: Any, noise: Any, subspace: Any, resume: Any)
         )
 
 
-def _check_size(k: int, which: str, method: str, operator: LinearMap) -> None:
-    if method != "exact" and k * (2 if which == "both" else 1) > operator.input_size:
-        raise ValueError(
-            f"There are {operator.input_size} eigenvectors; k={k} with which={which!r} asks for "
-            "more."
-        )
-
-
-def _choose_method(method: str, operator: LinearMap, which: str) -> str:
+def _choose_method(
+    method: str, operator: LinearMap, k: int, which: str, *, is_resumed: bool
+) -> str:
     methods = ("auto", "block_lanczos", "power", "randomized_svd", "exact")
     if method not in methods:
         raise ValueError(f"The method is one of {', '.join(methods)}; got {method!r}.")
@@ -219,9 +202,18 @@ def _choose_method(method: str, operator: LinearMap, which: str) -> str:
         raise ValueError("The method 'randomized_svd' finds the top only.")
     sides = operator.input_size, operator.output_size
     is_small = min(sides) <= 3072 and sides[0] * sides[1] <= 2**27
-    if method == "auto":
-        return "dense" if is_small else "block_lanczos"
-    return method
+    chosen = method if method != "auto" else "dense" if is_small else "block_lanczos"
+    if chosen != "exact" and k * (2 if which == "both" else 1) > operator.input_size:
+        raise ValueError(
+            f"There are {operator.input_size} eigenvectors; k={k} with which={which!r} asks for "
+            "more."
+        )
+    if is_resumed and chosen in ("exact", "dense", "randomized_svd"):
+        raise ValueError(
+            f"The method {method!r} computes the whole here and has nothing to resume; leave out "
+            "resume=, or give method='block_lanczos'."
+        )
+    return chosen
 
 
 def _lanczos(
@@ -272,12 +264,25 @@ def _smooth_changes(image: Float[Array, "*shape"]) -> Float[Array, "s *shape"]:
     return jnp.asarray(np.stack([ramp * pixels for ramp in ramps] + ramps))
 
 
-def _described(option: Any) -> Any:
-    """An option in plain values: modules are written out, with the values of their scalars."""
-    if option is None or isinstance(option, (int, float, str)):
-        return option
-    short = jax.tree.map(lambda x: x.item() if is_array(x) and not x.ndim else x, option)
-    return eqx.tree_pformat(short)
+def _describe_search(
+    model: Callable, method: str, options: dict[str, Any], key: Key, started: float
+) -> dict[str, Any]:
+    """How eigendistortions came about, in plain values that fit into JSON."""
+
+    def write(option: Any) -> Any:
+        if option is None or isinstance(option, (int, float, str)):
+            return option
+        # Modules are written out, with the values of their scalars.
+        short = jax.tree.map(lambda x: x.item() if is_array(x) and not x.ndim else x, option)
+        return eqx.tree_pformat(short)
+
+    return {
+        "model": name_of(model),
+        "method": method,
+        **{name: write(option) for name, option in options.items()},
+        "key": describe_key(key),
+        **describe_machine(started),
+    }
 
 
 def _resumed(

@@ -149,8 +149,7 @@ def mad_competition(
         progress=progress,
         checkpoint=checkpoint,
     )
-    if metric_tradeoff_lambda is None:
-        _warn_of_lost(result)
+    _warn_of_lost(result)
     return result
 
 
@@ -159,6 +158,8 @@ def _warn_of_lost(result: Result) -> None:
     elements = result if isinstance(result.problem, Batched) else [result]
     for element in elements:
         problem: Any = element.problem
+        if problem.metric_tradeoff_lambda is not None:
+            return
         wanted = float(problem.reference_value)
         found = float(element.trace.terms["reference_metric"][-1])
         if abs(found - wanted) > 0.01 * abs(wanted):
