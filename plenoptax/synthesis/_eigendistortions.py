@@ -119,10 +119,8 @@ def eigendistortions(
     """
     image = as_jax(image)
     validate_input(image, allowed_range=None)
-    _check_options(image[0] if batch else image, k, noise, subspace, resume)
+    _check_options(image[0] if batch else image, k, noise, subspace, resume, batch=batch)
     if batch:
-        if resume is not None:
-            raise ValueError("A batch cannot be resumed at once; resume its images one by one.")
         rest = dict(noise=noise, subspace=subspace, key=key, rtol=rtol, max_products=max_products)
         rest |= dict(p=p, q=q, max_iter=max_iter, stop_criterion=stop_criterion, progress=progress)
         return tuple(
@@ -152,14 +150,16 @@ def eigendistortions(
         if resume is not None:
             state = _resumed(resume, state, operator, image)
         pairs, state = solve(solver, state, max_products=limit, progress=progress)
-    if isinstance(resume, Eigendistortions):
-        started -= resume.provenance["wall_time"]
     options = dict(k=k, which=which, rtol=rtol, noise=noise, subspace=subspace)
-    provenance = _describe_search(model, chosen, options, key, started)
+    provenance = _describe_search(model, chosen, options, key, started, resume)
     return _result(pairs, image, subspace, jacobian, state, provenance)
 
 
-def _check_options(image: Array, k: Any, noise: Any, subspace: Any, resume: Any) -> None:
+def _check_options(
+    image: Array, k: Any, noise: Any, subspace: Any, resume: Any, *, batch: bool
+) -> None:
+    if batch and resume is not None:
+        raise ValueError("A batch cannot be resumed at once; resume its images one by one.")
     if jnp.iscomplexobj(image):
         raise TypeError(f"The image is an array of real numbers; got {image.dtype}.")
     if isinstance(k, bool) or not isinstance(k, int) or k < 1:
@@ -265,7 +265,7 @@ def _smooth_changes(image: Float[Array, "*shape"]) -> Float[Array, "s *shape"]:
 
 
 def _describe_search(
-    model: Callable, method: str, options: dict[str, Any], key: Key, started: float
+    model: Callable, method: str, options: dict[str, Any], key: Key, started: float, resume: Any
 ) -> dict[str, Any]:
     """How eigendistortions came about, in plain values that fit into JSON."""
 
@@ -276,6 +276,8 @@ def _describe_search(
         short = jax.tree.map(lambda x: x.item() if is_array(x) and not x.ndim else x, option)
         return eqx.tree_pformat(short)
 
+    if isinstance(resume, Eigendistortions):
+        started -= resume.provenance["wall_time"]
     return {
         "model": name_of(model),
         "method": method,

@@ -132,12 +132,11 @@ def mad_competition(
     image = as_jax(image)
     if batch:
         check_images(image, penalty_function, penalty_lambda)
-        if metric_tradeoff_lambda is None and parametrization is None:
-            check_within_pixels(image)
+    if batch and metric_tradeoff_lambda is None and parametrization is None:
+        check_within_pixels(image)
     held_at = initial_image if reference_value is None else None
-    problem = _pose_held(pose, image, held_at, batch=batch, num_seeds=num_seeds)
     result = synthesize_problem(
-        problem,
+        _pose_held(pose, image, held_at, batch=batch, num_seeds=num_seeds),
         image,
         default_solver=lambda: _default_solver(optimized_metric, metric_tradeoff_lambda, max_steps),
         key=key,
@@ -149,17 +148,16 @@ def mad_competition(
         progress=progress,
         checkpoint=checkpoint,
     )
-    _warn_of_lost(result)
-    return result
+    return _warned_of_lost(result)
 
 
-def _warn_of_lost(result: Result) -> None:
-    """Say that a constraint was not met, as by a value that no image has."""
+def _warned_of_lost(result: Result) -> Result:
+    """The result, with a warning where its constraint was not met: no image may have the value."""
     elements = result if isinstance(result.problem, Batched) else [result]
     for element in elements:
         problem: Any = element.problem
         if problem.metric_tradeoff_lambda is not None:
-            return
+            break
         wanted = float(problem.reference_value)
         found = float(element.trace.terms["reference_metric"][-1])
         if abs(found - wanted) > 0.01 * abs(wanted):
@@ -170,7 +168,8 @@ def _warn_of_lost(result: Result) -> None:
                 UserWarning,
                 stacklevel=3,
             )
-            return
+            break
+    return result
 
 
 def _held_as_at(problem: MADCompetition, start: Array) -> MADCompetition:
@@ -252,14 +251,7 @@ def mad_competition_set(
         >>> plt.close(figure)
     """
     image = as_jax(image)
-    validate_input(image, allowed_range=None)
-    if (key is None) == (initial_image is None):
-        raise ValueError("Give key= (draws noise) or initial_image=, one of the two.")
-    if key is not None:
-        noise = jax.random.normal(key, image.shape, image.dtype)
-        start = image + jnp.asarray(initial_noise, image.dtype) * noise
-    else:
-        start = get_image(initial_image)
+    start = _common_start(image, key, initial_image, initial_noise)
 
     def synthesize(optimized: Callable, reference: Callable) -> Result:
         problem = MADCompetition(
@@ -293,6 +285,22 @@ def mad_competition_set(
 
     first, second = synthesize(metric_1, metric_2), synthesize(metric_2, metric_1)
     return MADImages(first[0], second[0], first[1], second[1])
+
+
+def _common_start(
+    image: Array,
+    key: Key | None,
+    initial_image: Array | Result | None,
+    initial_noise: float | Scalar,
+) -> Array | None:
+    """The image that all four of a set start from."""
+    validate_input(image, allowed_range=None)
+    if (key is None) == (initial_image is None):
+        raise ValueError("Give key= (draws noise) or initial_image=, one of the two.")
+    if key is None:
+        return get_image(initial_image)
+    noise = jax.random.normal(key, image.shape, image.dtype)
+    return image + jnp.asarray(initial_noise, image.dtype) * noise
 
 
 def _pose_held(

@@ -7,24 +7,21 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Int
 
-from .._compiled import call_compiled
 from .._types import Key, PyTree, Scalar
 from ..loss import WhitenedLoss
 from ..parametrize import AbstractParametrization
 from ..regularize import penalize_range
 from ..solve import Batched, Checkpoint, Record, Solver
-from ..validate import validate_loss
 from ._defaults import default_initial_image, default_loss, default_optimizer
 from ._entry import pose_all, synthesize_problem
 from ._problem import (
     AbstractOneStageProblem,
     as_jax,
     as_parametrization,
-    as_target,
     as_weight,
-    check_finite,
     check_images,
     check_target,
+    measure_target,
 )
 from ._result import Result
 
@@ -101,12 +98,7 @@ class Metamer(AbstractOneStageProblem):
         check_target(image, model, penalty_function, penalty_lambda)
         self.model = model
         self.image = jnp.asarray(image)
-        self.target = call_compiled(model, self.image)
-        check_finite(self.target)
-        if target_representation is not None:
-            self.target = as_target(target_representation, self.target)
-        if loss_function is not None:
-            validate_loss(loss_function, self.target)
+        self.target = measure_target(model, self.image, target_representation, loss_function)
         self.loss_function = loss_function or default_loss(model, self.image)
         self.penalty_function = penalty_function
         self.penalty_lambda = as_weight(penalty_lambda)

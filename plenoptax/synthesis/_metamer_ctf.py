@@ -9,24 +9,22 @@ import numpy as np
 import optax
 from jaxtyping import Array
 
-from .._compiled import call_compiled
 from .._types import Key, PyTree, Scalar
 from ..parametrize import AbstractParametrization
 from ..regularize import penalize_range
 from ..solve import Checkpoint, Record, Solver, Stage, Trace
 from ..stop import Window
-from ..validate import validate_coarse_to_fine, validate_loss
+from ..validate import validate_coarse_to_fine
 from ._defaults import default_initial_image, default_optimizer, default_stage_loss
 from ._entry import pose_all, synthesize_problem
 from ._problem import (
     AbstractImageProblem,
     as_jax,
     as_parametrization,
-    as_target,
     as_weight,
-    check_finite,
     check_images,
     check_target,
+    measure_target,
 )
 from ._result import Result
 
@@ -139,17 +137,12 @@ class MetamerCTF(AbstractImageProblem):
         validate_coarse_to_fine(model, image_shape=image.shape, image_dtype=image.dtype)
         self.model = model
         self.image = jnp.asarray(image)
-        self.target = call_compiled(model, self.image)
-        check_finite(self.target)
-        if target_representation is not None:
-            if not hasattr(model, "remove_scales"):
-                raise ValueError(
-                    "A target representation is taken apart by the model's method remove_scales, "
-                    f"which {type(model).__name__} does not have."
-                )
-            self.target = as_target(target_representation, self.target)
-        if loss_function is not None:
-            validate_loss(loss_function, self.target)
+        if target_representation is not None and not hasattr(model, "remove_scales"):
+            raise ValueError(
+                "A target representation is taken apart by the model's method remove_scales, "
+                f"which {type(model).__name__} does not have."
+            )
+        self.target = measure_target(model, self.image, target_representation, loss_function)
         self.loss_function = loss_function or default_stage_loss(model, self.image)
         self.penalty_function = penalty_function
         self.penalty_lambda = as_weight(penalty_lambda)

@@ -8,12 +8,13 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Int
 
+from .._compiled import call_compiled
 from .._tree import describe, is_array
 from .._types import PyTree, Scalar
 from ..parametrize import AbstractParametrization, Pixels
 from ..regularize import penalize_range
 from ..solve import AbstractProblem
-from ..validate import validate_input, validate_model, validate_penalty
+from ..validate import validate_input, validate_loss, validate_model, validate_penalty
 
 
 class AbstractImageProblem(AbstractProblem):
@@ -100,7 +101,20 @@ def as_parametrization(parametrization: AbstractParametrization | None) -> Abstr
     return parametrization
 
 
-def as_target(given: PyTree, wanted: PyTree) -> PyTree:
+def measure_target(
+    model: Callable, image: Array, given: PyTree | None, loss_function: Callable | None
+) -> PyTree:
+    """The representation to match, the image's own or what was given; checks the user's loss."""
+    target = call_compiled(model, image)
+    check_finite(target)
+    if given is not None:
+        target = _as_target(given, target)
+    if loss_function is not None:
+        validate_loss(loss_function, target)
+    return target
+
+
+def _as_target(given: PyTree, wanted: PyTree) -> PyTree:
     """A representation to match in place of the image's own, which has to be like that one."""
     given = jax.tree.map(as_jax, given)
     found, expected = (

@@ -109,14 +109,19 @@ def test_one_function_may_be_used_in_many_ways(getkey):
     def model(image):
         return jnp.matmul(image, image)
 
+    def assert_posed(image, dtype):
+        target = plx.Metamer(image, model).target
+        assert target.dtype == dtype
+        np.testing.assert_allclose(target, np.matmul(image, image), rtol=1e-5)
+
     image = jax.random.uniform(getkey(), (1, 8, 8))
-    plx.Metamer(image, model)
-    plx.Metamer(image[:, :6, :6], model)
+    assert_posed(image, jnp.float32)
+    assert_posed(image[:, :6, :6], jnp.float32)
     with jax.default_matmul_precision("float32"):
-        plx.Metamer(image, model)
+        assert_posed(image, jnp.float32)
     with jax.enable_x64(True):
-        plx.Metamer(image.astype(jnp.float64), model)
-    plx.Metamer(image, model)
+        assert_posed(image.astype(jnp.float64), jnp.float64)
+    assert_posed(image, jnp.float32)
 
 
 @pytest.mark.parametrize(
