@@ -59,4 +59,4 @@ from .synthesis import Result as Result
 from .synthesis import synthesize as synthesize
 
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

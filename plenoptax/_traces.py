@@ -71,13 +71,21 @@ def refuse_changed(what: str, function: Callable, traced: Any) -> None:
         traced: What it computes now, as `trace` has it.
 
     Raises:
+        TypeError: If the function has no hash, by which its programs are found again.
         ValueError: If that is not what it computed for the same shapes before.
     """
     # The arrays of a module are arguments of a program, and no part of it.
     is_module = not jax.tree_util.all_leaves([function])
     is_inside = any(isinstance(constant, Tracer) for constant in traced.consts)
-    if is_module or is_inside or not isinstance(function, Hashable):
+    if is_module or is_inside:
         return
+    try:
+        hash(function)
+    except TypeError as error:
+        raise TypeError(
+            f"{what} is a {type(function).__name__} without a hash, by which compiled programs are "
+            "found again: make it an equinox.Module, or a dataclass with eq=False."
+        ) from error
     arguments = tuple(describe(argument) for argument in traced.in_avals)
     settings = jax.config.jax_default_matmul_precision  # pyright: ignore[reportAttributeAccessIssue]
     digest = _digest(traced)

@@ -14,7 +14,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 HOUSE = (
     ("_numbers", "_types"),
     ("_tree",),
-    ("_compiled", "_traces"),
+    ("_compiled", "_traces", "_words"),
     ("process", "linalg"),
     ("models", "loss", "regularize", "parametrize", "stop"),
     ("metric", "validate", "solve", "data"),
@@ -30,6 +30,7 @@ FLOORS = {room: floor for floor, rooms in enumerate(HOUSE) for room in rooms}
 PRIVATE_IMPORTS = {
     # The file format lives in solve, because checkpoints need it; io is its public face.
     ("io", "solve._files"),
+    ("io", "solve._examine"),
     ("io", "solve._probe"),
     # Eigendistortions, which have no loop of that kind, are saved and described as its runs are.
     ("synthesis", "solve._archive"),

@@ -17,9 +17,14 @@ import numpy as np
 from .._tree import describe
 
 
-# Raised when a newer file cannot be read as an older one would be.
-_FORMAT = 1
+# Increment when files of the format before can no longer be loaded.
+_FORMAT = 2
 _META = "plenoptax.json"
+
+_USE_OLD = (
+    "Load it with that version; plenoptax.io.examine_saved_synthesis shows what it holds, and its "
+    "arrays are those of a NumPy .npz file."
+)
 
 
 def write_archive(
@@ -52,15 +57,16 @@ class Archive:
         names: The names of its arrays.
     """
 
-    def __init__(self, path: str | os.PathLike):
+    def __init__(self, path: str | os.PathLike, *, oldest: int = _FORMAT):
         """Open a file.
 
         Args:
             path: The file.
+            oldest: The oldest format that the caller can read.
 
         Raises:
             FileNotFoundError: If there is none.
-            ValueError: If it is no such file, is damaged, or is of a later version.
+            ValueError: If it is no such file, is damaged, or is of another format.
         """
         self.path = path
         # NumPy leaves a damaged file open: it is given the content and not the file.
@@ -74,11 +80,12 @@ class Archive:
         if not isinstance(self._file, np.lib.npyio.NpzFile) or _META not in self._file.files:
             raise ValueError(f"{path} is not a file that plenoptax saved.")
         self.meta: dict[str, Any] = json.loads(str(self.read(_META)))
-        if self.meta["format"] > _FORMAT:
+        found = self.meta["format"]
+        if not oldest <= found <= _FORMAT:
             raise ValueError(
-                f"{path} was saved by plenoptax {self.meta['plenoptax']} in format "
-                f"{self.meta['format']}; this version reads up to format {_FORMAT}. Use that "
-                "version or a later one."
+                f"{path} was saved by plenoptax {self.meta['plenoptax']} in format {found}; "
+                f"plenoptax {metadata.version('plenoptax')} loads format {_FORMAT}. "
+                + ("Use that version or a later one." if found > _FORMAT else _USE_OLD)
             )
         self.names = [name for name in self._file.files if name != _META]
 

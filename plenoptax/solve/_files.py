@@ -11,8 +11,9 @@ from .._tree import check_alike, describe, leaves_by_path
 from .._types import PyTree
 from ._archive import Archive, write_archive
 from ._batch import Batched, check_problem
-from ._probe import check_probe, describe_problem, probe
+from ._probe import check_probe, probe
 from ._problem import AbstractProblem
+from ._provenance import describe_problem
 from ._state import State
 from ._trace import BatchedTrace, Trace
 
@@ -35,8 +36,9 @@ def save(
         path: Where to; an existing file is replaced. ``.npz`` is the usual ending and not added.
         state: A state, of one problem or of a batch.
         trace: Its trace, if it is to be kept.
-        problem: What was minimized. Its images and weights are kept too, with its objective at a
-            probe image, so that `load` can tell whether the problem has changed since.
+        problem: What was minimized. Its parts are described in words, and its images, its weights
+            and its terms at two probe images are kept, so that `load` can tell whether the problem
+            has changed since.
 
     Raises:
         TypeError: If the state, the trace or the problem is something else.
@@ -128,6 +130,7 @@ def load(
             check_probe(
                 path,
                 {name.removeprefix("problem"): archive.read(name) for name in names},
+                archive.meta["problem"],
                 problem,
                 raise_on_checks=raise_on_checks,
                 tolerances={"atol": tensor_equality_atol, "rtol": tensor_equality_rtol},
@@ -170,48 +173,6 @@ def load_trace(path: str | os.PathLike) -> Trace | BatchedTrace:
             for index, description in enumerate(saved["elements"])
         )
     return BatchedTrace(elements) if saved["is_batch"] else elements[0]
-
-
-def examine_saved_synthesis(file_path: str | os.PathLike) -> None:
-    """Print what a file holds: versions, names, how far it got, and the shapes of its arrays.
-
-    Args:
-        file_path: A file that `save`, a checkpoint or `plenoptax.Eigendistortions.save` wrote.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If the file is no such file, or is damaged.
-
-    Example:
-        >>> import jax, tempfile, plenoptax as plx
-        >>> state = plx.init(
-        ...     plx.Metamer(plx.data.brick(), plx.models.Gaussian(7)),
-        ...     plx.lbfgs(),
-        ...     key=jax.random.key(0),
-        ... )
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     plx.io.save(folder + "/state.npz", state)
-        ...     plx.io.examine_saved_synthesis(folder + "/state.npz")
-        plenoptax ...
-        ...state.z ... float32[1, 256, 256]
-        ...
-    """
-    with Archive(file_path) as archive:
-        meta = archive.meta
-        rows = {"plenoptax": meta["plenoptax"], "jax": meta["jax"]}
-        rows |= meta.get("problem", {})
-        for index, element in enumerate(meta.get("trace", {}).get("elements", [])):
-            losses = archive.read(f"trace[{index}].losses")
-            facts = {"steps": len(losses) - 1, "loss": f"{losses[0]:.6g} -> {losses[-1]:.6g}"}
-            for name, fact in (facts | element["provenance"]).items():
-                rows[f"trace[{index}] {name}"] = fact
-        found = meta.get("eigendistortions", {})
-        rows |= found.get("facts", {}) | found.get("provenance", {})
-        rows |= {f"state{leaf_path}": text for leaf_path, text in meta.get("state", {}).items()}
-        rows |= {name: describe(archive.read(name)) for name in archive.names if name not in rows}
-    width = max(len(name) for name in rows)
-    for name, value in rows.items():
-        print(f"{name:{width}}  {value}")
 
 
 class _Spec:

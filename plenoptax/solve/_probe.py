@@ -3,80 +3,169 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
-import equinox as eqx
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array
 
+from .._compiled import compiled
 from .._tree import describe, leaves_by_path
-from .._types import Scalar
+from .._types import PyTree, Scalar
 from ._batch import Batched
 from ._problem import AbstractProblem
+from ._provenance import describe_problem
 
 
 class LoadWarning(UserWarning):
     """What is loaded may not belong to the problem at hand."""
 
 
-_OBJECTIVE = ".objective()"
+# The second probe image spreads the values of the first about 0.5 by this factor: penalties on
+# [0, 1] and on [0, 255] agree at images inside of [0, 1].
+_SPREAD = 1000
+
+# The second probe image is evaluated with the memory after so many steps: schedules differ there.
+_NUM_STEPS = 100
+
+_PROBE, _OBJECTIVE = ".probe.", ".probe.objective"
+
+# Other terms, such as the remaining gradient of a competition, can be mostly rounding: they only
+# name what the objective shows.
+_EXACT = (_OBJECTIVE, ".probe.penalty", ".probe.z")
+_COARSE = 1e-4
+
+# Arrays that a problem computes from its images with its model.
+_RESPONSES = (".target", ".stage_targets", ".ends")
+
+# Longer descriptions are cut in a message.
+_LONGEST = 160
 
 
 def probe(problem: AbstractProblem | Batched) -> dict[str, np.ndarray]:
-    """What tells a problem from others: its own arrays, and its objective at a probe image.
+    """What tells a problem from others: its own arrays, and its terms at two probe images.
 
-    Models, losses and metrics are not stored: they are seen in what they make of the images.
+    Models, losses and metrics are not stored: they are compared by the terms that they produce,
+    one by one. Each entry of the terms has the two images as its first axis.
     """
-    inner = problem.problem if isinstance(problem, Batched) else problem
     arrays = {
-        f".{field.name}{path}": np.asarray(leaf)
-        for field in dataclasses.fields(inner)
-        if not callable(value := getattr(inner, field.name))
+        f".{name}{path}": np.asarray(leaf)
+        for name, value in _fields(problem).items()
+        if not callable(value)
         for path, leaf in leaves_by_path(value).items()
     }
-    return arrays | {_OBJECTIVE: np.asarray(_probe_objective(problem))}
+    dtype = jnp.result_type(float)
+    inside, outside = (
+        jax.device_get(_evaluate(problem, jnp.asarray(spread, dtype), jnp.asarray(num_steps)))
+        for spread, num_steps in ((1, 0), (_SPREAD, _NUM_STEPS))
+    )
+    terms = {f"{_PROBE}{name}": np.stack([inside[name], outside[name]]) for name in inside}
+    return arrays | terms
 
 
-@eqx.filter_jit
-def _probe_objective(problem: AbstractProblem | Batched) -> Float[Array, "..."]:
-    def one(problem: AbstractProblem) -> Scalar:
+def _largest(problem: PyTree, *arguments: Array) -> int:
+    return max((leaf.size for leaf in leaves_by_path(problem).values()), default=0)
+
+
+@compiled(_largest)
+def _evaluate(
+    problem: AbstractProblem | Batched, spread: Scalar, num_steps: Array
+) -> dict[str, Array]:
+    def one(problem: AbstractProblem) -> dict[str, Array]:
         image = problem.initial_image(jax.random.key(0))
-        return problem.objective(problem.encode(image), problem.start())[0]
+        image = 0.5 + spread.astype(image.dtype) * (image - 0.5)
+        z, memory = problem.encode(image), problem.start()
+        shapes = jax.eval_shape(problem.objective, z, memory)
+        nothing = {name: jnp.zeros(leaf.shape, leaf.dtype) for name, leaf in shapes[1].items()}
+        nothing["loss"] = jnp.zeros((), shapes[0].dtype)
+        memory = jax.lax.fori_loop(
+            0, num_steps, lambda _, memory: problem.advance(memory, z, nothing), memory
+        )
+        objective, terms = problem.objective(z, memory)
+        magnitudes = [jnp.abs(leaf) for leaf in jax.tree.leaves(z)]
+        # What the parametrization makes of the image.
+        moments = [jnp.stack([jnp.mean(m), jnp.max(m)]) for m in magnitudes]
+        return {"z": jnp.stack(moments), **terms, "objective": objective}
 
     return problem.map(one) if isinstance(problem, Batched) else one(problem)
 
 
-def describe_problem(problem: AbstractProblem | Batched) -> dict[str, str]:
-    """The names of a problem's class and of the callables in it, in values that fit into JSON."""
+def _fields(problem: AbstractProblem | Batched) -> dict[str, Any]:
     inner = problem.problem if isinstance(problem, Batched) else problem
-    names = {"problem": type(inner).__name__}
-    for field in dataclasses.fields(inner):
-        value = getattr(inner, field.name)
-        if callable(value):
-            names[field.name] = getattr(value, "__qualname__", type(value).__qualname__)
-    return names
+    return {field.name: getattr(inner, field.name) for field in dataclasses.fields(inner)}
 
 
 def check_probe(
     path: Any,
-    saved: Mapping[str, np.ndarray],
+    arrays: Mapping[str, np.ndarray],
+    words: Mapping[str, str],
     problem: AbstractProblem | Batched,
     *,
     raise_on_checks: bool,
     tolerances: dict[str, float],
 ) -> None:
-    """Refuse, or warn of, a file that was saved with another target, model, loss or penalty."""
-    present = probe(problem)
-    # In the order of the fields: what the user gave comes before what follows from it.
-    for name in sorted(dict.fromkeys((*present, *saved)), key=lambda name: name == _OBJECTIVE):
-        fault = _difference(name, saved.get(name), present.get(name), tolerances)
-        if fault is None:
-            continue
-        message = f"{path} was saved with another problem: {fault}."
+    """Refuse, or warn of, a file that was saved with another target, model, loss or penalty.
+
+    Args:
+        path: The file, for the message.
+        arrays: What `probe` said of the problem that was saved.
+        words: What `plenoptax.solve._provenance.describe_problem` said of it.
+        problem: The problem at hand.
+        raise_on_checks: Whether to refuse.
+        tolerances: For `numpy.allclose`.
+    """
+    present_words = describe_problem(problem)
+    faults = [*_changed_choices(words, present_words, problem)]
+    faults += [*_changed_arrays(arrays, probe(problem), tolerances)]
+    # Functions with other names may compute the same: names tell what has changed, not whether.
+    renamed = (_changed(name, words, present_words) for name in {**words, **present_words})
+    names = [text for text in renamed if text is not None]
+    for fault in faults:
+        texts = dict.fromkeys([fault, *names])
+        message = f"{path} was saved with another problem: {'; '.join(texts)}."
         if raise_on_checks:
             raise ValueError(
                 message + " Pose the problem as it was, or load with raise_on_checks=False."
             )
         warnings.warn(message, LoadWarning, stacklevel=3)
+
+
+def _changed_choices(
+    saved: Mapping[str, str], present: Mapping[str, str], problem: AbstractProblem | Batched
+) -> list[str]:
+    """What differs among the parts of a problem that are neither arrays nor functions."""
+    plain = [
+        name
+        for name, value in _fields(problem).items()
+        if not callable(value) and not leaves_by_path(value)
+    ]
+    changes = (_changed(name, saved, present) for name in ("problem", *plain))
+    return [change for change in changes if change is not None]
+
+
+def _changed(name: str, saved: Mapping[str, str], present: Mapping[str, str]) -> str | None:
+    was, is_now = (words.get(name, "missing") for words in (saved, present))
+    return None if was == is_now else f"{name} was {_cut(was)} and is {_cut(is_now)}"
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST else text[:_LONGEST] + "..."
+
+
+def _changed_arrays(
+    saved: Mapping[str, np.ndarray],
+    present: Mapping[str, np.ndarray],
+    tolerances: dict[str, float],
+) -> list[str]:
+    names = list(dict.fromkeys((*present, *saved)))
+    # What the user gave comes before what follows from it.
+    names.sort(key=lambda name: (name == _OBJECTIVE, name.startswith((_PROBE, *_RESPONSES))))
+    coarse = {name: max(tolerance, _COARSE) for name, tolerance in tolerances.items()}
+    reported = [n for n in names if n.startswith(_PROBE) and n not in _EXACT]
+    faults = (
+        _difference(n, saved.get(n), present.get(n), coarse if n in reported else tolerances)
+        for n in names
+    )
+    return [fault for fault in faults if fault is not None]
 
 
 def _difference(
@@ -91,13 +180,20 @@ def _difference(
         return f"{name} is {describe(saved)} in the file, but {describe(present)} in the problem"
     if np.allclose(present, saved, **tolerances, equal_nan=True):
         return None
-    if name == _OBJECTIVE:
-        return (
-            f"its objective at a probe image was {_show(saved)} and is {_show(present)}, so the "
-            "model, the loss, a metric or the penalty has changed"
-        )
+    if name.startswith(_PROBE):
+        return _differing_term(name.removeprefix(_PROBE), saved, present)
     apart = np.max(np.abs(present.astype(float) - saved.astype(float)))
-    return f"{name} differs, by up to {apart:.3g}"
+    response = " (the response of its model)" if name.startswith(_RESPONSES) else ""
+    return f"{name} differs, by up to {apart:.3g}{response}"
+
+
+def _differing_term(name: str, saved: np.ndarray, present: np.ndarray) -> str:
+    if name == "z":
+        return "its parametrization makes another variable of a probe image"
+    values = f"at two probe images was {_show(saved)} and is {_show(present)}"
+    if name == "objective":
+        return f"its objective {values}, so the model, the loss, a metric or a weight has changed"
+    return f"its {name} {values}"
 
 
 def _show(values: np.ndarray) -> str:

@@ -1,30 +1,45 @@
+import dataclasses
+import hashlib
 import time
 from importlib import metadata
 from typing import Any
 
-import equinox as eqx
 import jax
 import numpy as np
 
-from .._types import Key
+from .._tree import describe
+from .._types import Key, PyTree
+from .._words import in_words
+from ._batch import Batched
+from ._problem import AbstractProblem
 from ._solver import Solver
 
 
-def describe_run(solver: Solver, driver: str, started: float, evaluations: int) -> dict[str, Any]:
+def describe_run(
+    problem: AbstractProblem | Batched, solver: Solver, driver: str, started: float
+) -> dict[str, Any]:
     """How a run came about, in plain values that fit into JSON.
 
     Args:
-        solver: Its configuration is written out.
+        problem: What was minimized.
+        solver: The optimizer and the stop rule.
         driver: The driver that was used; resuming bit for bit takes the same one.
         started: `time.perf_counter` at the start.
-        evaluations: Evaluations of the objective in the steps of this run.
     """
     return {
-        "solver": eqx.tree_pformat(solver, short_arrays=False, width=100),
+        "problem": describe_problem(problem),
+        "optimizer": in_words(solver.optimizer),
+        "stop": in_words(solver.stop),
         "driver": driver,
         **describe_machine(started),
-        "num_evaluations": evaluations,
     }
+
+
+def describe_problem(problem: AbstractProblem | Batched) -> dict[str, str]:
+    """The parts of a problem by name, in words; its class is ``"problem"``."""
+    inner = problem.problem if isinstance(problem, Batched) else problem
+    names = [field.name for field in dataclasses.fields(inner)]
+    return {"problem": type(inner).__name__, **{n: in_words(getattr(inner, n)) for n in names}}
 
 
 def describe_machine(started: float) -> dict[str, Any]:
@@ -41,3 +56,18 @@ def describe_machine(started: float) -> dict[str, Any]:
 def describe_key(key: Key | None) -> list | None:
     """The data of a key, for JSON."""
     return None if key is None else np.asarray(jax.random.key_data(key)).tolist()
+
+
+def digest(arrays: PyTree) -> str | None:
+    """What tells arrays from others: a digest of their dtypes, shapes and contents.
+
+    Args:
+        arrays: An array or a tree of arrays; None has none.
+    """
+    if arrays is None:
+        return None
+    found = hashlib.sha256()
+    for leaf in map(np.asarray, jax.tree.leaves(arrays)):
+        found.update(describe(leaf).encode())
+        found.update(np.ascontiguousarray(leaf).tobytes())
+    return f"sha256:{found.hexdigest()[:32]}"

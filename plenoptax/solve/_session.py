@@ -118,17 +118,16 @@ class Session:
         best = self._best(whole.best, state)
         shape = images.shape[1:] if self._is_batch else images.shape
         evaluations = _rows(state.num_evaluations) - self._first_evaluations
+        provenance = describe_run(self._problem, self._solver, self._advancer.driver, self._started)
+        provenance |= self._provenance
         traces = []
         for element in range(evaluations.size):
-            provenance = describe_run(
-                self._solver, self._advancer.driver, self._started, int(evaluations[element])
-            )
             trace = self.history.trace(
                 element,
                 jax.tree.map(lambda x, e=element: x[e], rows),
                 image_shape=shape,
                 best=None if best is None else (best[0][element], float(best[1][element])),
-                provenance=provenance | self._provenance,
+                provenance=provenance | {"num_evaluations": int(evaluations[element])},
             )
             traces.append(trace)
         return state, BatchedTrace(tuple(traces)) if self._is_batch else traces[0]

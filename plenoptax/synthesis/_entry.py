@@ -1,18 +1,15 @@
-import hashlib
 import os
 import pathlib
 from collections.abc import Callable
 from typing import Any
 
-import equinox as eqx
-import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jaxtyping import Array
 
 from .. import io
 from .._types import Key, PyTree
+from .._words import in_words
 from ..solve import (
     AbstractProblem,
     Batched,
@@ -29,7 +26,7 @@ from ..solve import (
 from ..solve import (
     batch as make_batch,
 )
-from ..solve._provenance import describe_key
+from ..solve._provenance import describe_key, digest
 from ._result import get_image, Result
 
 
@@ -100,7 +97,8 @@ def synthesize_problem(
         checkpoint: See there.
     """
     solver = _choose_solver(optimizer, solver, default_solver)
-    state = init(problem, solver, key=key, initial_image=get_image(initial_image))
+    start = get_image(initial_image)
+    state = init(problem, solver, key=key, initial_image=start)
     return _run_or_resume(
         problem,
         solver,
@@ -109,7 +107,12 @@ def synthesize_problem(
         record=record,
         progress=progress,
         checkpoint=checkpoint,
-        provenance=_describe_start(problem, image, key),
+        # What it started from, which tells it from other syntheses.
+        provenance={
+            "image": digest(image),
+            "key": describe_key(key),
+            "initial_image": digest(start),
+        },
     )
 
 
@@ -124,19 +127,6 @@ def _choose_solver(
     chosen = solver if solver is not None else optimizer
     chosen = default() if chosen is None else chosen
     return chosen if isinstance(chosen, Solver) else Solver(chosen)
-
-
-def _describe_start(
-    problem: AbstractProblem | Batched, images: PyTree, key: Array | Key | None
-) -> dict[str, Any]:
-    """What a synthesis started from: its key, and what tells it from another synthesis."""
-    leaves = jax.tree.leaves(images)
-    content = b"".join(np.ascontiguousarray(np.asarray(leaf)).tobytes() for leaf in leaves)
-    built = eqx.tree_pformat(problem).encode()
-    return {
-        "key": describe_key(key),
-        "fingerprint": hashlib.sha256(content + built).hexdigest(),
-    }
 
 
 def _run_or_resume(
@@ -155,7 +145,7 @@ def _run_or_resume(
     before = None
     if path is not None and pathlib.Path(path).exists():
         before = io.load_trace(path)
-        _check_same(path, before, provenance)
+        _check_same(path, before, problem, solver, provenance)
         state = io.load(path, like=state, problem=problem)
         max_steps = max(max_steps - _num_steps(before), 0)
     try:
@@ -188,12 +178,33 @@ def _num_steps(trace: Trace | BatchedTrace) -> int:
 
 
 def _check_same(
-    path: str | os.PathLike, trace: Trace | BatchedTrace, provenance: dict[str, Any]
+    path: str | os.PathLike,
+    trace: Trace | BatchedTrace,
+    problem: AbstractProblem | Batched,
+    solver: Solver,
+    start: dict[str, Any],
 ) -> None:
+    """Refuse a checkpoint of another start, batch or optimizer; `io.load` compares the problem."""
     saved = _provenance(trace)
-    for name, what in (("fingerprint", "target or problem"), ("key", "key")):
-        if saved.get(name) != provenance[name]:
+    if "image" not in saved:
+        raise ValueError(
+            f"The file {path} does not say what its synthesis started from: plenoptax.run wrote "
+            "it. Load it with plenoptax.io.load and go on with plenoptax.run."
+        )
+    size = len(trace) if isinstance(trace, BatchedTrace) else None
+    wanted = problem.size if isinstance(problem, Batched) else None
+    optimizer = in_words(solver.optimizer)
+    changes = {
+        "number of elements (batch or num_seeds)": (size, wanted),
+        "image": (saved["image"], start["image"]),
+        "initial_image": (saved["initial_image"], start["initial_image"]),
+        "key": (saved["key"], start["key"]),
+        "optimizer": (saved["optimizer"], optimizer),
+    }
+    for what, (was, is_now) in changes.items():
+        if was != is_now:
+            told = "" if "image" in what else f": it was {was} and is {is_now}"
             raise ValueError(
-                f"The checkpoint {path} is that of another {what}. Give another path, or remove "
-                "the file to start anew."
+                f"The checkpoint {path} is that of another {what}{told}. Pose the synthesis as it "
+                "was, give another path, or remove the file to start anew."
             )

@@ -79,7 +79,8 @@ def mad_competition(
         solver: An optimizer with a stop rule of your own; not both.
         max_steps: How many steps to take at most. The largest squared error that a structural
             similarity allows takes 1000 to 2000, most others fewer than 500: the term
-            ``"optimality"`` tells.
+            ``"optimality"`` tells. The default learning rate depends on it, so that a checkpoint
+            is not continued with another `max_steps` unless you give an optimizer.
         record: Which images to keep; see `Record`.
         progress: Whether to show a progress bar.
         checkpoint: A file to save to while running; see `metamer`.
@@ -338,11 +339,16 @@ def _default_solver(
     """
     if metric_tradeoff_lambda is not None:
         return default_optimizer(optimized_metric)
+    adam = optax.inject_hyperparams(optax.adam, static_args=("b1", "b2", "eps", "eps_root"))
+    return Solver(adam(learning_rate=_falling_to_zero(max_steps), b2=0.9), stop=Never())
+
+
+def _falling_to_zero(max_steps: int) -> Callable[[Array], Scalar]:
+    """A learning rate that falls from 0.01 to 0 like half a cosine."""
     # An array, so that another number of steps recompiles nothing.
     last = jnp.asarray(max(max_steps, 1), jnp.result_type(float))
 
-    def rate(step: Array) -> Array:
+    def rate(step: Array) -> Scalar:
         return 0.005 * (1 + jnp.cos(jnp.pi * jnp.minimum(step.astype(last.dtype) / last, 1)))
 
-    adam = optax.inject_hyperparams(optax.adam, static_args=("b1", "b2", "eps", "eps_root"))
-    return Solver(adam(learning_rate=rate, b2=0.9), stop=Never())
+    return rate

@@ -106,9 +106,9 @@ def test_files_of_other_things_are_refused(tmp_path, unfinished, capsys):
         unfinished.save(tmp_path / "none" / "found.npz")
     plx.io.examine_saved_synthesis(tmp_path / "found.npz")
     printed = capsys.readouterr().out
-    assert re.search(r"^model +Gaussian$", printed, re.MULTILINE)
-    assert re.search(r"^num_products +\d+$", printed, re.MULTILINE)
-    assert re.search(r"^state\.basis +float32\[128, 256\]$", printed, re.MULTILINE)
+    assert re.search(r"^ +model +Gaussian$", printed, re.MULTILINE)
+    assert re.search(r"^ +num_products +\d+$", printed, re.MULTILINE)
+    assert re.search(r"^ +state\.basis +float32\[128, 256\]$", printed, re.MULTILINE)
 
 
 def test_reports_tell_what_was_found_and_how(unfinished):

@@ -177,7 +177,7 @@ def test_checkpoints_resume_the_entry_function(image, model, getkey, tmp_path):
     np.testing.assert_array_equal(resumed.trace.images, whole.trace.images)
     again = quietly(image, model, max_steps=30, checkpoint=path, **options)
     np.testing.assert_array_equal(again.image, whole.image)
-    with pytest.raises(ValueError, match="another target"):
+    with pytest.raises(ValueError, match="another image"):
         quietly(image[:, ::-1], model, max_steps=30, checkpoint=path, **options)
     with pytest.raises(ValueError, match="another key"):
         quietly(image, model, max_steps=30, checkpoint=path, **{**options, "key": getkey()})

@@ -187,10 +187,19 @@ def weighted(factor):
     return plx.metric.model_metric_factory(model)
 
 
-SEEN = "the loss, a metric or the penalty has changed"
 CHANGES = {
-    "optimized metric": (mad, {}, {"optimized": plx.loss.l2_norm}, SEEN),
-    "parameter": (mad, {"optimized": weighted(2)}, {"optimized": weighted(3)}, SEEN),
+    "optimized metric": (
+        mad,
+        {},
+        {"optimized": plx.loss.l2_norm},
+        "optimized_metric was l1 and is l2_norm",
+    ),
+    "parameter": (
+        mad,
+        {"optimized": weighted(2)},
+        {"optimized": weighted(3)},
+        "multiply, 2.0.* and is .*multiply, 3.0",
+    ),
     "held metric": (mad, {}, {"held": plx.loss.l2_norm}, r"\.reference_value differs"),
     "direction": (mad, {}, {"minmax": "min"}, r"\.sign differs, by up to 2"),
     "weight": (mad, {"weight": 10.0}, {"weight": 11.0}, r"\.metric_tradeoff_lambda differs"),
@@ -199,7 +208,7 @@ CHANGES = {
         metamer_ctf,
         {},
         {"coarse_to_fine": "separate"},
-        r"\[1\] is float32\[20\] in the file",
+        "coarse_to_fine|stage_scales was",
     ),
     "model of a path": (geodesic, {}, {"gain": 2.1}, r"\.ends differs"),
     "bound": (conditional_geodesic, {}, {"bound": 0.3}, r"\.energy_bound differs"),

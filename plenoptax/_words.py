@@ -1,0 +1,193 @@
+"""Texts that name models, losses and optimizers, the same in every process."""
+
+import dataclasses
+import enum
+import functools
+import inspect
+import types
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import equinox as eqx
+import jax
+import numpy as np
+import optax
+from jax.core import Tracer
+
+from ._tree import describe, is_array
+
+
+# Arrays of up to so many numbers are written out, and sequences of up to so many elements.
+_FEW_NUMBERS = 4
+_FEW_ELEMENTS = 64
+
+
+def in_words(value: Any) -> str:
+    """Name an object and the numbers it holds.
+
+    Functions are named by their definition and the variables they close over, modules by their
+    class and fields, optax transformations by the functions that built them, arrays by their
+    values or, when large, by dtype and shape. Objects that cannot be described are named by their
+    class. The text holds no memory address, so that two processes write the same.
+
+    Args:
+        value: Any object.
+    """
+    return _Writer().write(value)
+
+
+class _Writer:
+    """Writes one object; remembers the objects it is inside of, which may refer to themselves."""
+
+    def __init__(self) -> None:
+        self._open: list[int] = []
+
+    def write(self, value: Any) -> str:
+        if id(value) in self._open:
+            return "..."
+        self._open.append(id(value))
+        try:
+            return self._write(value)
+        finally:
+            self._open.pop()
+
+    def _write(self, value: Any) -> str:
+        if isinstance(value, Tracer) or is_array(value) or isinstance(value, np.generic):
+            return _array_in_words(value)
+        if value is None or isinstance(value, bool | int | float | complex | str | bytes):
+            return repr(value)
+        if isinstance(value, enum.Enum | np.dtype):
+            return str(value)
+        if isinstance(value, type | types.ModuleType | types.BuiltinFunctionType):
+            return getattr(value, "__qualname__", value.__name__)
+        if isinstance(value, Mapping) and len(value) <= _FEW_ELEMENTS:
+            pairs = (f"{name}: {self.write(part)}" for name, part in value.items())
+            return f"{{{', '.join(sorted(pairs))}}}"
+        if isinstance(value, optax.GradientTransformation | optax.GradientTransformationExtraArgs):
+            return self._transformation(value)
+        if isinstance(value, Mapping | tuple | list | set | frozenset):
+            return self._sequence(value)
+        return self._callable(value) if callable(value) else self._object(value)
+
+    def _callable(self, value: Any) -> str:
+        if isinstance(value, functools.partial | eqx.Partial):
+            arguments = [self.write(argument) for argument in value.args]
+            return f"partial({', '.join([self.write(value.func), *arguments])}" + (
+                f", {named})" if (named := self._named(value.keywords)) else ")"
+            )
+        if isinstance(value, types.MethodType):
+            return f"{self.write(value.__self__)}.{value.__name__}"
+        # What jax.jit and its like return stands for the function inside.
+        wrapped = getattr(value, "__wrapped__", None)
+        if wrapped is not None:
+            return self.write(wrapped)
+        function, variables = _open_closure(value)
+        if function is None:
+            return self._object(value)
+        name = function.__qualname__.replace(".<locals>", "")
+        return f"{name}({self._named(variables)})" if variables else name
+
+    def _object(self, value: Any) -> str:
+        if hasattr(value, "__name__"):
+            # Universal functions, of NumPy and of JAX, are objects with a name.
+            return value.__name__
+        name = type(value).__qualname__.replace("<locals>.", "")
+        if dataclasses.is_dataclass(value):
+            names = [field.name for field in dataclasses.fields(value)]
+            parts = {name: getattr(value, name) for name in names if hasattr(value, name)}
+        else:
+            parts = vars(value) if hasattr(value, "__dict__") else {}
+        return f"{name}({self._named(parts)})"
+
+    def _sequence(self, value: Any) -> str:
+        if len(value) > _FEW_ELEMENTS:
+            return f"{type(value).__name__} of {len(value)}"
+        parts = [self.write(part) for part in value]
+        if isinstance(value, set | frozenset):
+            return f"{{{', '.join(sorted(parts))}}}"
+        if isinstance(value, list):
+            return f"[{', '.join(parts)}]"
+        return f"({', '.join(parts)}{',' if len(parts) == 1 else ''})"
+
+    def _named(self, parts: Mapping[str, Any]) -> str:
+        return ", ".join(f"{name}={self.write(part)}" for name, part in parts.items())
+
+    def _transformation(self, value: Any) -> str:
+        """An optax transformation, which is a pair of closures, by the function that made it."""
+        init, of_init = _open_closure(value.init)
+        update, of_update = _open_closure(value.update)
+        if update is None:
+            return self._named({"init": value.init, "update": value.update})
+        if set(of_update) == {"tx"}:
+            return self.write(of_update["tx"])
+        if "update_fns" in of_update and "init_fns" in of_init:
+            pairs = zip(of_init["init_fns"], of_update["update_fns"], strict=True)
+            parts = [self.write(optax.GradientTransformation(*pair)) for pair in pairs]
+            return f"chain({', '.join(parts)})"
+        name = update.__qualname__.partition(".<locals>")[0]
+        variables = _in_order_of_signature(update, name, of_init | of_update)
+        step = variables.get("step_size")
+        if name == "scale" and isinstance(step, int | float | jax.Array) and step < 0:
+            # All that optax.scale_by_learning_rate leaves of itself.
+            return f"scale_by_learning_rate({self.write(-step)})"
+        return f"{name}({self._named(variables)})"
+
+
+def _array_in_words(array: Any) -> str:
+    is_plain = not isinstance(array, Tracer) and array.dtype.kind in "biufcV"
+    if is_plain and array.size <= _FEW_NUMBERS:
+        return str(_shortest(np.asarray(array))).replace("'", "")
+    return describe(array)
+
+
+def _shortest(values: Any) -> Any:
+    """The numbers of an array, each with as few digits as tell it from others of its dtype."""
+    if values.ndim:
+        return [_shortest(row) for row in values]
+    text = str(values[()])
+    return float(text) if values.dtype.kind in "fV" else text
+
+
+def _open_closure(value: Any) -> tuple[Any, dict[str, Any]]:
+    """A function and the variables that it closes over; None for what is no function."""
+    contents = None
+    if hasattr(value, "contents") and hasattr(getattr(value, "fn", None), "fn"):
+        # Equinox's closure as a pytree.
+        value, contents = value.fn.fn, value.contents or ()
+    if not isinstance(value, types.FunctionType):
+        return None, {}
+    if contents is None:
+        contents = [_content(cell) for cell in value.__closure__ or ()]
+    return value, dict(zip(value.__code__.co_freevars, contents, strict=True))
+
+
+def _content(cell: Any) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:
+        # A variable that has been given no value.
+        return None
+
+
+def _in_order_of_signature(
+    function: Callable, name: str, variables: dict[str, Any]
+) -> dict[str, Any]:
+    """The arguments of the factory of a closure, in their order, then what else it holds."""
+    factory = function.__globals__.get(name)
+    names = list(inspect.signature(factory).parameters) if callable(factory) else []
+    found = _without_helpers(variables, names)
+    ordered = {n: found[n] for n in names if n in found}
+    rest = {n: found[n] for n in sorted(found) if n not in names}
+    return ordered | {n: part for n, part in rest.items() if part is not None and part != {}}
+
+
+def _without_helpers(variables: dict[str, Any], arguments: list[str]) -> dict[str, Any]:
+    """The variables of a closure, with those of its inner functions in place of these."""
+    found = {}
+    for name, part in variables.items():
+        function, inner = _open_closure(part)
+        if function is None or name in arguments:
+            found[name] = part
+        else:
+            found |= _without_helpers(inner, arguments)
+    return found

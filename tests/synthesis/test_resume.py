@@ -1,0 +1,259 @@
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+import plenoptax as plx
+from plenoptax.solve._probe import probe
+
+from . import resumed
+
+
+SCRIPT = pathlib.Path(resumed.__file__)
+
+
+@pytest.fixture(scope="module")
+def processes(tmp_path_factory):
+    """The folder of two processes, one after the other, and what each printed."""
+    folder = tmp_path_factory.mktemp("resumed")
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(SCRIPT.parents[2]),
+        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+        # The second process loads what the first compiled.
+        "JAX_COMPILATION_CACHE_DIR": str(folder / "jax"),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+    printed = []
+    for command in ("begin", "continue"):
+        done = subprocess.run(
+            [sys.executable, "-W", "ignore", str(SCRIPT), str(folder), command],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+        printed.append(json.loads(done.stdout))
+    return folder, *printed
+
+
+@pytest.mark.parametrize("name", resumed.MODELS)
+def test_a_model_of_any_kind_resumes_in_a_fresh_process(name, processes):
+    folder, _, _ = processes
+    with np.load(folder / f"{name} whole.npz") as whole:
+        with np.load(folder / f"{name} resumed.npz") as again:
+            np.testing.assert_array_equal(again["losses"], whole["losses"])
+            np.testing.assert_array_equal(again["image"], whole["image"])
+        assert whole["losses"].shape == (5,)
+        assert len(np.unique(whole["losses"])) > 1
+
+
+@pytest.mark.parametrize("name", [*resumed.OPTIMIZERS, *resumed.MODELS])
+def test_two_processes_describe_the_same_in_equal_words(name, processes):
+    _, first, second = processes
+    assert first[name] == second[name]
+    assert not re.search(r"0x[0-9a-f]{6}", first[name])
+
+
+def test_words_name_the_parts_of_optimizers_and_models(processes):
+    _, words, _ = processes
+    adam = "scale_by_adam(b1=0.9, b2=0.999, eps=1e-08, eps_root=0.0, mu_dtype=None, nesterov=False)"
+    rate = "scale_by_learning_rate(0.01)"
+    assert words["adam"] == f"chain({adam}, {rate})"
+    assert words["chain"] == f"chain(clip_by_global_norm(max_norm=1.0), chain({adam}, {rate}))"
+    assert words["plx.amsgrad"] == f"chain(amsgrad(b1=0.9, b2=0.999, eps=1e-08), {rate})"
+    assert words["plx.lbfgs"] == (
+        "lbfgs(memory_size=100, sufficient_decrease=0.0001, curvature=0.9, max_trials=20)"
+    )
+    assert "cosine_decay_schedule.schedule(" in words["schedule"]
+    assert "decay_steps=100" in words["schedule"]
+    assert "inner_factory=adam" in words["inject_hyperparams"]
+    assert "learning_rate: 0.01" in words["inject_hyperparams"]
+    assert words["sgd"].startswith("chain(trace(decay=0.9")
+    assert words["closure over an array"] == "closure.model(weights=float32[16, 5])"
+    assert words["bound method"] == "Weighting(weights=float32[16, 5]).squared"
+    assert words["functools.partial"] == "partial(power, 3)"
+    assert words["jax.jit"] == "square"
+    assert words["Gaussian"] == "Gaussian(std=[3.0], kernel_size=(3, 3), pad_mode='reflect')"
+
+
+IMAGE = np.random.default_rng(5).uniform(0.1, 0.9, (1, 8, 8)).astype(np.float32)
+
+
+def given():
+    """What the entry function is given, which one test after another changes."""
+    return {
+        "image": jnp.asarray(IMAGE),
+        "model": plx.models.Gaussian(3),
+        "loss_function": plx.loss.mse,
+        "penalty_function": plx.regularize.penalize_range,
+        "penalty_lambda": 0.1,
+        "key": jax.random.key(0),
+        "optimizer": optax.adam(0.01),
+        "progress": False,
+    }
+
+
+def outside(image):
+    return plx.regularize.penalize_range(image, allowed_range=(0.0, 2.0))
+
+
+# From a name to a function of no arguments, for nothing is computed when tests are collected.
+CHANGES = {
+    "image": (lambda: {"image": jnp.asarray(IMAGE[:, ::-1])}, "another image"),
+    "model": (
+        lambda: {"model": plx.models.Gaussian(3, std=1.0)},
+        r"model was Gaussian.*\[3.0\].*\[1.0\]",
+    ),
+    "key": (
+        lambda: {"key": jax.random.key(1)},
+        r"another key: it was \[0, 0\] and is \[0, 1\]",
+    ),
+    "loss": (
+        lambda: {"loss_function": plx.loss.l2_norm},
+        "loss_function was mse and is l2_norm",
+    ),
+    "penalty": (
+        lambda: {"penalty_function": plx.regularize.penalize_total_variation},
+        "its penalty .*; penalty_function was penalize_range and is penalize_total_variation",
+    ),
+    "weight": (lambda: {"penalty_lambda": 0.2}, r"\.penalty_lambda differs, by up to 0\.1"),
+    "range": (
+        lambda: {"penalty_function": outside},
+        r"its penalty at two probe images was 0, .* and is 0, ",
+    ),
+    "parametrization": (
+        lambda: {"parametrization": plx.parametrize.Sigmoid()},
+        r"parametrization was Pixels\(bounds=None\) and is Sigmoid",
+    ),
+    "optimizer": (
+        lambda: {"optimizer": optax.nadam(0.01)},
+        "another optimizer: .*nesterov=False.*nesterov=True",
+    ),
+    "learning rate": (
+        lambda: {"optimizer": optax.adam(0.02)},
+        r"another optimizer: .*\(0\.01\).*\(0\.02\)",
+    ),
+    "initial_image": (
+        lambda: {"key": None, "initial_image": jnp.asarray(IMAGE[:, ::-1])},
+        "another initial_image",
+    ),
+    "num_seeds": (lambda: {"num_seeds": 2}, "number of elements .* it was None and is 2"),
+    "schedule of the weight": (
+        lambda: {"penalty_lambda": optax.linear_schedule(0.1, 1.0, 50)},
+        r"penalty_lambda was 0\.1 and is .*schedule\(.*transition_steps=50\)",
+    ),
+}
+
+
+@pytest.fixture(scope="module")
+def begun(tmp_path_factory):
+    path = tmp_path_factory.mktemp("begun") / "metamer.npz"
+    plx.metamer(**given(), max_steps=2, checkpoint=path)
+    return path
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_checkpoint_of_another_run_is_refused_by_name(name, begun):
+    change, message = CHANGES[name]
+    before = begun.read_bytes()
+    with pytest.raises(ValueError, match=message):
+        plx.metamer(**given() | change(), max_steps=4, checkpoint=begun)
+    assert begun.read_bytes() == before
+
+
+def test_another_start_is_refused(tmp_path):
+    path = tmp_path / "metamer.npz"
+    start = {"key": None, "initial_image": jnp.asarray(IMAGE[:, ::-1])}
+    plx.metamer(**given() | start, max_steps=2, checkpoint=path)
+    start["initial_image"] = start["initial_image"] + 0.01
+    with pytest.raises(ValueError, match="another initial_image"):
+        plx.metamer(**given() | start, max_steps=2, checkpoint=path)
+
+
+def test_a_changed_schedule_of_the_weight_is_noticed():
+    first, second = (
+        plx.Metamer(
+            jnp.asarray(IMAGE),
+            plx.models.Gaussian(3),
+            penalty_lambda=optax.linear_schedule(0.1, 1.0, transition_steps),
+        )
+        for transition_steps in (200, 300)
+    )
+    inside, outside = (probe(problem)[".probe.objective"] for problem in (first, second))
+    assert inside[0] == outside[0]
+    assert abs(inside[1] / outside[1] - 1) > 0.1
+
+
+def test_a_default_rate_that_depends_on_max_steps_is_not_continued(tmp_path):
+    options = {
+        "optimized_metric": plx.metric.mse,
+        "reference_metric": plx.loss.l2_norm,
+        "minmax": "max",
+        "key": jax.random.key(0),
+        "progress": False,
+        "checkpoint": tmp_path / "mad.npz",
+    }
+    plx.mad_competition(jnp.asarray(IMAGE), **options, max_steps=2)
+    with pytest.raises(ValueError, match=r"another optimizer: .*last=2\.0.*last=3\.0"):
+        plx.mad_competition(jnp.asarray(IMAGE), **options, max_steps=3)
+
+
+def test_a_checkpoint_of_run_is_not_taken_for_one_of_an_entry_function(tmp_path):
+    options = given()
+    problem = plx.Metamer(options["image"], options["model"], plx.loss.mse)
+    state = plx.init(problem, options["optimizer"], key=options["key"])
+    plx.run(problem, options["optimizer"], state, 1, checkpoint=tmp_path / "run.npz")
+    with pytest.raises(ValueError, match="plenoptax.run wrote it"):
+        plx.metamer(**options, max_steps=2, checkpoint=tmp_path / "run.npz")
+
+
+def test_models_without_a_hash_are_refused():
+    class Unhashable:
+        __hash__ = None
+
+        def __call__(self, image):
+            return image
+
+    with pytest.raises(TypeError, match=r"Unhashable without a hash.*equinox\.Module"):
+        plx.Metamer(jnp.asarray(IMAGE), Unhashable())
+
+
+FORMAT_1 = pathlib.Path(__file__).parents[1] / "reference" / "format_1"
+
+
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("state", r"state\.z +float32\[1, 16, 16\]"),
+        ("trace", r"\[0\] +loss 0\.0234109 -> 0\.0188555 in 5 steps, 5 evaluations"),
+        ("checkpoint", r"key +\[0, 0\]"),
+        ("batch", r"\[1\] +loss 0\.0148934"),
+        ("eigendistortions", r"eigendistortions +float32\[4, 1, 16, 16\]"),
+    ],
+)
+def test_files_of_format_1_are_refused_by_version_and_examined(name, shown, capsys):
+    path = FORMAT_1 / f"{name}.npz"
+    if name == "eigendistortions":
+        load = plx.Eigendistortions.load
+    else:
+        solver = plx.Solver(plx.lbfgs(3))
+        problem = plx.Metamer(jnp.asarray(IMAGE), plx.models.Gaussian(3))
+        state = plx.init(problem, solver, key=jax.random.key(0))
+
+        def load(path):
+            return plx.io.load(path, like=state)
+
+    with pytest.raises(ValueError, match=r"plenoptax 0\.1\.0 in format 1; .* loads format 2"):
+        load(path)
+    plx.io.examine_saved_synthesis(path)
+    assert re.search(shown, capsys.readouterr().out)
