@@ -9,8 +9,9 @@ from jax.core import Tracer
 from jaxtyping import Array, Int
 
 from .._compiled import call_compiled
-from .._tree import describe, is_array
+from .._tree import describe, is_array, name_of
 from .._types import PyTree, Scalar
+from .._warnings import warn_caller
 from ..parametrize import AbstractParametrization, Pixels
 from ..regularize import allowed_range_of
 from ..solve import AbstractProblem
@@ -104,7 +105,13 @@ def as_parametrization(parametrization: AbstractParametrization | None) -> Abstr
 def measure_target(
     model: Callable, image: Array, given: PyTree | None, loss_function: Callable | None
 ) -> PyTree:
-    """The representation to match, the image's own or what was given; checks the user's loss."""
+    """The representation to match, the image's own or what was given; checks the user's loss.
+
+    Warns:
+        UserWarning: If the image has several channels, and the model says that it measures each of
+            them alone.
+    """
+    _warn_of_lone_channels(model, image)
     target = call_compiled(model, image)
     check_finite(target)
     if given is not None:
@@ -112,6 +119,21 @@ def measure_target(
     if loss_function is not None:
         validate_loss(loss_function, target)
     return target
+
+
+def _warn_of_lone_channels(model: Callable, image: Array) -> None:
+    inner = model
+    while hasattr(inner, "func") or hasattr(inner, "__wrapped__"):
+        # Partial functions and compiled ones.
+        inner = inner.func if hasattr(inner, "func") else inner.__wrapped__
+    if getattr(inner, "relates_channels", True) or image.ndim != 3 or image.shape[0] == 1:
+        return
+    warn_caller(
+        f"{name_of(inner)} measures each of the {image.shape[0]} channels alone, and nothing "
+        "between them: the metamer comes out in wrong colors, and its success stays unknown, for "
+        "the default null is of gray photographs. Take the gray version of the image, "
+        "image.mean(0, keepdims=True), or load it by plx.load_images(..., as_gray=True)."
+    )
 
 
 def _as_target(given: PyTree, wanted: PyTree) -> PyTree:

@@ -33,6 +33,12 @@ def scramble_phases(image, key):
     return jnp.fft.ifft2(spectrum).real
 
 
+def at(problem, image, trace, solver=None):
+    """The result of a synthesis that has come to an image."""
+    state = plx.init(problem, solver or plx.lbfgs(), initial_image=image)
+    return plx.Result(problem, state, trace, solver)
+
+
 @pytest.fixture(scope="module")
 def model():
     return plx.models.PortillaSimoncelli((SIZE, SIZE))
@@ -66,7 +72,7 @@ def test_a_good_metamer_succeeds(result):
 
 def test_scrambled_phases_fail_in_the_magnitude_and_phase_groups(model, grass, getkey):
     scrambled = scramble_phases(grass, getkey())
-    groups = judge(model, model(scrambled), model(grass), null_of(model, None))
+    groups = judge(model, model(scrambled), model(grass), null_of(model, None, model(grass)))
     failed = {name for name, group in groups.items() if group.passes is False}
     assert failed & {"auto_correlation_magnitude", "cross_orientation_correlation_magnitude"}
     assert "cross_scale_correlation_real" in failed
@@ -105,7 +111,7 @@ def test_unrelated_photographs_are_uncorrelated_in_z_scores():
 
 def test_the_bounds_are_those_of_the_closest_unrelated_images(model, grass):
     natural = natural_statistics()
-    groups = judge(model, model(grass), model(grass), null_of(model, None))
+    groups = judge(model, model(grass), model(grass), null_of(model, None, model(grass)))
     members = np.asarray(model.statistic_groups) == "cross_scale_correlation_real"
     rows = natural.z_scores[:, members]
     pairs = [
@@ -122,7 +128,7 @@ def test_the_bounds_are_those_of_the_closest_unrelated_images(model, grass):
 
 
 def test_a_high_correlation_alone_does_not_pass(model, grass):
-    null = null_of(model, None)
+    null = null_of(model, None, model(grass))
     target = np.asarray(model(grass))
     # Twice as far from the mean of natural images: the same pattern, another texture.
     far = null.mean + 2 * (target - null.mean)
@@ -138,8 +144,10 @@ def test_weighted_models_are_judged_by_what_they_keep(model, grass):
     weights = {"auto_correlation_magnitude": 0.0, "magnitude_std": -3.0}
     weighted = plx.models.PortillaSimoncelli((SIZE, SIZE), weights=weights)
     other = plx.data.brick()[:, :SIZE, :SIZE]
-    found = judge(weighted, weighted(other), weighted(grass), null_of(weighted, None))
-    wanted = judge(model, model(other), model(grass), null_of(model, None))
+    found = judge(
+        weighted, weighted(other), weighted(grass), null_of(weighted, None, weighted(grass))
+    )
+    wanted = judge(model, model(other), model(grass), null_of(model, None, model(grass)))
     ablated = found.pop("auto_correlation_magnitude")
     assert ablated.size == 0
     assert ablated.passes is None
@@ -194,12 +202,21 @@ def test_groups_of_trees_and_complex_numbers():
     assert verdict(groups) is None
 
 
-def test_channels_share_the_null(model, grass):
-    two = jnp.concatenate([grass, plx.data.brick()[:, :SIZE, :SIZE]])
-    groups = judge(model, model(two), model(two), null_of(model, None))
-    assert groups["pixel_statistics"].size == 12
-    assert groups["cross_scale_correlation_real"].correlation == pytest.approx(1)
-    assert verdict(groups) is True
+def test_color_is_not_judged_by_gray_photographs(result, model, grass):
+    color = jnp.concatenate([grass, 0.5 * grass, plx.data.brick()[:, :SIZE, :SIZE]])
+    with pytest.warns(UserWarning, match="channels alone"):
+        problem = plx.Metamer(color, model, plx.loss.mse)
+    found = at(problem, color[::-1], result.trace)
+    assert found.success is None
+    text = " ".join(str(found.report()).split())
+    assert "success unknown: the model measures each of the 3 channels alone" in text
+    assert "the null is of gray photographs" in text
+    assert "Pearson" not in text
+    wanted = np.corrcoef(np.asarray(color).reshape(3, -1))
+    correlations = found.report().channel_correlations
+    np.testing.assert_allclose(correlations["0 and 2"], [wanted[0, 2], wanted[2, 0]], atol=1e-6)
+    np.testing.assert_allclose(correlations["0 and 1"], [1, wanted[2, 1]], atol=1e-6)
+    assert re.search(rf"0 and 1 +1.000 +{wanted[2, 1]:.3f}", text)
 
 
 def test_a_nonfinite_run_has_failed(result):
@@ -219,7 +236,7 @@ def test_restarts_are_compared(getkey):
     np.testing.assert_allclose(report.pixel_distances, wanted, rtol=1e-5)
     assert report.best == np.argmin([element.trace.losses[-1] for element in result])
     assert np.isnan(report.success_rate)
-    assert "apart by" in str(report)
+    assert "RMS between seeds" in str(report)
 
 
 def test_reports_cite_method_and_model(result):
@@ -291,3 +308,210 @@ def test_reports_of_competitions_cite_their_metrics(getkey):
     for entry in ("wang2008maximum", "wang2004image", "berardino2017eigen"):
         assert entry in bibtex
     assert bibtex.count("doi = ") == 2
+
+
+@pytest.fixture(scope="module")
+def short():
+    """A few steps of a small synthesis, from noise."""
+    image = plx.data.camera()[:, 96:112, 96:116]
+    return plx.metamer(
+        image, plx.models.Gaussian(5), key=jax.random.key(0), max_steps=3, progress=False
+    )
+
+
+def apart(image, by):
+    """An image at a root mean square distance from another."""
+    signs = jnp.where(jnp.arange(image.shape[-1]) % 2 == 0, 1.0, -1.0).astype(image.dtype)
+    return image + by * jnp.broadcast_to(signs, image.shape)
+
+
+def text_of(result):
+    return " ".join(str(result.report()).split())
+
+
+@pytest.mark.parametrize("by", [0.01, 0.002, 0.0019, 0.0])
+def test_the_distance_from_the_target_is_told_in_pixel_values_and_gray_levels(by, short):
+    target = short.problem.image
+    found = at(short.problem, apart(target, by), short.trace)
+    np.testing.assert_allclose(found.report().distance, by, atol=1e-7)
+    distance = found.report().distance
+    told = f"RMS to target {distance:.3g} in pixel values, {255 * distance:.3g} gray levels of 8"
+    assert told in text_of(found)
+    is_target = by < 1 / 510
+    assert found.success is (False if is_target else None)
+    assert ("success no: this image is the target to the eye" in text_of(found)) is is_target
+    assert ("the same image to the eye" in text_of(found)) is is_target
+
+
+def test_a_model_that_leaves_no_metamer_does_not_succeed(short, getkey):
+    """Twice as many responses as pixels: what matches them is the target."""
+    model, target = plx.models.OnOff(5, key=getkey()), short.problem.image
+    result = plx.metamer(
+        target,
+        model,
+        initial_image=apart(target, 0.01),
+        solver=plx.Solver(plx.lbfgs(), plx.stop.RelativeLossChange()),
+        max_steps=100,
+        progress=False,
+    )
+    assert result.report().distance < 1 / 510 < 0.01
+    assert result.success is False
+    nulls = jax.random.uniform(getkey(), (8, *target.shape))
+    assert result.report(null_images=nulls).success is False
+    assert all(group.passes for group in result.report(null_images=nulls).groups.values())
+
+
+@pytest.mark.parametrize("high", [1.0, 2.0])
+def test_gray_levels_and_violations_are_of_the_range_of_the_penalty(high, short):
+    penalty = functools.partial(plx.regularize.penalize_range, allowed_range=(-high, high))
+    problem = plx.Metamer(short.problem.image, plx.models.Gaussian(5), None, penalty)
+    report = at(problem, apart(problem.image, 0.005), short.trace).report()
+    text = " ".join(str(report).split())
+    assert report.pixel_range == (-high, high)
+    assert f"0.005 in pixel values, {report.distance * 255 / (2 * high):.3g} gray levels" in text
+    assert f"within [-{high:g}, {high:g}]" in text
+    assert report.success is (False if high == 2 else None)
+    report = at(problem, problem.image.at[0, 0, 0].set(high + 0.25), short.trace).report()
+    np.testing.assert_allclose(report.range_violation, 0.25, rtol=1e-5)
+    assert f"leaves [-{high:g}, {high:g}] by at most 0.25" in str(report)
+
+
+def test_without_a_range_there_are_no_gray_levels(short):
+    sound = 3 * short.problem.image - 1
+    problem = plx.Metamer(sound, plx.models.Gaussian(5), penalty_lambda=0.0)
+    found = at(problem, apart(sound, 1e-5), short.trace)
+    assert "RMS to target 1e-05 in pixel values" in text_of(found)
+    assert "gray levels" not in text_of(found)
+    assert "range" not in text_of(found)
+    assert found.success is None
+    # A photograph has the range that all images have.
+    problem = plx.Metamer(short.problem.image, plx.models.Gaussian(5), penalty_lambda=0.0)
+    assert at(problem, problem.image, short.trace).report().pixel_range == (0.0, 1.0)
+
+
+def test_what_has_no_target_image_has_no_distance_from_one(short):
+    model, image = plx.models.Gaussian(5), short.problem.image
+    mixture = 0.5 * (model(image) + model(image[:, ::-1]))
+    problem = plx.Metamer(image, model, target_representation=mixture)
+    report = at(problem, image, short.trace).report()
+    assert report.compared_with is None
+    assert "RMS" not in str(report)
+    # What is given, but is the image's own, changes nothing.
+    problem = plx.Metamer(image, model, target_representation=eqx.filter_jit(model)(image))
+    assert at(problem, image, short.trace).report().distance == 0
+
+
+def test_images_of_another_shape_have_no_distance(short):
+    problem = plx.Metamer(short.problem.image, _darkness)
+    with pytest.warns(UserWarning, match="shape"):
+        found = at(problem, problem.image[:, :8], short.trace)
+    assert "RMS to target not defined: the target has another shape" in text_of(found)
+    assert found.success is None
+
+
+def test_competitors_have_a_distance_from_the_reference_image(getkey):
+    image = plx.data.camera()[:, 100:116, 100:116]
+    result = _synthesize("mad", image, getkey())
+    wanted = np.sqrt(np.mean(np.square(np.asarray(result.image - image, np.float64))))
+    np.testing.assert_allclose(result.report().distance, wanted, rtol=1e-6)
+    assert f"RMS to reference {wanted:.3g} in pixel values" in text_of(result)
+
+
+def test_seeds_are_told_from_each_other_and_targets_are_not(short):
+    problem, target = short.problem, short.problem.image
+
+    def batch_at(problems, images):
+        state = plx.init(problems, plx.lbfgs(), initial_image=images)
+        trace = plx.BatchedTrace((short.trace,) * len(images))
+        return plx.Result(problems, state, trace)
+
+    seeds = plx.batch(lambda _: problem, jnp.arange(3))
+    images = jnp.stack([apart(target, by) for by in (0.01, 0.02, 0.04)])
+    told = "RMS between seeds 0.01 to 0.03 in pixel values, 2.55 to 7.65 gray levels of 8 bits"
+    assert told in text_of(batch_at(seeds, images))
+    alike = jnp.stack([apart(target, by) for by in (0.01, 0.011, 0.0115)])
+    text = text_of(batch_at(seeds, alike))
+    assert (
+        "0.0005 to 0.0015 in pixel values, 0.128 to 0.382 gray levels of 8 bits: the same" in text
+    )
+    assert text.count("versions") == 1
+    assert "seeds 3, success: 3 unknown" in text
+    targets = plx.batch(lambda image: plx.Metamer(image, problem.model), images)
+    text = text_of(batch_at(targets, images.at[0].add(0.5)))
+    assert "RMS between seeds" not in text
+    assert "elements 3, success: 2 no, 1 unknown" in text
+    assert text.count("RMS to target") == 3
+
+
+def test_channels_of_any_model_are_compared(rng):
+    """Whatever the model; a constant channel correlates with nothing."""
+    image = jnp.asarray(rng.random((2, 8, 9)), jnp.float32).at[1].set(0.5)
+    result = plx.metamer(image, jnp.sin, initial_image=1 - image, max_steps=0, progress=False)
+    ((before, after),) = result.report().channel_correlations.values()
+    assert np.isnan([before, after]).all()
+    assert re.search(r"channels +target +result\n0 and 1 +- +-\n", str(result.report()))
+
+
+def test_gray_images_have_no_correlations_of_channels(short):
+    assert short.report().channel_correlations == {}
+    assert "channels" not in str(short.report())
+
+
+def small(image):
+    return 1e-3 * image
+
+
+def stopped_by(rule, scale=1.0, **options):
+    """A synthesis whose loss begins near 1e-7 times the square of a scale, and its report."""
+    image = jnp.full((1, 4, 4), 0.5)
+    result = plx.metamer(
+        scale * image,
+        small,
+        penalty_lambda=0.0,
+        initial_image=scale * (image + 0.02),
+        max_steps=60,
+        progress=False,
+        **{"solver": plx.Solver(optax.sgd(1e-3), rule)} | options,
+    )
+    return result, " ".join(str(result.report()).split())
+
+
+@pytest.mark.parametrize("combine", [lambda rule: rule, lambda rule: plx.stop.Never() | rule])
+def test_an_absolute_rule_that_fires_on_a_small_loss_is_doubted(combine):
+    result, text = stopped_by(combine(plx.stop.LossChange()))
+    assert bool(result.status == plx.Status.plateau)
+    assert len(result.trace) == 51
+    (caution,) = result.report().cautions
+    assert caution in text
+    assert "LossChange(0.0001, window=50)" in caution
+    assert f"began at {result.trace.losses[0]:.3g}, below its tolerance" in caution
+    assert "plx.stop.RelativeLossChange()" in caution
+
+
+@pytest.mark.parametrize(
+    ("times", "told"), [(0.5, "below its"), (2, "less than ten times its"), (20, None)]
+)
+def test_how_small_is_measured_in_tolerances(times, told):
+    first = 1e-6 * 0.02**2
+    result, text = stopped_by(plx.stop.LossChange(first / times, window=5))
+    assert bool(result.status == plx.Status.plateau)
+    assert ("caution" in text) is (told is not None)
+    assert told is None or told in text
+
+
+def test_what_did_not_stop_by_an_absolute_rule_is_not_doubted():
+    for rule in (plx.stop.Never(), plx.stop.LossChange(window=100), plx.stop.RelativeLossChange()):
+        assert stopped_by(rule)[0].report().cautions == ()
+
+
+def test_steps_that_were_always_small_are_doubted():
+    result, text = stopped_by(plx.stop.PixelChange(1e-3, window=5))
+    assert len(result.trace) == 6
+    assert "PixelChange(0.001, window=5) stopped it, but no step since the start moved" in text
+    # Fast steps come first where the rate falls.
+    rate = optax.exponential_decay(3e5, 1, 0.1)
+    solver = plx.Solver(optax.sgd(rate), plx.stop.PixelChange(1e-3, window=5))
+    result, text = stopped_by(None, solver=solver)
+    assert bool(result.status == plx.Status.plateau)
+    assert result.trace.pixel_change_norm[0] > 1e-3
+    assert "caution" not in text
