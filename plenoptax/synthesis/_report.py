@@ -266,10 +266,10 @@ def _image_to_compare_with(problem: AbstractProblem) -> tuple[str | None, Array 
     image = getattr(problem, "image", None)
     if image is None:
         return None, None
-    if not hasattr(problem, "target"):
+    model, target = getattr(problem, "model", None), getattr(problem, "target", None)
+    if model is None or target is None:
         return "reference", image
-    is_own = is_own_target(problem.model, image, problem.target)  # pyright: ignore[reportAttributeAccessIssue]
-    return ("target", image) if is_own else (None, None)
+    return ("target", image) if is_own_target(model, image, target) else (None, None)
 
 
 def _judge(
