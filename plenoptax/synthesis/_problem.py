@@ -128,11 +128,13 @@ def _warn_of_lone_channels(model: Callable, image: Array) -> None:
         inner = inner.func if hasattr(inner, "func") else inner.__wrapped__
     if getattr(inner, "relates_channels", True) or image.ndim != 3 or image.shape[0] == 1:
         return
+    # An element of a batch is being traced.
+    gray = "images.mean(1" if isinstance(image, Tracer) else "image.mean(0"
     warn_caller(
         f"{name_of(inner)} measures each of the {image.shape[0]} channels alone, and nothing "
         "between them: the metamer comes out in wrong colors, and its success stays unknown, for "
-        "the default null is of gray photographs. Take the gray version of the image, "
-        "image.mean(0, keepdims=True), or load it by plx.load_images(..., as_gray=True)."
+        "the default null is of gray photographs. Take the gray version, "
+        f"{gray}, keepdims=True), or load it by plx.load_images(..., as_gray=True)."
     )
 
 
