@@ -18,7 +18,7 @@ from jaxtyping import Array
 from . import data, models, plot
 from .data import load_images, save_image
 from .solve import Status
-from .synthesis import metamer, Result
+from .synthesis import metamer, Report, Result
 
 
 # Each with the shortest side in pixels of an image that it takes: the seven shifts of the texture
@@ -126,7 +126,10 @@ def _metamer(options: argparse.Namespace) -> None:
             f"{smallest} along each side: give a larger image, or --model gaussian"
         )
     result = metamer(image, build(image), key=jax.random.key(options.seed), max_steps=options.steps)
-    written = _write(result, out, _facts(result, options))
+    report: Any = result.report()
+    written = _write(result, out, _facts(result, report, options))
+    for caution in report.cautions:
+        print(caution)
     if result.status == Status.interrupted:
         print("Interrupted: this is the metamer so far.")
     print(f"loss {result.trace.losses[-1]:.6g} after {len(result.trace)} steps; wrote {written}")
@@ -165,19 +168,24 @@ def _read(name: str) -> Array:
         )
     if bool(jnp.all(image == image[:1])):
         return image[:1]
-    print(f"{name} is in color: its gray version is used.")
+    print(
+        f"{name} is in color, and each channel would be measured alone: its gray version is used, "
+        "as plx.load_images(..., as_gray=True) gives it."
+    )
     is_file = pathlib.Path(name).is_file()
     return load_images(name) if is_file else data.get(name, as_gray=True)
 
 
-def _facts(result: Result, options: argparse.Namespace) -> dict[str, Any]:
+def _facts(result: Result, report: Report, options: argparse.Namespace) -> dict[str, Any]:
     trace = result.trace
     return {
         "image": options.image,
         "model": options.model,
         "seed": options.seed,
         "status": Status[result.status],
-        "success": result.success,
+        "success": report.success,
+        "criterion": report.criterion,
+        "cautions": report.cautions,
         "steps": len(trace),
         "losses": trace.losses.tolist(),
         "penalties": trace.penalties.tolist(),

@@ -5,7 +5,6 @@ method of synthesis calls those that concern it.
 """
 
 import inspect
-import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,9 +15,11 @@ import numpy as np
 from jax.core import Tracer
 from jax.typing import DTypeLike
 
+from ._axes import advise_on_axes, advised_on_axes
 from ._traces import is_same, refuse_changed, trace
 from ._tree import describe
 from ._types import PyTree
+from ._warnings import warn_caller
 
 
 _SHAPE = (1, 16, 16)
@@ -62,6 +63,7 @@ def validate_input(
         raise ValueError(
             "One image is wanted, of shape (channel, height, width); got an array of shape "
             f"{input_tensor.shape}. Take one element, or plenoptax.batch for them all."
+            f"{advise_on_axes(input_tensor.shape)}"
         )
     if isinstance(input_tensor, Tracer):
         return
@@ -72,11 +74,9 @@ def validate_input(
         return
     low, high = allowed_range
     if values.size and (values.min() < low or values.max() > high):
-        warnings.warn(
+        warn_caller(
             f"The image has values from {values.min():.3g} to {values.max():.3g}, outside of "
-            f"[{low:g}, {high:g}]: divide it by its range, or give a penalty of that range.",
-            UserWarning,
-            stacklevel=3,
+            f"[{low:g}, {high:g}]: divide it by its range, or give a penalty of that range."
         )
 
 
@@ -114,7 +114,8 @@ def validate_model(
         )
     image = jax.ShapeDtypeStruct(image_shape or _SHAPE, jnp.dtype(image_dtype))
     _check_training(model)
-    first, second = (trace("The model", model, image) for _ in range(2))
+    with advised_on_axes(image.shape):
+        first, second = (trace("The model", model, image) for _ in range(2))
     _check_outputs(first.out_avals, image.dtype)
     if not is_same(first, second):
         raise ValueError(
@@ -196,7 +197,8 @@ def validate_metric(
     if not callable(metric):
         raise TypeError(f"The metric is a callable of two images; got {type(metric).__name__}.")
     image = jax.ShapeDtypeStruct(image_shape or _SHAPE, jnp.dtype(image_dtype))
-    traced = trace("The metric", metric, image, image)
+    with advised_on_axes(image.shape):
+        traced = trace("The metric", metric, image, image)
     _check_scalar("The metric", traced.out_avals)
     refuse_changed("The metric", metric, traced)
     if any(isinstance(constant, Tracer) for constant in traced.consts):
@@ -356,11 +358,9 @@ def _check_training(model: Callable) -> None:
     nodes = jax.tree.leaves(model, is_leaf=has_flag)
     training = {type(n).__name__ for n in nodes if has_flag(n) and n.inference is False}
     if training:
-        warnings.warn(
+        warn_caller(
             f"The model is in training mode ({', '.join(sorted(training))}): you probably want "
-            "eqx.nn.inference_mode(model).",
-            UserWarning,
-            stacklevel=3,
+            "eqx.nn.inference_mode(model)."
         )
 
 

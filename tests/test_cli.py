@@ -69,6 +69,7 @@ def test_metamer_writes_the_image_the_figure_and_the_numbers(folder, capsys):
     assert facts["model"] == "gaussian"
     assert facts["seed"] == 4
     assert facts["success"] is None
+    assert "no null" in facts["criterion"]
     assert "step" in facts["status"]
     assert set(facts["provenance"]["versions"]) >= {"plenoptax", "jax"}
     said = capsys.readouterr().out
@@ -157,6 +158,20 @@ def test_the_smallest_image_does_for_the_other_model(folder):
     assert plx.load_images("metamer.png").shape == (1, 1, 1)
 
 
+def test_doubts_about_a_run_are_said_and_written(folder, capsys):
+    # The start is the target, to the eye: a loss far below the tolerance of the stop rule.
+    start = jax.random.uniform(jax.random.key(0), (1, 1, 1))
+    plx.data.save_image(folder / "pixel.png", start)
+    assert run("pixel.png", "--model", "gaussian", "--steps", "60") == 0
+    facts = json.loads((folder / "metamer.json").read_text())
+    assert facts["steps"] == 51
+    assert facts["success"] is False
+    assert "the target to the eye" in facts["criterion"]
+    (caution,) = facts["cautions"]
+    assert "RelativeLossChange" in caution
+    assert caution in capsys.readouterr().out
+
+
 def test_the_extension_may_be_in_capitals(folder):
     assert run("brick.png", *GAUSSIAN, "--out", "A.PNG") == 0
     assert files_of(folder) == {"brick.png", "A.PNG", "A-status.png", "A.json"}
@@ -171,7 +186,7 @@ def test_the_largest_seed_is_taken(folder):
 def test_color_becomes_gray_with_a_notice(folder, capsys):
     plx.data.save_image("astronaut.png", plx.data.astronaut()[:, :64, :64])
     assert run("astronaut.png", *GAUSSIAN) == 0
-    assert "gray" in capsys.readouterr().out
+    assert "plx.load_images(..., as_gray=True)" in capsys.readouterr().out
     assert iio.imread("metamer.png").shape == (64, 64)
     assert run("brick.png", *GAUSSIAN) == 0
     assert "gray" not in capsys.readouterr().out

@@ -7,6 +7,8 @@ import numpy as np
 from jaxtyping import Array, Float
 from numpy.typing import DTypeLike
 
+from .._axes import advise_on_axes
+
 
 # By channels and bits, what gives back the pixels that were written. JPEG does not, and Pillow, by
 # which imageio writes all but TIFF, has no 16-bit color.
@@ -114,7 +116,7 @@ def _check_format(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> None:
     if len(shape) != 3 or shape[0] not in (1, 3) or 0 in shape:
         raise ValueError(
             f"the image has shape {shape}, but a file holds one image of shape "
-            "(1, height, width) or (3, height, width)"
+            f"(1, height, width) or (3, height, width).{advise_on_axes(shape)}"
         )
     extensions = _EXTENSIONS[shape[0], 8 * dtype.itemsize]
     if path.suffix.lower() not in extensions:

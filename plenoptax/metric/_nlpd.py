@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .._axes import warn_of_axes
 from .._types import Scalar
 from ..process import correlate_separable, LaplacianPyramid
 from ._pair import as_pair, safe_sqrt
@@ -157,6 +158,8 @@ def _normalized_laplacian_pyramid(img: Array, variant: Variant) -> list[Array]:
     if variant == "plenoptic":
         scales = LaplacianPyramid(num_scales, scale_filter=True)(img)
     else:
+        if img.ndim == 3:
+            warn_of_axes(img.shape)
         scales = _matlab_pyramid(img, num_scales)
     # MATLAB's conv2 turns its kernel around.
     sign = 1 if variant == "plenoptic" else -1

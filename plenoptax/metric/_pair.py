@@ -4,6 +4,7 @@ import jax.numpy as jnp
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float
 
+from .._axes import advise_on_axes, warn_of_axes
 from .._types import Scalar
 
 
@@ -35,15 +36,17 @@ def as_pair(
             width, or in the number of channels unless one has a single one.
 
     Warns:
-        UserWarning: If a value lies outside of [0, data_range]. Under a transformation of JAX the
-            values are not known, and nothing is said.
+        UserWarning: If the last axis looks like channels; or if a value lies outside of [0,
+            data_range]. Under a transformation of JAX the values are not known, and nothing is said
+            of them.
     """
     first, second = as_floats(img1, img2)
     if first.ndim != 3 or second.ndim != 3:
         raise ValueError(
             f"Images must have the shape (channel, height, width), got {first.shape} and "
-            f"{second.shape}. Map over a batch with jax.vmap."
+            f"{second.shape}.{advise_on_axes(first.shape) or ' Map over a batch with jax.vmap.'}"
         )
+    warn_of_axes(first.shape)
     channels = {first.shape[0], second.shape[0]}
     if first.shape[1:] != second.shape[1:] or len(channels - {1}) > 1:
         raise ValueError(

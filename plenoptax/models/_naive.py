@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
+from .._axes import advise_on_axes
 from .._types import Key, PyTree, Scalar
 from ..process import circular_gaussian2d, gaussian_blur, same_padding
 
@@ -263,8 +264,23 @@ class Linear(eqx.Module):
 
 def check_one_channel(x: Float[Array, "..."]) -> None:
     """Refuse what is not an image of one channel."""
-    if x.ndim != 3 or x.shape[0] != 1:
-        raise ValueError(
-            f"The model takes an image of shape (1, height, width), got {x.shape}. Map over a "
-            "batch or over channels with jax.vmap."
+    if x.ndim == 3 and x.shape[0] == 1:
+        return
+    advice = advise_on_axes(x.shape)
+    if not advice and x.ndim == 3:
+        advice = (
+            f" For {x.shape[0]} channels, each by itself, define `each_channel = "
+            "jax.vmap(lambda channel: model(channel[None]))` once and use it as the model; for a "
+            "gray version of the image, take `image.mean(0, keepdims=True)`."
         )
+    raise ValueError(
+        f"The model takes an image of shape (1, height, width), got {x.shape}."
+        f"{advice or advise_on_rank(x.shape)}"
+    )
+
+
+def advise_on_rank(shape: tuple[int, ...]) -> str:
+    """A sentence that says how to make one image of an array of more or fewer axes."""
+    if len(shape) == 2:
+        return " Give a gray image of two axes as image[None]."
+    return " Map over a batch with jax.vmap, or synthesize one with batch=True."

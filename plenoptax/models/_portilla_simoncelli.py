@@ -1,6 +1,6 @@
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import final
+from typing import ClassVar, final
 
 import equinox as eqx
 import jax
@@ -8,7 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Shaped
 
+from .._axes import advise_on_axes, advise_on_size
 from .._compiled import warn_of_deadlock
+from ._naive import advise_on_rank
 from ._portilla_simoncelli_layout import gather_indices, Label, scale_labels, statistic_groups
 from ._portilla_simoncelli_statistics import Masks, measure, texture_masks
 
@@ -47,7 +49,12 @@ class PortillaSimoncelli(eqx.Module):
     gradients of these are 0; so they are for a reconstructed image with less than 1e-6 (float32)
     or 1e-15 (float64) of the variance of the pixels. So nothing is ever infinite or NaN.
 
+    Each channel is measured by itself, and nothing between channels: of a color image the metamers
+    have other colors.
+
     Attributes:
+        relates_channels: Whether statistics between channels are measured: no. Synthesis warns of
+            color images where a model has this attribute and it is False.
         image_shape: Height and width of the images that the masks are for.
         n_scales: Number of scales.
         n_orientations: Number of orientations.
@@ -70,6 +77,7 @@ class PortillaSimoncelli(eqx.Module):
         0.0
     """
 
+    relates_channels: ClassVar[bool] = False
     image_shape: tuple[int, int] = eqx.field(static=True)
     n_scales: int = eqx.field(static=True)
     n_orientations: int = eqx.field(static=True)
@@ -110,9 +118,10 @@ class PortillaSimoncelli(eqx.Module):
                 not fit the number of statistics or the shape of a group.
         """
         if np.shape(image_shape) != (2,):
+            advice = advise_on_axes(image_shape) if np.ndim(image_shape) == 1 else ""
             raise ValueError(
-                f"image_shape must be the height and the width, got {image_shape}. For an image, "
-                "give image.shape[-2:]."
+                f"image_shape must be the height and the width, got {image_shape}."
+                f"{advice or ' For an image, give image.shape[-2:].'}"
             )
         for name, value, least in (
             ("n_scales", n_scales, 1),
@@ -126,7 +135,7 @@ class PortillaSimoncelli(eqx.Module):
         self.n_orientations = n_orientations
         self.spatial_corr_width = spatial_corr_width
         self.magnitude_means = magnitude_means
-        self._check_size(self.image_shape)
+        self._check_size(self.image_shape, advise_on_size(self.image_shape))
         warn_of_deadlock()
         self.masks = texture_masks(self.image_shape, n_scales, n_orientations)
         self.weights = None if weights is None else self._as_weights(weights)
@@ -173,15 +182,17 @@ class PortillaSimoncelli(eqx.Module):
                 a label is unknown.
         """
         if image.ndim != 3 or image.dtype not in (jnp.float32, jnp.float64):
+            advice = " Convert integers with plenoptax.load_images or division by 255."
+            if image.ndim != 3:
+                advice = advise_on_axes(image.shape) or advise_on_rank(image.shape)
             raise ValueError(
                 "PortillaSimoncelli takes an image of shape (channel, height, width) in float32 or "
-                f"float64, got {image.dtype} of shape {image.shape}. Convert integers with "
-                "plenoptax.load_images or division by 255; map over a batch with jax.vmap."
+                f"float64, got {image.dtype} of shape {image.shape}.{advice}"
             )
         _, height, width = image.shape
         masks = self.masks
         if (height, width) != self.image_shape:
-            self._check_size((height, width))
+            self._check_size((height, width), advise_on_axes(image.shape))
             masks = texture_masks((height, width), self.n_scales, self.n_orientations, image.dtype)
         labels = tuple(self.scales) if scales is None else self._check_scales(scales)
         # All orders of the labels share one compiled function.
@@ -311,19 +322,21 @@ class PortillaSimoncelli(eqx.Module):
                 ) from error
         return self.convert_to_tensor(factors)
 
-    def _check_size(self, shape: tuple[int, int]) -> None:
+    def _check_size(self, shape: tuple[int, int], advice: str) -> None:
         smallest = min(shape)
-        if smallest.bit_length() - 3 < self.n_scales:
+        most_scales = smallest.bit_length() - 3
+        if most_scales < self.n_scales:
+            fewer = f" Use n_scales <= {most_scales}." if most_scales > 0 else ""
             raise ValueError(
                 f"{self.n_scales} scales need images of at least {2 ** (self.n_scales + 2)} pixels "
-                f"along each axis, got {shape}. Use n_scales <= {smallest.bit_length() - 3}."
+                f"along each axis, got {shape}.{advice or fewer}"
             )
         coarsest = -(-smallest // 2**self.n_scales)
         if self.spatial_corr_width > coarsest:
             raise ValueError(
                 f"spatial_corr_width is {self.spatial_corr_width}, but the lowpass residual of an "
-                f"image of shape {shape} has {coarsest} samples along its shorter axis. Use a "
-                "smaller spatial_corr_width or n_scales, or larger images."
+                f"image of shape {shape} has {coarsest} samples along its shorter axis."
+                f"{advice or ' Use a smaller spatial_corr_width or n_scales, or larger images.'}"
             )
 
     def _check_scales(self, scales: Sequence[Label]) -> tuple[Label, ...]:

@@ -3,6 +3,8 @@ from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
+from .._axes import advise_on_axes, warn_of_axes
+
 
 PlotComplex = Literal["rectangular", "polar", "logpolar"]
 
@@ -59,6 +61,8 @@ def split_into_panels(
         raise ValueError("the list of images was empty; there must be at least one image.")
     panels = []
     for one in images:
+        if not as_rgb:
+            warn_of_axes(np.shape(one))
         batch = _select(_as_batch(one), batch_idx, channel_idx, as_rgb)
         pictures = (
             [np.moveaxis(colors, 0, -1) for colors in batch]
@@ -125,6 +129,7 @@ def _select(
         raise ValueError(
             "as_rgb needs 3 channels (red, green, blue) or 4 (and opacity) of real numbers, but "
             f"there were {batch.shape[1]} channels of type {batch.dtype}."
+            f"{advise_on_axes(batch.shape[1:] if len(batch) == 1 else batch.shape)}"
         )
     for axis, name, index in ((0, "batch_idx", batch_idx), (1, "channel_idx", channel_idx)):
         if index is None:

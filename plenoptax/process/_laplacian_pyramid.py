@@ -1,6 +1,7 @@
 import equinox as eqx
 from jaxtyping import Array, Float
 
+from .._axes import warn_of_axes
 from ._convolution import blur_downsample, upsample_blur
 
 
@@ -60,7 +61,12 @@ class LaplacianPyramid(eqx.Module):
         Returns:
             The scales from fine to coarse; each has half the height and width of the one before,
             rounded up.
+
+        Warns:
+            UserWarning: If the last of three axes looks like channels.
         """
+        if x.ndim == 3:
+            warn_of_axes(x.shape)
         y = []
         for _ in range(self.n_scales - 1):
             coarser = blur_downsample(x, scale_filter=self.scale_filter)

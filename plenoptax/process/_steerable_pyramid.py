@@ -8,6 +8,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Inexact
 
+from .._axes import advise_on_axes, advise_on_size
 from .._compiled import warn_of_deadlock
 from ._fourier import crop_spectrum, pad_spectrum
 from ._steerable_masks import angular_mask, frequency_grid, level_shape, radial_masks
@@ -154,6 +155,7 @@ class SteerablePyramidFreq(eqx.Module):
             raise ValueError(
                 f"The image must have the height and width the pyramid was built for, "
                 f"{self.image_shape}, got an image of shape {image.shape}."
+                f"{advise_on_axes(image.shape)}"
             )
         wanted = _selection(scales, self.scales, "scales")
         bands = [scale for scale in range(self.num_scales) if scale in wanted]
@@ -371,6 +373,7 @@ def _as_shape(image_shape: Sequence[int]) -> tuple[int, int]:
     if len(sizes) != 2 or sizes != tuple(image_shape) or min(sizes) < 1:
         raise ValueError(
             f"image_shape must be two positive integers, height and width, got {image_shape}."
+            f"{advise_on_axes(sizes)}"
         )
     return sizes
 
@@ -382,6 +385,6 @@ def _as_height(height: Literal["auto"] | int, image_shape: tuple[int, int]) -> i
     if not 0 <= height <= highest:
         raise ValueError(
             f"height must be 'auto' or an integer from 0 to {highest} for images of {image_shape}, "
-            f"got {height}."
+            f"got {height}.{advise_on_size(image_shape)}"
         )
     return int(height)

@@ -8,6 +8,7 @@ import optax
 from jaxtyping import Array
 
 from .. import io
+from .._axes import advise_on_axes
 from .._types import Key, PyTree
 from .._words import in_words
 from ..solve import (
@@ -56,7 +57,7 @@ def pose_all(
         except (TypeError, ValueError) as error:
             error.add_note(
                 f"With batch=True the first axis of {image.shape} numbers images, of shape "
-                f"{image.shape[1:]} each."
+                f"{image.shape[1:]} each.{advise_on_axes(image.shape)}"
             )
             raise
     if num_seeds is not None:

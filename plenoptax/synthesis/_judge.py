@@ -78,15 +78,23 @@ class Null:
     name: str
 
 
-def null_of(model: Callable, images: Float[Array, "image *shape"] | None) -> Null | None:
+def null_of(
+    model: Callable, images: Float[Array, "image *shape"] | None, target: PyTree
+) -> Null | None:
     """The null of a model: from the user's images, else (weaker) from photographs at hand.
 
+    Args:
+        model: The model.
+        images: The user's images.
+        target: The representation that is to be compared with those of the null.
+
     Returns:
-        None if there are no images, and the statistics of natural images are not those of the
-        model.
+        None if there are no images, and the statistics of the photographs, which are gray, are not
+        those of the model, or of a target of one channel.
 
     Raises:
-        ValueError: If there are fewer than 8 images.
+        ValueError: If there are fewer than 8 images, or their representations are of another size
+            than the target.
     """
     if images is not None:
         if len(images) < 8:
@@ -95,11 +103,17 @@ def null_of(model: Callable, images: Float[Array, "image *shape"] | None) -> Nul
             )
         responses = (call_compiled(model, image) for image in images)
         rows = np.stack([np.asarray(_flatten(response), np.float64) for response in responses])
+        if rows.shape[1] != _flatten(target).size:
+            raise ValueError(
+                f"The model gives {rows.shape[1]} numbers for each of the null_images, of shape "
+                f"{images.shape[1:]}, but {_flatten(target).size} for the target: give images with "
+                "as many channels as the target."
+            )
         mean, deviation = rows.mean(0), rows.std(0, ddof=1)
         z_scores = (rows - mean) / np.where(deviation > 0, deviation, 1)
         name = f"{len(images)} images of yours"
         return Null(mean, deviation, z_scores, np.arange(len(rows)), name)
-    if not _has_natural_statistics(model):
+    if not _has_natural_statistics(model) or len(target) > 1:
         return None
     natural = natural_statistics()
     name = (
@@ -113,6 +127,16 @@ def null_of(model: Callable, images: Float[Array, "image *shape"] | None) -> Nul
         natural.z_scores * np.sign(weights),
         natural.sources,
         name,
+    )
+
+
+def say_no_null(model: Callable, target: PyTree) -> str:
+    """Why `null_of` returns nothing without images of the user, and what to do."""
+    if not _has_natural_statistics(model):
+        return "no null of unrelated images to compare with (report(null_images=...))"
+    return (
+        f"the model measures each of the {len(target)} channels alone, and the null is of gray "
+        "photographs (report(null_images=...) with images of as many channels judges it)"
     )
 
 
@@ -144,14 +168,14 @@ def judge(
         size, likeness, closest = members.sum(), (np.nan,) * 3, (np.nan,) * 3
         if null is not None:
             mean, deviation, z_scores = (
-                _spread(null_part, len(labels))[..., members]
+                null_part[..., members]
                 for null_part in (null.mean, null.standard_deviation, null.z_scores)
             )
             varies = deviation > 0
             a, b = ((c - mean)[varies] / deviation[varies] for c in (a, b))
             z_error = float(np.sqrt(np.mean((a - b) ** 2))) if a.size else 0.0
             size, ranks = a.size, _ranks(np.stack([a, b]))
-            likeness = z_error, _correlation(a, b), _correlation(*ranks)
+            likeness = z_error, correlate(a, b), correlate(*ranks)
             closest = _closest(z_scores[:, varies], null.sources)
         groups[str(name)] = Group(int(size), error, *likeness, *closest)
     return groups
@@ -195,12 +219,8 @@ def _labels(model: Callable, representation: PyTree) -> np.ndarray:
     return np.asarray(labels)
 
 
-def _spread(numbers: np.ndarray, size: int) -> np.ndarray:
-    """Statistics of one channel for each channel of a representation of several."""
-    return np.tile(numbers, (1,) * (numbers.ndim - 1) + (size // numbers.shape[-1],))
-
-
-def _correlation(a: np.ndarray, b: np.ndarray) -> float:
+def correlate(a: np.ndarray, b: np.ndarray) -> float:
+    """Pearson's correlation of two vectors; NaN if one is constant."""
     if a.size < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return float("nan")
     return float(np.corrcoef(a, b)[0, 1])

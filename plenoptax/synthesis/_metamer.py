@@ -93,6 +93,10 @@ class Metamer(AbstractOneStageProblem):
                 `plenoptax.validate`.
             ValueError: If the image or the response to it is not finite, or the model, the loss or
                 the penalty cannot be used.
+
+        Warns:
+            UserWarning: If values leave the range of the penalty; or if the image has several
+                channels, and the model measures each of them alone, as `PortillaSimoncelli` does.
         """
         image = as_jax(image)
         check_target(image, model, penalty_function, penalty_lambda)

@@ -6,6 +6,7 @@ import jax
 import optax
 from jaxtyping import Array, Int
 
+from .._axes import advised_on_axes
 from .._traces import refuse_changed, trace
 from .._types import Key, PyTree, Scalar
 from ..parametrize import AbstractParametrization
@@ -83,7 +84,8 @@ class Objective(AbstractOneStageProblem):
                 f"The objective is a callable of an image; got {type(objective_function).__name__}."
             )
         image = jax.ShapeDtypeStruct(shape, image_dtype)
-        traced = trace("The objective", objective_function, image)
+        with advised_on_axes(shape):
+            traced = trace("The objective", objective_function, image)
         refuse_changed("The objective", objective_function, traced)
         validate_penalty(_Value(objective_function), shape, image_dtype, name="objective")
         validate_penalty(penalty_function, shape, image_dtype)

@@ -9,10 +9,11 @@ from jax.core import Tracer
 from jaxtyping import Array, Int
 
 from .._compiled import call_compiled
-from .._tree import describe, is_array
+from .._tree import describe, is_array, name_of
 from .._types import PyTree, Scalar
+from .._warnings import warn_caller
 from ..parametrize import AbstractParametrization, Pixels
-from ..regularize import penalize_range
+from ..regularize import allowed_range_of
 from ..solve import AbstractProblem
 from ..validate import validate_input, validate_loss, validate_model, validate_penalty
 
@@ -104,7 +105,13 @@ def as_parametrization(parametrization: AbstractParametrization | None) -> Abstr
 def measure_target(
     model: Callable, image: Array, given: PyTree | None, loss_function: Callable | None
 ) -> PyTree:
-    """The representation to match, the image's own or what was given; checks the user's loss."""
+    """The representation to match, the image's own or what was given; checks the user's loss.
+
+    Warns:
+        UserWarning: If the image has several channels, and the model says that it measures each of
+            them alone.
+    """
+    _warn_of_lone_channels(model, image)
     target = call_compiled(model, image)
     check_finite(target)
     if given is not None:
@@ -112,6 +119,23 @@ def measure_target(
     if loss_function is not None:
         validate_loss(loss_function, target)
     return target
+
+
+def _warn_of_lone_channels(model: Callable, image: Array) -> None:
+    inner = model
+    while hasattr(inner, "func") or hasattr(inner, "__wrapped__"):
+        # Partial functions and compiled ones.
+        inner = inner.func if hasattr(inner, "func") else inner.__wrapped__
+    if getattr(inner, "relates_channels", True) or image.ndim != 3 or image.shape[0] == 1:
+        return
+    # An element of a batch is being traced.
+    gray = "images.mean(1" if isinstance(image, Tracer) else "image.mean(0"
+    warn_caller(
+        f"{name_of(inner)} measures each of the {image.shape[0]} channels alone, and nothing "
+        "between them: the metamer comes out in wrong colors, and its success stays unknown, for "
+        "the default null is of gray photographs. Take the gray version, "
+        f"{gray}, keepdims=True), or load it by plx.load_images(..., as_gray=True)."
+    )
 
 
 def _as_target(given: PyTree, wanted: PyTree) -> PyTree:
@@ -152,10 +176,8 @@ def check_images(images: Array, penalty_function: Callable, penalty_lambda: Any)
 
     A batch is checked before it is mapped: the problem of one of its elements cannot see values.
     """
-    # Another penalty, or none, allows another range: that of a sound, say.
-    is_none = isinstance(penalty_lambda, int | float) and penalty_lambda == 0
-    penalizes_range = penalty_function is penalize_range and not is_none
-    validate_input(images, allowed_range=(0.0, 1.0) if penalizes_range else None)
+    # Without a penalty on the range any value is allowed, such as those of a sound.
+    validate_input(images, allowed_range=allowed_range_of(penalty_function, penalty_lambda))
 
 
 def check_target(

@@ -1,5 +1,7 @@
 import dataclasses
+import textwrap
 from collections.abc import Mapping
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -7,9 +9,27 @@ from jaxtyping import Array, Float
 
 from .._compiled import call_compiled
 from .._tree import name_of
-from ..solve import AbstractProblem, Status, Trace
+from ..solve import AbstractProblem, Solver, State, Status, Trace
 from ._citations import citations
-from ._judge import Group, judge, null_of, verdict
+from ._judge import Group, judge, Null, null_of, say_no_null, verdict
+from ._pixels import (
+    are_the_same_to_the_eye,
+    compare_channels,
+    describe_distances,
+    is_own_target,
+    Range,
+    range_of,
+    rms,
+    violation_of,
+)
+from ._stopped import doubts_about_stop
+
+
+_ANSWERS = {True: "yes", False: "no", None: "unknown"}
+_IS_TARGET = (
+    "this image is the target to the eye, less than half a gray level of 8 bits from it: the model "
+    "leaves no other metamer, or the start was the target"
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,12 +41,22 @@ class Report:
     Attributes:
         success: Whether the image is a metamer by `criterion`; None if nothing can be said.
         criterion: The criterion, in words.
+        cautions: Sentences about what makes the image, or how it came about, doubtful.
         status: How the synthesis ended, in words. A plateau is not success.
         losses: The first loss and the last.
         terms: The last values of what else the problem reports in single numbers, such as the
             ``"optimality"`` of a competition.
         gradient_ratio: The norm of the gradient at the last step over that at the first.
-        range_violation: By how much the image leaves [0, 1] at most.
+        pixel_range: The lowest and the highest pixel value: of the range that the penalty was
+            given, else 0 and 1. None if the penalty has no range and the target leaves [0, 1].
+        range_violation: By how much the image leaves that range at most; NaN without one.
+        compared_with: What the image is compared with pixel by pixel: ``"target"``, or the
+            ``"reference"`` image of a competition. None where there is none, or only a target
+            representation that was given.
+        distance: The root mean square difference from it, in pixel values; NaN where there is none,
+            or it has another shape.
+        channel_correlations: For each pair of 2 to 4 channels, such as ``"0 and 1"``, their
+            correlation over the pixels of what the image is compared with, and of the image.
         groups: How well each group of the representation was matched, by name.
         null: What the likeness was compared with.
         num_steps: Steps taken.
@@ -36,11 +66,16 @@ class Report:
 
     success: bool | None
     criterion: str
+    cautions: tuple[str, ...]
     status: str
     losses: tuple[float, float]
     terms: dict[str, float]
     gradient_ratio: float
+    pixel_range: Range | None
     range_violation: float
+    compared_with: str | None
+    distance: float
+    channel_correlations: dict[str, tuple[float, float]]
     groups: dict[str, Group]
     null: str
     num_steps: int
@@ -48,27 +83,50 @@ class Report:
     bibtex: str
 
     def __str__(self) -> str:
-        facts = self.provenance
-        answer = {True: "yes", False: "no", None: "unknown"}[self.success]
+        return self.to_text()
+
+    def to_text(self, *, origin: bool = True) -> str:
+        """Set the report as text.
+
+        Args:
+            origin: Whether to say how the image came about: device, key and versions.
+        """
         rows = {
-            "success": f"{answer}: {self.criterion}",
+            "success": f"{_ANSWERS[self.success]}: {self.criterion}",
+            "caution": "\n".join(self.cautions),
             "status": self.status,
             "loss": f"{self.losses[0]:.6g} -> {self.losses[1]:.6g}",
             **{name: f"{value:.6g}" for name, value in self.terms.items()},
-            "gradient": f"{self.gradient_ratio:.2g} of that at the start",
-            "steps": f"{self.num_steps}, {facts['num_evaluations']} evaluations of the objective, "
-            f"{facts['wall_time']:.1f} s",
-            "range": f"the image leaves [0, 1] by at most {self.range_violation:.2g}",
-            "device": f"{facts['device']}, driver {facts['driver']}",
-            "key": f"{facts.get('key')}",
-            "versions": ", ".join(f"{k} {v}" for k, v in facts["versions"].items()),
+            "gradient": f"{self.gradient_ratio:.2g} times that at the start",
+            "steps": f"{self.num_steps}, {self.provenance['num_evaluations']} evaluations of the "
+            f"objective, {self.provenance['wall_time']:.1f} s",
+            "range": self._describe_range(),
+            **self._describe_distance(),
+            **(describe_origin(self.provenance) if origin else {}),
+            "null": "" if self.null == "none" else self.null,
         }
-        if self.groups:
-            rows["null"] = self.null
-        lines = set_rows(rows)
+        lines = set_rows({name: row for name, row in rows.items() if row})
+        if self.channel_correlations:
+            lines += ["", *_table_of_channels(self.channel_correlations, self.compared_with)]
         if self.groups:
             lines += ["", *_table(self.groups)]
         return "\n".join(lines)
+
+    def _describe_range(self) -> str:
+        if self.pixel_range is None:
+            return ""
+        low, high = self.pixel_range
+        if self.range_violation == 0:
+            return f"the image stays within [{low:g}, {high:g}]"
+        return f"the image leaves [{low:g}, {high:g}] by at most {self.range_violation:.2g}"
+
+    def _describe_distance(self) -> dict[str, str]:
+        if self.compared_with is None:
+            return {}
+        text = f"not defined: the {self.compared_with} has another shape"
+        if not np.isnan(self.distance):
+            text = describe_distances([self.distance], self.pixel_range)
+        return {f"RMS to {self.compared_with}": text}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,36 +138,63 @@ class BatchReport:
         best: The element of the smallest loss.
         success_rate: The part of the elements that succeeded; NaN if nothing is known.
         pixel_distances: The root mean square differences between the images, each pair once.
+        are_seeds: Whether all elements are of the same problem, with other initial images.
     """
 
     reports: tuple[Report, ...]
     best: int
     success_rate: float
     pixel_distances: Float[np.ndarray, " pair"]
+    are_seeds: bool
 
     def __str__(self) -> str:
         losses = [report.losses[1] for report in self.reports]
-        if np.isnan(self.success_rate):
-            rows = {"elements": f"{len(losses)}, success unknown"}
-        else:
-            rows = {"restarts": f"{len(losses)}, of which succeeded: {self.success_rate:.0%}"}
+        answers = [_ANSWERS[report.success] for report in self.reports]
+        counts = [f"{answers.count(one)} {one}" for one in _ANSWERS.values() if one in answers]
+        rows = {
+            "seeds"
+            if self.are_seeds
+            else "elements": f"{len(losses)}, success: {', '.join(counts)}"
+        }
         rows["losses"] = f"{min(losses):.6g} (element {self.best}) to {max(losses):.6g}"
-        if self.pixel_distances.size:
-            low, high = self.pixel_distances.min(), self.pixel_distances.max()
-            rows["apart by"] = f"{low:.3g} to {high:.3g} in pixel values (RMS)"
-        texts = [f"[{i}]\n{report}" for i, report in enumerate(self.reports)]
+        first = self.reports[0]
+        if self.are_seeds and self.pixel_distances.size:
+            distances = self.pixel_distances.tolist()
+            rows["RMS between seeds"] = describe_distances(distances, first.pixel_range)
+        rows |= describe_origin(first.provenance)
+        texts = [f"[{i}]\n{report.to_text(origin=False)}" for i, report in enumerate(self.reports)]
         return "\n\n".join(["\n".join(set_rows(rows)), *texts])
 
 
 def set_rows(facts: Mapping[str, str]) -> list[str]:
-    """Facts under each other, each after its name."""
+    """Facts under each other, each after its name, in lines of at most 100 letters."""
     width = max(len(name) for name in facts)
-    return [f"{name:{width}}  {fact}" for name, fact in facts.items()]
+    lines = []
+    for name, fact in facts.items():
+        for index, sentence in enumerate(fact.split("\n")):
+            lines += textwrap.wrap(
+                sentence,
+                100,
+                initial_indent=f"{'' if index else name:{width}}  ",
+                subsequent_indent=" " * (width + 2),
+                break_on_hyphens=False,
+            )
+    return lines
+
+
+def describe_origin(provenance: dict[str, Any]) -> dict[str, str]:
+    """Device, key and versions of a synthesis, for `set_rows`."""
+    return {
+        "device": f"{provenance['device']}, driver {provenance['driver']}",
+        "key": f"{provenance.get('key')}",
+        "versions": ", ".join(f"{k} {v}" for k, v in provenance["versions"].items()),
+    }
 
 
 def report_on(
     problem: AbstractProblem,
-    status: Status,
+    solver: Solver | None,
+    state: State,
     trace: Trace,
     image: Float[Array, "..."],
     null_images: Float[Array, "null ..."] | None,
@@ -118,7 +203,8 @@ def report_on(
 
     Args:
         problem: What was minimized. Success is told for problems with a model and a target.
-        status: How it ended.
+        solver: How, if it is known.
+        state: How it ended.
         trace: How it got there.
         image: The image.
         null_images: Unrelated images, to compare its likeness with the target with.
@@ -126,30 +212,32 @@ def report_on(
     Raises:
         ValueError: If there are null images, but no target.
     """
-    groups, null, success = {}, None, None
-    model = getattr(problem, "model", None)
-    target = getattr(problem, "target", None)
-    has_target = target is not None
-    if null_images is not None and not has_target:
-        raise ValueError(
-            f"{type(problem).__name__} has no target that null_images could be compared with; "
-            "call report() without them."
-        )
-    if model is not None and target is not None:
-        null = null_of(model, null_images)
-        groups = judge(model, call_compiled(model, image), target, null)
-        success = verdict(groups)
-    finite = bool(np.isfinite(np.asarray(image)).all())
-    success = False if bool(status == Status.nonfinite) or not finite else success
+    compared_with, original = _image_to_compare_with(problem)
+    pixel_range = range_of(problem, original)
+    distance = float("nan")
+    if original is not None and original.shape == image.shape:
+        distance = rms(image, original)
+    is_target = compared_with == "target" and are_the_same_to_the_eye([distance], pixel_range)
+    finite = not bool(state.status == Status.nonfinite) and bool(np.isfinite(image).all())
+    success, criterion, groups, null = _judge(problem, image, null_images)
+    if not finite:
+        success, criterion = False, "the objective was not finite"
+    elif is_target:
+        success, criterion = False, _IS_TARGET
     norms = trace.gradient_norm
     return Report(
         success=success,
-        criterion=_criterion(groups, success, has_target),
-        status=Status[status],
+        criterion=criterion,
+        cautions=tuple(doubts_about_stop(solver, state, trace)),
+        status=Status[state.status],
         losses=(float(trace.losses[0]), float(trace.losses[-1])),
         terms={name: float(term[-1]) for name, term in trace.terms.items() if term.ndim == 1},
         gradient_ratio=float(norms[-1] / norms[0]) if len(norms) and norms[0] > 0 else float("nan"),
-        range_violation=max(0.0, float(-np.min(image)), float(np.max(image) - 1)),
+        pixel_range=pixel_range,
+        range_violation=violation_of(image, pixel_range),
+        compared_with=compared_with,
+        distance=distance,
+        channel_correlations=compare_channels(original, image),
         groups=groups,
         null="none" if null is None else null.name,
         num_steps=len(trace),
@@ -158,18 +246,61 @@ def report_on(
     )
 
 
-def report_on_batch(reports: list[Report], images: Float[Array, "element ..."]) -> BatchReport:
+def report_on_batch(
+    reports: list[Report], images: Float[Array, "element ..."], *, are_seeds: bool
+) -> BatchReport:
     """Put the reports of the elements of a batch together."""
-    rows = np.asarray(images, np.float64).reshape(len(reports), -1)
-    pairs = zip(*np.triu_indices(len(rows), 1), strict=True)
-    distances = [np.sqrt(np.mean((rows[i] - rows[j]) ** 2)) for i, j in pairs]
+    distances = [rms(a, b) for a, b in combinations(np.asarray(images), 2)]
     known = [report.success for report in reports if report.success is not None]
     return BatchReport(
         reports=tuple(reports),
         best=int(np.argmin([report.losses[1] for report in reports])),
         success_rate=float(np.mean(known)) if known else float("nan"),
         pixel_distances=np.asarray(distances),
+        are_seeds=are_seeds,
     )
+
+
+def _image_to_compare_with(problem: AbstractProblem) -> tuple[str | None, Array | None]:
+    """The image that a problem is about, and what it is called."""
+    image = getattr(problem, "image", None)
+    if image is None:
+        return None, None
+    model, target = getattr(problem, "model", None), getattr(problem, "target", None)
+    if model is None or target is None:
+        return "reference", image
+    return ("target", image) if is_own_target(model, image, target) else (None, None)
+
+
+def _judge(
+    problem: AbstractProblem,
+    image: Float[Array, "..."],
+    null_images: Float[Array, "null ..."] | None,
+) -> tuple[bool | None, str, dict[str, Group], Null | None]:
+    """The verdict about an image, the criterion, the groups of its representation, and the null."""
+    model, target = getattr(problem, "model", None), getattr(problem, "target", None)
+    if model is None or target is None:
+        if null_images is not None:
+            raise ValueError(
+                f"{type(problem).__name__} has no target that null_images could be compared with; "
+                "call report() without them."
+            )
+        return None, "there is no target that the image should be like", {}, None
+    null = null_of(model, null_images, target)
+    groups = judge(model, call_compiled(model, image), target, null)
+    judged = [name for name, group in groups.items() if group.passes is not None]
+    failed = [name for name in judged if not groups[name].passes]
+    if null is None:
+        criterion = say_no_null(model, target)
+    elif not judged:
+        criterion = "no group of the representation has enough numbers to be judged"
+    elif failed:
+        criterion = f"no more like the target than unrelated images are in {', '.join(failed)}"
+    else:
+        criterion = (
+            "more like the target than any two unrelated images in every group of statistics"
+        )
+    return verdict(groups), criterion, groups, null
 
 
 def _measures(problem: AbstractProblem) -> list[Any]:
@@ -180,31 +311,35 @@ def _measures(problem: AbstractProblem) -> list[Any]:
     return [getattr(part, "model", part) for part in parts]
 
 
-def _criterion(groups: dict[str, Group], success: bool | None, has_target: bool) -> str:
-    judged = [name for name, group in groups.items() if group.passes is not None]
-    if success is False and not judged:
-        return "the objective was not finite"
-    if not has_target:
-        return "there is no target that the image should be like"
-    if not judged:
-        return "no null of unrelated images to compare with (report(null_images=...))"
-    failed = [name for name in judged if not groups[name].passes]
-    if failed:
-        return f"no more like the target than unrelated images are in {', '.join(failed)}"
-    return "more like the target than any two unrelated images in every group of statistics"
-
-
 def _table(groups: dict[str, Group]) -> list[str]:
     width = max(len(name) for name in groups)
     marks = {True: "", False: "  FAILS", None: "  (not judged)"}
-    lines = [
-        f"{'group':{width}}  size  rel. error  z error (null)  Pearson (null)  Spearman (null)"
-    ]
+    has_null = any(not np.isnan(group.z_error) for group in groups.values())
+    head = f"{'group':{width}}   size  rel. error"
+    lines = [f"{head}  z error (null)  Pearson (null)  Spearman (null)" if has_null else head]
     for name, g in groups.items():
-        lines.append(
-            f"{name:{width}}  {g.size:4d}  {g.relative_error:10.3g}  "
-            f"{g.z_error:5.3f} ({g.null_z_error:.3f})  "
-            f"{g.correlation:6.3f} ({g.null_correlation:.3f})  "
-            f"{g.rank_correlation:7.3f} ({g.null_rank_correlation:.3f}){marks[g.passes]}"
-        )
+        line = f"{name:{width}}  {g.size:5d}  {g.relative_error:10.3g}"
+        if has_null:
+            line += (
+                f"  {_number(g.z_error, 5)} ({_number(g.null_z_error, 5)})"
+                f"  {_number(g.correlation, 6)} ({_number(g.null_correlation, 5)})"
+                f"  {_number(g.rank_correlation, 7)} ({_number(g.null_rank_correlation, 5)})"
+                f"{marks[g.passes]}"
+            )
+        lines.append(line)
     return lines
+
+
+def _table_of_channels(
+    correlations: dict[str, tuple[float, float]], compared_with: str | None
+) -> list[str]:
+    head = "correlation of channels"
+    columns = f"{compared_with:>9}  {'result':>6}"
+    return [f"{head}  {columns}"] + [
+        f"{pair:{len(head)}}  {_number(before, 9)}  {_number(after, 6)}"
+        for pair, (before, after) in correlations.items()
+    ]
+
+
+def _number(value: float, width: int) -> str:
+    return f"{'-':>{width}}" if np.isnan(value) else f"{value:{width}.3f}"

@@ -67,7 +67,8 @@ class Result:
         """Whether the image is a metamer, as `report` judges it; None if nothing can be said.
 
         A plateau is not success, and neither is a small loss: the image has to be more like its
-        target than unrelated images are. For a batch, whether all elements are.
+        target than unrelated images are. Nor is a metamer that is the target itself, to the eye: it
+        shows nothing of what the model does not see. For a batch, whether all elements are.
         """
         if isinstance(self.problem, Batched):
             answers = [element.success for element in self]
@@ -138,28 +139,33 @@ class Result:
         A representation is judged by groups of 16 numbers or more (for Portilla-Simoncelli, its
         groups of statistics), in units of their standard deviation over other images. A group
         passes where synthesis and target correlate more, and are less far apart, than any two
-        unrelated images. All must.
+        unrelated images. All must. An image whose root mean square difference from the target is
+        below half a gray level of 8 bits is no success: either the model leaves no other metamer,
+        or the synthesis started at the target.
 
         Args:
             null_images: Unrelated images as the model takes them, at least 8, along the first axis:
                 a sample of those that your claim is about. By default photographs that came with
                 the package, for Portilla-Simoncelli with its default arguments, a weak null; for
-                other models nothing, and success remains unknown.
+                other models, and for images of several channels, nothing, and success remains
+                unknown.
 
         Returns:
             The report, to be printed; for a batch one of all elements.
 
         Raises:
-            ValueError: If there are fewer than 8 null images, or the synthesis has no target to be
-                like: competitions, geodesics and objectives of your own.
+            ValueError: If there are fewer than 8 null images, or they have other channels than the
+                target; or if the synthesis has no target to be like: competitions, geodesics and
+                objectives of your own.
 
         References:
             Feather et al. (2023), Nature Neuroscience 26, 2017-2034, for nulls of unrelated images.
         """
         if isinstance(self.problem, Batched):
             reports = [element.report(null_images=null_images) for element in self]
-            return report_on_batch(reports, self.image)  # pyright: ignore[reportArgumentType]
-        return report_on(self.problem, self.status, self.trace, self.image, null_images)
+            are_seeds = not any(self.problem.is_mapped)
+            return report_on_batch(reports, self.image, are_seeds=are_seeds)  # pyright: ignore[reportArgumentType]
+        return report_on(self.problem, self.solver, self.state, self.trace, self.image, null_images)
 
     def _final_image(self) -> Array:
         """The image of the last loss."""

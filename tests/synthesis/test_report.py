@@ -1,6 +1,7 @@
 import dataclasses
 import functools
 import re
+import types
 
 import equinox as eqx
 import jax
@@ -13,6 +14,7 @@ import scipy.stats
 import plenoptax as plx
 from plenoptax.data import natural_statistics
 from plenoptax.synthesis._judge import judge, null_of, verdict
+from plenoptax.synthesis._stopped import doubts_about_stop
 
 
 SIZE = 128
@@ -31,6 +33,12 @@ def scramble_phases(image, key):
     amplitudes = jnp.abs(jnp.fft.fft2(image))
     spectrum = jax.lax.complex(amplitudes * jnp.cos(phases), amplitudes * jnp.sin(phases))
     return jnp.fft.ifft2(spectrum).real
+
+
+def at(problem, image, trace, solver=None):
+    """The result of a synthesis that has come to an image."""
+    state = plx.init(problem, solver or plx.lbfgs(), initial_image=image)
+    return plx.Result(problem, state, trace, solver)
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +74,7 @@ def test_a_good_metamer_succeeds(result):
 
 def test_scrambled_phases_fail_in_the_magnitude_and_phase_groups(model, grass, getkey):
     scrambled = scramble_phases(grass, getkey())
-    groups = judge(model, model(scrambled), model(grass), null_of(model, None))
+    groups = judge(model, model(scrambled), model(grass), null_of(model, None, model(grass)))
     failed = {name for name, group in groups.items() if group.passes is False}
     assert failed & {"auto_correlation_magnitude", "cross_orientation_correlation_magnitude"}
     assert "cross_scale_correlation_real" in failed
@@ -105,7 +113,7 @@ def test_unrelated_photographs_are_uncorrelated_in_z_scores():
 
 def test_the_bounds_are_those_of_the_closest_unrelated_images(model, grass):
     natural = natural_statistics()
-    groups = judge(model, model(grass), model(grass), null_of(model, None))
+    groups = judge(model, model(grass), model(grass), null_of(model, None, model(grass)))
     members = np.asarray(model.statistic_groups) == "cross_scale_correlation_real"
     rows = natural.z_scores[:, members]
     pairs = [
@@ -122,7 +130,7 @@ def test_the_bounds_are_those_of_the_closest_unrelated_images(model, grass):
 
 
 def test_a_high_correlation_alone_does_not_pass(model, grass):
-    null = null_of(model, None)
+    null = null_of(model, None, model(grass))
     target = np.asarray(model(grass))
     # Twice as far from the mean of natural images: the same pattern, another texture.
     far = null.mean + 2 * (target - null.mean)
@@ -138,8 +146,10 @@ def test_weighted_models_are_judged_by_what_they_keep(model, grass):
     weights = {"auto_correlation_magnitude": 0.0, "magnitude_std": -3.0}
     weighted = plx.models.PortillaSimoncelli((SIZE, SIZE), weights=weights)
     other = plx.data.brick()[:, :SIZE, :SIZE]
-    found = judge(weighted, weighted(other), weighted(grass), null_of(weighted, None))
-    wanted = judge(model, model(other), model(grass), null_of(model, None))
+    found = judge(
+        weighted, weighted(other), weighted(grass), null_of(weighted, None, weighted(grass))
+    )
+    wanted = judge(model, model(other), model(grass), null_of(model, None, model(grass)))
     ablated = found.pop("auto_correlation_magnitude")
     assert ablated.size == 0
     assert ablated.passes is None
@@ -194,12 +204,21 @@ def test_groups_of_trees_and_complex_numbers():
     assert verdict(groups) is None
 
 
-def test_channels_share_the_null(model, grass):
-    two = jnp.concatenate([grass, plx.data.brick()[:, :SIZE, :SIZE]])
-    groups = judge(model, model(two), model(two), null_of(model, None))
-    assert groups["pixel_statistics"].size == 12
-    assert groups["cross_scale_correlation_real"].correlation == pytest.approx(1)
-    assert verdict(groups) is True
+def test_color_is_not_judged_by_gray_photographs(result, model, grass):
+    color = jnp.concatenate([grass, 0.5 * grass, plx.data.brick()[:, :SIZE, :SIZE]])
+    with pytest.warns(UserWarning, match="channels alone"):
+        problem = plx.Metamer(color, model, plx.loss.mse)
+    found = at(problem, color[::-1], result.trace)
+    assert found.success is None
+    text = " ".join(str(found.report()).split())
+    assert "success unknown: the model measures each of the 3 channels alone" in text
+    assert "the null is of gray photographs" in text
+    assert "Pearson" not in text
+    wanted = np.corrcoef(np.asarray(color).reshape(3, -1))
+    correlations = found.report().channel_correlations
+    np.testing.assert_allclose(correlations["0 and 2"], [wanted[0, 2], wanted[2, 0]], atol=1e-6)
+    np.testing.assert_allclose(correlations["0 and 1"], [1, wanted[2, 1]], atol=1e-6)
+    assert re.search(rf"0 and 1 +1.000 +{wanted[2, 1]:.3f}", text)
 
 
 def test_a_nonfinite_run_has_failed(result):
@@ -219,7 +238,7 @@ def test_restarts_are_compared(getkey):
     np.testing.assert_allclose(report.pixel_distances, wanted, rtol=1e-5)
     assert report.best == np.argmin([element.trace.losses[-1] for element in result])
     assert np.isnan(report.success_rate)
-    assert "apart by" in str(report)
+    assert "RMS between seeds" in str(report)
 
 
 def test_reports_cite_method_and_model(result):
@@ -274,6 +293,9 @@ def test_reports_of_competitions_tell_metrics_and_optimality(getkey):
         terms["optimized_metric"], plx.metric.ssim_distance(image, result.image), rtol=1e-4
     )
     assert terms["optimality"] > 0
+    wanted = np.sqrt(np.mean(np.square(np.asarray(result.image - image, np.float64))))
+    np.testing.assert_allclose(result.report().distance, wanted, rtol=1e-6)
+    assert f"RMS to reference {wanted:.3g} in pixel values" in text_of(result)
     assert re.search(rf"optimality +{terms['optimality']:.6g}", str(result.report()))
 
 
@@ -291,3 +313,225 @@ def test_reports_of_competitions_cite_their_metrics(getkey):
     for entry in ("wang2008maximum", "wang2004image", "berardino2017eigen"):
         assert entry in bibtex
     assert bibtex.count("doi = ") == 2
+
+
+@pytest.fixture(scope="module")
+def short():
+    """A few steps of a small synthesis, from noise."""
+    image = plx.data.camera()[:, 96:112, 96:116]
+    return plx.metamer(
+        image, plx.models.Gaussian(5), key=jax.random.key(0), max_steps=3, progress=False
+    )
+
+
+def apart(image, by):
+    """An image at a root mean square distance from another."""
+    signs = jnp.where(jnp.arange(image.shape[-1]) % 2 == 0, 1.0, -1.0).astype(image.dtype)
+    return image + by * jnp.broadcast_to(signs, image.shape)
+
+
+def text_of(result):
+    return " ".join(str(result.report()).split())
+
+
+@pytest.mark.parametrize("by", [0.01, 0.002, 0.0019, 0.0])
+def test_the_distance_from_the_target_is_told_in_pixel_values_and_gray_levels(by, short):
+    target = short.problem.image
+    found = at(short.problem, apart(target, by), short.trace)
+    np.testing.assert_allclose(found.report().distance, by, atol=1e-7)
+    distance = found.report().distance
+    told = f"RMS to target {distance:.3g} in pixel values, {255 * distance:.3g} gray levels of 8"
+    assert told in text_of(found)
+    is_target = by < 1 / 510
+    assert found.success is (False if is_target else None)
+    assert ("success no: this image is the target to the eye" in text_of(found)) is is_target
+    assert ("the same image to the eye" in text_of(found)) is is_target
+
+
+def test_a_model_that_leaves_no_metamer_does_not_succeed(short, getkey):
+    """Twice as many responses as pixels: what matches them is the target."""
+    model, target = plx.models.OnOff(5, key=getkey()), short.problem.image
+    result = plx.metamer(
+        target,
+        model,
+        initial_image=apart(target, 0.01),
+        solver=plx.Solver(plx.lbfgs(), plx.stop.RelativeLossChange()),
+        max_steps=100,
+        progress=False,
+    )
+    assert result.report().distance < 1 / 510 < 0.01
+    assert result.success is False
+    nulls = jax.random.uniform(getkey(), (8, *target.shape))
+    assert result.report(null_images=nulls).success is False
+    assert all(group.passes for group in result.report(null_images=nulls).groups.values())
+
+
+@pytest.mark.parametrize("high", [1.0, 2.0])
+def test_gray_levels_and_violations_are_of_the_range_of_the_penalty(high, short):
+    penalty = functools.partial(plx.regularize.penalize_range, allowed_range=(-high, high))
+    problem = plx.Metamer(short.problem.image, plx.models.Gaussian(5), None, penalty)
+    report = at(problem, apart(problem.image, 0.005), short.trace).report()
+    text = " ".join(str(report).split())
+    assert report.pixel_range == (-high, high)
+    assert f"0.005 in pixel values, {report.distance * 255 / (2 * high):.3g} gray levels" in text
+    assert f"within [-{high:g}, {high:g}]" in text
+    assert report.success is (False if high == 2 else None)
+    report = at(problem, problem.image.at[0, 0, 0].set(high + 0.25), short.trace).report()
+    np.testing.assert_allclose(report.range_violation, 0.25, rtol=1e-5)
+    assert f"leaves [-{high:g}, {high:g}] by at most 0.25" in str(report)
+
+
+def test_without_a_range_there_are_no_gray_levels(short):
+    sound = 3 * short.problem.image - 1
+    problem = plx.Metamer(sound, plx.models.Gaussian(5), penalty_lambda=0.0)
+    found = at(problem, apart(sound, 1e-5), short.trace)
+    assert "RMS to target 1e-05 in pixel values" in text_of(found)
+    assert "gray levels" not in text_of(found)
+    assert "range" not in text_of(found)
+    assert found.success is None
+    # A photograph has the range that all images have.
+    problem = plx.Metamer(short.problem.image, plx.models.Gaussian(5), penalty_lambda=0.0)
+    assert at(problem, problem.image, short.trace).report().pixel_range == (0.0, 1.0)
+
+
+def test_what_has_no_target_image_has_no_distance_from_one(short):
+    model, image = plx.models.Gaussian(5), short.problem.image
+    mixture = 0.5 * (model(image) + model(image[:, ::-1]))
+    problem = plx.Metamer(image, model, target_representation=mixture)
+    report = at(problem, image, short.trace).report()
+    assert report.compared_with is None
+    assert "RMS" not in str(report)
+    # What is given, but is the image's own, changes nothing.
+    problem = plx.Metamer(image, model, target_representation=eqx.filter_jit(model)(image))
+    assert at(problem, image, short.trace).report().distance == 0
+
+
+def test_images_of_another_shape_have_no_distance(short):
+    problem = plx.Metamer(short.problem.image, _darkness)
+    with pytest.warns(UserWarning, match="shape"):
+        found = at(problem, problem.image[:, :8], short.trace)
+    assert "RMS to target not defined: the target has another shape" in text_of(found)
+    assert found.success is None
+
+
+def test_seeds_are_told_from_each_other_and_targets_are_not(short):
+    problem, target = short.problem, short.problem.image
+
+    def batch_at(problems, images):
+        state = plx.init(problems, plx.lbfgs(), initial_image=images)
+        trace = plx.BatchedTrace((short.trace,) * len(images))
+        return plx.Result(problems, state, trace)
+
+    seeds = plx.batch(lambda _: problem, jnp.arange(3))
+    images = jnp.stack([apart(target, by) for by in (0.01, 0.02, 0.04)])
+    told = "RMS between seeds 0.01 to 0.03 in pixel values, 2.55 to 7.65 gray levels of 8 bits"
+    assert told in text_of(batch_at(seeds, images))
+    alike = jnp.stack([apart(target, by) for by in (0.01, 0.011, 0.0115)])
+    text = text_of(batch_at(seeds, alike))
+    assert (
+        "0.0005 to 0.0015 in pixel values, 0.128 to 0.382 gray levels of 8 bits: the same" in text
+    )
+    assert text.count("versions") == 1
+    assert "seeds 3, success: 3 unknown" in text
+    targets = plx.batch(lambda image: plx.Metamer(image, problem.model), images)
+    text = text_of(batch_at(targets, images.at[0].add(0.5)))
+    assert "RMS between seeds" not in text
+    assert "elements 3, success: 2 no, 1 unknown" in text
+    assert text.count("RMS to target") == 3
+
+
+def test_channels_of_any_model_are_compared(short, rng):
+    """Whatever the model; a constant channel correlates with nothing."""
+    image = jnp.asarray(rng.random((2, 8, 9)), jnp.float32).at[1].set(0.5)
+    result = at(plx.Metamer(image, jnp.sin), 1 - image, short.trace)
+    ((before, after),) = result.report().channel_correlations.values()
+    assert np.isnan([before, after]).all()
+    assert re.search(r"channels +target +result\n0 and 1 +- +-\n", str(result.report()))
+
+
+def test_gray_images_have_no_correlations_of_channels(short):
+    assert short.report().channel_correlations == {}
+    assert "channels" not in str(short.report())
+
+
+def small(image):
+    return 1e-3 * image
+
+
+def test_an_absolute_rule_that_fires_on_a_small_loss_is_doubted():
+    image = jnp.full((1, 4, 4), 0.5)
+    result = plx.metamer(image, small, initial_image=image + 0.02, max_steps=60, progress=False)
+    assert bool(result.status == plx.Status.plateau)
+    assert len(result.trace) == 51
+    (caution,) = result.report().cautions
+    assert caution in text_of(result)
+    assert "LossChange(0.0001, window=50)" in caution
+    assert f"began at {result.trace.losses[0]:.3g}, below its tolerance" in caution
+    assert "plx.stop.RelativeLossChange()" in caution
+
+
+def doubts(short, rule, losses, moves=None, status=plx.Status.plateau):
+    """What is said of a run of these losses whose rule was shown all that were accepted."""
+    losses = np.asarray(losses, np.float32)
+    accepted = np.isfinite(losses)
+    moves = np.ones(len(losses), np.float32) if moves is None else np.asarray(moves, np.float32)
+    memory = rule.init(jnp.dtype("float32"))
+    for loss, move in zip(losses[accepted], moves[accepted], strict=True):
+        info = {"loss": jnp.asarray(loss), "pixel_change_norm": jnp.asarray(move)}
+        memory = rule.update(memory, types.SimpleNamespace(**info))
+    trace = dataclasses.replace(
+        short.trace,
+        losses=np.append(losses, losses[-1]),
+        accepted=accepted,
+        pixel_change_norm=moves,
+    )
+    state = eqx.tree_at(
+        lambda s: (s.status, s.stop_state),
+        plx.init(short.problem, plx.Solver(plx.lbfgs(), rule), initial_image=short.problem.image),
+        (status, memory),
+    )
+    return " ".join(doubts_about_stop(plx.Solver(plx.lbfgs(), rule), state, trace))
+
+
+@pytest.mark.parametrize(
+    ("tolerance", "told"), [(2.0, "below its"), (0.2, "less than ten times its"), (0.05, None)]
+)
+def test_how_small_is_measured_in_tolerances(tolerance, told, short):
+    # A trial that was rejected counts for nothing.
+    losses, rule = [np.inf, -1.0, -0.99, -0.98, -0.97], plx.stop.LossChange(tolerance, window=3)
+    said = doubts(short, rule, losses)
+    assert told in said if told else said == ""
+    combined = plx.stop.LossChange(1e-9, window=2) | (plx.stop.Never() | rule)
+    assert doubts(short, combined, losses) == said
+    assert doubts(short, rule, losses, status=plx.Status.step_limit) == ""
+
+
+def test_other_rules_are_not_doubted(short):
+    for rule in (plx.stop.RelativeLossChange(0.5, 3), plx.stop.LossChange(2.0, window=9)):
+        assert doubts(short, rule, [1e-9] * 5) == ""
+    # The trace begins after the rule did: nothing is known of the start.
+    rule = plx.stop.LossChange(2.0, window=3)
+    state = plx.init(short.problem, plx.Solver(plx.lbfgs(), rule), initial_image=short.image)
+    full = plx.stop.Window(jnp.ones(3), jnp.asarray(9))
+    fired = eqx.tree_at(lambda s: (s.status, s.stop_state), state, (plx.Status.plateau, full))
+    assert doubts_about_stop(plx.Solver(plx.lbfgs(), rule), fired, short.trace) == []
+    assert doubts_about_stop(None, fired, short.trace) == []
+
+
+def test_steps_that_were_always_small_are_doubted(short):
+    rule = plx.stop.PixelChange(0.1, window=3)
+    told = "PixelChange(0.1, window=3) stopped it, but no step since the start moved the image"
+    assert told in doubts(short, rule, [1.0] * 5, moves=[0.01] * 5)
+    assert doubts(short, rule, [1.0] * 5, moves=[0.5, *[0.01] * 4]) == ""
+
+
+def test_the_last_stage_is_judged_from_its_own_start(short):
+    """A rule that starts anew has seen only what came since."""
+    rule = plx.stop.LossChange(0.2, window=3)
+    state = plx.init(short.problem, plx.Solver(plx.lbfgs(), rule), initial_image=short.image)
+    memory = plx.stop.Window(jnp.full(3, 0.1), jnp.asarray(4))
+    fired = eqx.tree_at(lambda s: (s.status, s.stop_state), state, (plx.Status.plateau, memory))
+    losses = np.asarray([50.0, 20.0, 10.0, 0.15, 0.1, 0.1, 0.1, 0.1])
+    trace = dataclasses.replace(short.trace, losses=losses, accepted=np.ones(7, bool))
+    (said,) = doubts_about_stop(plx.Solver(plx.lbfgs(), rule), fired, trace)
+    assert "began at 0.15, below its tolerance" in said

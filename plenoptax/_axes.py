@@ -1,0 +1,64 @@
+"""Messages about images whose axes are in another order than (channel, height, width)."""
+
+import contextlib
+from collections.abc import Iterator, Sequence
+
+from ._warnings import warn_caller
+
+
+# What the last axis of an image read by another library holds: gray, colors, or colors and opacity.
+_CHANNELS = (1, 3, 4)
+
+
+def has_channels_last(shape: Sequence[int]) -> bool:
+    """Whether a shape looks like (height, width, channel), after any leading axes.
+
+    An image of 3 columns has such a shape too, so this alone is no reason to refuse one.
+    """
+    return len(shape) > 2 and shape[-1] in _CHANNELS and min(shape[-3:-1]) > max(_CHANNELS)
+
+
+def advise_on_axes(shape: Sequence[int]) -> str:
+    """A sentence to end a message with, that says how to move the channels; else nothing."""
+    if not has_channels_last(shape):
+        return ""
+    before = {3: "", 4: "image, "}.get(len(shape), "..., ")
+    name, to = ("image", 0) if len(shape) == 3 else ("images", len(shape) - 3)
+    return (
+        f" The shape {tuple(shape)} looks like ({before}height, width, channel): plenoptax wants "
+        f"({before}channel, height, width), which is jnp.moveaxis({name}, -1, {to})."
+    )
+
+
+def advise_on_size(size: Sequence[int]) -> str:
+    """As `advise_on_axes`, for two numbers that are to be a height and a width."""
+    first, second = size
+    if second in _CHANNELS and first > max(_CHANNELS):
+        return (
+            f" If {tuple(size)} ends the shape of an image (height, width, channel): plenoptax "
+            "wants (channel, height, width), which is jnp.moveaxis(image, -1, 0)."
+        )
+    if first in _CHANNELS and second > max(_CHANNELS):
+        return (
+            f" If {tuple(size)} begins the shape of an image (channel, height, width), give "
+            "image.shape[-2:]."
+        )
+    return ""
+
+
+@contextlib.contextmanager
+def advised_on_axes(shape: Sequence[int]) -> Iterator[None]:
+    """Add the advice to whatever a user's function says about an image of this shape."""
+    try:
+        yield
+    except Exception as error:
+        advice = advise_on_axes(shape)
+        if advice and advice not in str(error):
+            error.add_note(advice.strip())
+        raise
+
+
+def warn_of_axes(shape: Sequence[int]) -> None:
+    """Warn of an image whose last axis looks like channels, where it can be used nevertheless."""
+    if has_channels_last(shape):
+        warn_caller(f"The image has {shape[-1]} columns.{advise_on_axes(shape)}")

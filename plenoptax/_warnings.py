@@ -1,0 +1,21 @@
+import os
+import sys
+import warnings
+
+
+_PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
+
+
+def warn_caller(message: str) -> None:
+    """Warn at the line that called this package, however deep inside of it the warning arises.
+
+    Python shows a warning once for each line: at a line of this package, the second image of a
+    session would go without.
+    """
+    frame, level, outside = sys._getframe(1), 2, 2
+    while frame is not None:
+        level += 1
+        if frame.f_code.co_filename.startswith(_PACKAGE):
+            outside = level
+        frame = frame.f_back
+    warnings.warn(message, UserWarning, stacklevel=outside)
