@@ -10,6 +10,7 @@ from .._tree import name_of
 from ..solve import AbstractProblem, Status, Trace
 from ._citations import citations
 from ._judge import Group, judge, null_of, verdict
+from ._stages import describe_stages
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,6 +23,7 @@ class Report:
         success: Whether the image is a metamer by `criterion`; None if nothing can be said.
         criterion: The criterion, in words.
         status: How the synthesis ended, in words. A plateau is not success.
+        stages: Which stages are finished, and which were never begun; empty where there are none.
         losses: The first loss and the last.
         terms: The last values of what else the problem reports in single numbers, such as the
             ``"optimality"`` of a competition.
@@ -37,6 +39,7 @@ class Report:
     success: bool | None
     criterion: str
     status: str
+    stages: str
     losses: tuple[float, float]
     terms: dict[str, float]
     gradient_ratio: float
@@ -53,8 +56,9 @@ class Report:
         rows = {
             "success": f"{answer}: {self.criterion}",
             "status": self.status,
+            **({"stages": self.stages} if self.stages else {}),
             "loss": f"{self.losses[0]:.6g} -> {self.losses[1]:.6g}",
-            **{name: f"{value:.6g}" for name, value in self.terms.items()},
+            **{name: f"{value:.6g}" for name, value in self.terms.items() if name != "scale"},
             "gradient": f"{self.gradient_ratio:.2g} of that at the start",
             "steps": f"{self.num_steps}, {facts['num_evaluations']} evaluations of the objective, "
             f"{facts['wall_time']:.1f} s",
@@ -77,7 +81,7 @@ class BatchReport:
 
     Attributes:
         reports: One for each element.
-        best: The element of the smallest loss.
+        best: The element of the smallest loss, among those in the latest stage if there are stages.
         success_rate: The part of the elements that succeeded; NaN if nothing is known.
         pixel_distances: The root mean square differences between the images, each pair once.
     """
@@ -93,7 +97,7 @@ class BatchReport:
             rows = {"elements": f"{len(losses)}, success unknown"}
         else:
             rows = {"restarts": f"{len(losses)}, of which succeeded: {self.success_rate:.0%}"}
-        rows["losses"] = f"{min(losses):.6g} (element {self.best}) to {max(losses):.6g}"
+        rows["losses"] = f"{min(losses):.6g} to {max(losses):.6g}; best is element {self.best}"
         if self.pixel_distances.size:
             low, high = self.pixel_distances.min(), self.pixel_distances.max()
             rows["apart by"] = f"{low:.3g} to {high:.3g} in pixel values (RMS)"
@@ -146,6 +150,7 @@ def report_on(
         success=success,
         criterion=_criterion(groups, success, has_target),
         status=Status[status],
+        stages=describe_stages(problem, status, trace),
         losses=(float(trace.losses[0]), float(trace.losses[-1])),
         terms={name: float(term[-1]) for name, term in trace.terms.items() if term.ndim == 1},
         gradient_ratio=float(norms[-1] / norms[0]) if len(norms) and norms[0] > 0 else float("nan"),
@@ -166,10 +171,15 @@ def report_on_batch(reports: list[Report], images: Float[Array, "element ..."]) 
     known = [report.success for report in reports if report.success is not None]
     return BatchReport(
         reports=tuple(reports),
-        best=int(np.argmin([report.losses[1] for report in reports])),
+        best=min(range(len(reports)), key=lambda i: _rank(reports[i])),
         success_rate=float(np.mean(known)) if known else float("nan"),
         pixel_distances=np.asarray(distances),
     )
+
+
+def _rank(report: Report) -> tuple[float, float]:
+    # The losses of different stages cannot be compared: those of the first ones are small.
+    return -report.terms.get("scale", 0.0), report.losses[1]
 
 
 def _measures(problem: AbstractProblem) -> list[Any]:

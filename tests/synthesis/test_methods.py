@@ -201,6 +201,12 @@ CHANGES = {
         {"coarse_to_fine": "separate"},
         r"\[1\] is float32\[20\] in the file",
     ),
+    "limit of a stage": (
+        metamer_ctf,
+        {},
+        {"max_stage_steps": 400},
+        r"\.max_stage_steps differs, by up to 100",
+    ),
     "model of a path": (geodesic, {}, {"gain": 2.1}, r"\.ends differs"),
     "bound": (conditional_geodesic, {}, {"bound": 0.3}, r"\.energy_bound differs"),
 }
