@@ -49,10 +49,10 @@ class AbstractProblem(eqx.Module):
 
     @abc.abstractmethod
     def advance(self, memory: PyTree, z: PyTree, terms: dict[str, Array]) -> PyTree:
-        """The memory after an accepted step.
+        """The memory after an accepted step, or after the last that a `Stage` may take.
 
         Args:
-            memory: The memory before it.
+            memory: The memory before it; a `Stage` counts the step already.
             z: The point that the step evaluated.
             terms: What `objective` said of it, and its value as ``"loss"``.
         """

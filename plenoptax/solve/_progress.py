@@ -10,7 +10,7 @@ from tqdm.auto import tqdm
 class ProgressBar:
     """A bar with the loss, the learning rate, and the norms of the gradient and the last step."""
 
-    def __init__(self, total: int, *, visible: bool):
+    def __init__(self, total: int | None, *, visible: bool):
         self._bar = tqdm(total=total, disable=not visible, unit="step")
 
     def update(self, num_steps: int, shown: dict[str, Any]) -> None:

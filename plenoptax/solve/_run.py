@@ -4,6 +4,7 @@ from typing import Any
 import numpy as np
 import optax
 
+from .._numbers import as_whole_number
 from ._batch import Batched, check_problem
 from ._checkpoint import as_writer, Checkpoint
 from ._driver import Driver
@@ -12,6 +13,7 @@ from ._progress import Interrupt, ProgressBar
 from ._record import as_record, Record
 from ._session import Session
 from ._solver import as_solver, Solver
+from ._stage import Stage
 from ._state import State
 from ._status import NonfiniteError, Status
 from ._trace import BatchedTrace, Trace
@@ -21,7 +23,7 @@ def run(
     problem: AbstractProblem | Batched,
     solver: Solver | optax.GradientTransformation,
     state: State,
-    max_steps: int,
+    max_steps: int | None,
     *,
     record: Record | int | None = None,
     progress: bool = False,
@@ -38,6 +40,9 @@ def run(
     except that one on a plateau stays there until it is given another stop rule. A rule of another
     kind or window starts with an empty memory.
 
+    A problem in stages, such as `plenoptax.MetamerCTF`, goes to its next stage by a rule of its
+    own, however long the run. Only its last stage can end by the stop rule.
+
     Ctrl-C ends the run after the steps under way and returns what there is, with the status
     `interrupted`; a second one raises `KeyboardInterrupt`.
 
@@ -45,7 +50,9 @@ def run(
         problem: What is minimized, or a batch of it.
         solver: How, or a bare optimizer with the default stop rule.
         state: What `init` or an earlier run returned. It is left as it is.
-        max_steps: How many steps to take at most, at least 0.
+        max_steps: How many steps to take at most, at least 0. None, for problems whose stages have
+            a limit of their own: until the last stage has stopped, or has taken that many steps.
+            Where it has taken them before, no more are taken.
         record: Which images to keep: a `Record`, a number n for every n-th, or None for none.
         progress: Whether to show a progress bar.
         checkpoint: Where to save the state and the trace while running, about every half minute and
@@ -75,15 +82,20 @@ def run(
         >>> trace.losses.shape
         (6,)
     """
-    if isinstance(max_steps, bool) or not isinstance(max_steps, int) or max_steps < 0:
-        raise ValueError(f"max_steps is a whole number, at least 0; got {max_steps!r}.")
+    if max_steps is not None:
+        max_steps = as_whole_number("max_steps", max_steps, at_least=0)
+    elif not isinstance(state.memory, Stage) or state.memory.max_steps is None:
+        raise ValueError(
+            "max_steps=None is for problems in stages that have a limit of their own, such as "
+            "MetamerCTF unless its max_stage_steps is None; give a whole number of steps."
+        )
     check_problem(problem)
     solver, record = as_solver(solver), as_record(record)
     writer = as_writer(checkpoint, problem)
     with Interrupt() as interrupt, ProgressBar(max_steps, visible=progress) as bar:
-        session = Session(problem, solver, state, record, driver, provenance or {})
-        while session.can_go_on(max_steps) and not interrupt.is_set():
-            num_steps = session.advance(max_steps, interrupt)
+        session = Session(problem, solver, state, max_steps, record, driver, provenance or {})
+        while session.can_go_on() and not interrupt.is_set():
+            num_steps = session.advance(interrupt)
             bar.update(num_steps, session.newest())
             if writer is not None and writer.is_due():
                 writer.write(*_join(trace, *session.finish(Status.running)))

@@ -43,6 +43,7 @@ class Session:
         problem: AbstractProblem | Batched,
         solver: Solver,
         state: State,
+        max_steps: int | None,
         record: Record,
         driver: Driver,
         provenance: dict[str, Any],
@@ -50,8 +51,10 @@ class Session:
         self._provenance = provenance
         self._started = time.perf_counter()
         self._problem, self._solver, self._record = problem, solver, record
+        self._max_steps = max_steps
         self._is_batch = isinstance(problem, Batched)
-        state = own_copy(_tested_anew(problem, solver, _with_stop_rule(problem, solver, state)))
+        state = _tested_anew(problem, solver, _with_stop_rule(problem, solver, state))
+        state = own_copy(self._stopped_at_limit(state))
         best = None
         if record.best:
             nothing = jnp.full_like(state.accepted_loss, jnp.inf)
@@ -68,11 +71,12 @@ class Session:
         self.history = History(self._active.size)
         self._retire()
 
-    def can_go_on(self, max_steps: int) -> bool:
+    def can_go_on(self) -> bool:
         """Whether there are steps left, and an element to take them."""
-        return self._num_steps < max_steps and any_running(self._carry.state)
+        has_steps = self._max_steps is None or self._num_steps < self._max_steps
+        return has_steps and any_running(self._carry.state)
 
-    def advance(self, max_steps: int, interrupt: Interrupt) -> int:
+    def advance(self, interrupt: Interrupt) -> int:
         """Take steps for about half a second, or up to where the host has something to do.
 
         Returns:
@@ -80,7 +84,11 @@ class Session:
         """
         steps = _rows(self._carry.state.num_steps)
         running = _rows(self._carry.state.status == Status.running)
-        limit = min(self._steps_per_chunk, max_steps - self._num_steps)
+        limit = self._steps_per_chunk
+        if self._max_steps is None:
+            limit = min(limit, *_steps_to_limit(self._carry.state.memory)[running])
+        else:
+            limit = min(limit, self._max_steps - self._num_steps)
         if self._record.every:
             self._record_images(steps, running)
             limit = min(limit, *_steps_to_next(steps[running], self._record.every))
@@ -94,6 +102,7 @@ class Session:
         counts = _rows(self._carry.state.num_steps) - steps
         self.history.append(infos if self._is_batch else _with_axis(infos), self._active, counts)
         self._num_steps += count
+        self._carry = self._carry._replace(state=self._stopped_at_limit(self._carry.state))
         self._retire()
         return count
 
@@ -112,7 +121,7 @@ class Session:
         """
         whole = self._gather()
         state, last = self._whole_advancer.evaluate(whole.state)
-        state = _where_running(state, status)
+        state = _where(state.status == Status.running, state, status)
         rows = last if self._is_batch else _with_axis(last, 0)
         images = self._whole_advancer.decode(state.accepted_z)
         best = self._best(whole.best, state)
@@ -131,6 +140,13 @@ class Session:
             )
             traces.append(trace)
         return state, BatchedTrace(tuple(traces)) if self._is_batch else traces[0]
+
+    def _stopped_at_limit(self, state: State) -> State:
+        """Where no total is given, the limit of a stage is that of the run in the last stage."""
+        if self._max_steps is not None:
+            return state
+        running = (state.status == Status.running) & state.memory.is_last & state.memory.at_limit
+        return _where(running, state, Status.step_limit)
 
     def _pace(self, count: int, seconds: float) -> None:
         # The first chunk is one step long and mostly compilation.
@@ -225,20 +241,26 @@ def _with_stop_rule(problem: AbstractProblem | Batched, solver: Solver, state: S
 
 def _tested_anew(problem: AbstractProblem | Batched, solver: Solver, state: State) -> State:
     size = len(problem) if isinstance(problem, Batched) else None
-    return dataclasses.replace(state, status=_test(solver.stop, state.stop_state, size))
+    status = _test(solver.stop, state.stop_state, state.memory, size)
+    return dataclasses.replace(state, status=status)
 
 
 @eqx.filter_jit
-def _test(stop: AbstractStop, memory: PyTree, size: int | None) -> Status:
-    def one(memory: PyTree) -> Status:
-        return Status.where(stop.fires(memory), Status.plateau, Status.running)
+def _test(stop: AbstractStop, stop_state: PyTree, memory: PyTree, size: int | None) -> Status:
+    def one(stop_state: PyTree, memory: PyTree) -> Status:
+        stops = stop.fires(stop_state)
+        if isinstance(memory, Stage):
+            stops &= memory.may_stop
+        return Status.where(stops, Status.plateau, Status.running)
 
-    return one(memory) if size is None else jax.vmap(one, axis_size=size)(memory)
+    if size is None:
+        return one(stop_state, memory)
+    return jax.vmap(one, axis_size=size)(stop_state, memory)
 
 
-def _where_running(state: State, status: Status) -> State:
-    running = state.status == Status.running
-    chosen = jax.tree.map(lambda new, old: jnp.where(running, new, old), status, state.status)
+def _where(condition: jax.Array, state: State, status: Status) -> State:
+    """The state with another status where the condition holds."""
+    chosen = jax.tree.map(lambda new, old: jnp.where(condition, new, old), status, state.status)
     return dataclasses.replace(state, status=chosen)
 
 
@@ -249,6 +271,12 @@ def _rows(values: PyTree) -> np.ndarray:
 
 def _with_axis(info: Info, axis: int = 1) -> Info:
     return jax.tree.map(lambda x: np.expand_dims(x, axis), info)
+
+
+def _steps_to_limit(memory: Stage) -> np.ndarray:
+    """Steps that no last stage ends within, by its limit: at most that many after its first."""
+    taken = np.where(memory.is_last, memory.num_steps, 0)
+    return _rows(np.asarray(memory.max_steps) - taken)
 
 
 def _steps_to_next(steps: np.ndarray, period: int) -> Any:

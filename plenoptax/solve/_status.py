@@ -17,7 +17,10 @@ class Status(eqx.Enumeration):
         "The stop rule fired, or no smaller loss is found in working precision. This says that "
         "more steps of the same kind are of no use, not that the synthesis has succeeded."
     )
-    step_limit = "The limit on the number of steps was reached; run again to go on."
+    step_limit = (
+        "The limit on the number of steps was reached; run again to go on. Where there are stages, "
+        "the report names those that are left."
+    )
     nonfinite = "The objective or its gradient was not finite; the last accepted image is kept."
     interrupted = "The user interrupted the run; the state is that of the last finished step."
 

@@ -112,11 +112,20 @@ def _follow(
     accepted, finite = info.accepted, jnp.isfinite(info.loss) & jnp.isfinite(info.gradient_norm)
     stop_state = solver.stop.update(state.stop_state, info)
     met = solver.stop.fires(stop_state) & accepted
-    memory = problem.advance(state.memory, state.z, terms | {"loss": info.loss})
-    goes_on = jnp.zeros((), bool)
-    if isinstance(state.memory, Stage):
+    terms = terms | {"loss": info.loss}
+    memory, goes_on, changes = state.memory, jnp.zeros((), bool), accepted
+    if isinstance(memory, Stage):
+        memory = dataclasses.replace(memory, num_steps=memory.num_steps + 1)
         # A line search that finds nothing better has come to the end of its stage, not of the run.
-        goes_on = finite & ~state.memory.is_last
+        goes_on = finite & ~memory.is_last
+        # A stage may be over at a rejected trial, from whose anchor the next then starts.
+        ends = memory.at_limit & ~memory.is_last & ~(stuck & ~finite)
+        changes = accepted | (stuck & goes_on) | ends
+    advanced = problem.advance(memory, state.z, terms)
+    if isinstance(memory, Stage):
+        advanced = dataclasses.replace(advanced, num_steps=memory.num_steps)
+        met &= advanced.may_stop
+    memory = tree_where(changes, advanced, memory)
     status = Status.where(
         stuck & ~finite,
         Status.nonfinite,
@@ -130,7 +139,7 @@ def _follow(
         ),
         optimizer_state=optimizer_state,
         stop_state=tree_where(accepted, stop_state, state.stop_state),
-        memory=tree_where(accepted | (stuck & goes_on), memory, state.memory),
+        memory=memory,
         num_steps=state.num_steps + 1,
         num_evaluations=state.num_evaluations + info.num_evaluations,
         status=status,
@@ -171,6 +180,7 @@ def _begin_stage(solver: Solver, state: State) -> State:
         z=state.accepted_z if has_trials else state.z,
         optimizer_state=restart_optimizer(solver.optimizer, state.optimizer_state, state.z),
         stop_state=solver.stop.init(state.accepted_loss.dtype),
+        memory=dataclasses.replace(state.memory, num_steps=jnp.zeros_like(state.memory.num_steps)),
     )
 
 

@@ -77,7 +77,7 @@ def synthesize_problem(
     initial_image: Array | Result | None,
     optimizer: optax.GradientTransformation | None,
     solver: Solver | None,
-    max_steps: int,
+    max_steps: int | None,
     record: Record | int | None,
     progress: bool,
     checkpoint: Checkpoint | str | os.PathLike | None,
@@ -134,7 +134,7 @@ def _run_or_resume(
     problem: AbstractProblem | Batched,
     solver: Solver,
     state: State,
-    max_steps: int,
+    max_steps: int | None,
     *,
     record: Record | int | None,
     progress: bool,
@@ -148,7 +148,8 @@ def _run_or_resume(
         before = io.load_trace(path)
         _check_same(path, before, problem, solver, provenance)
         state = io.load(path, like=state, problem=problem)
-        max_steps = max(max_steps - _num_steps(before), 0)
+        if max_steps is not None:
+            max_steps = max(max_steps - _num_steps(before), 0)
     try:
         state, trace = run(
             problem,

@@ -1,14 +1,15 @@
 import os
 from collections.abc import Callable, Sequence
-from typing import Literal
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array
+from jax.core import Tracer
+from jaxtyping import Array, Int
 
+from .._numbers import as_whole_number
 from .._types import Key, PyTree, Scalar
 from ..parametrize import AbstractParametrization
 from ..regularize import penalize_range
@@ -27,9 +28,7 @@ from ._problem import (
     measure_target,
 )
 from ._result import Result
-
-
-CoarseToFine = Literal["together", "separate"]
+from ._stages import as_stage_limit, CoarseToFine, plan_stages
 
 
 class MetamerCTF(AbstractImageProblem):
@@ -38,7 +37,8 @@ class MetamerCTF(AbstractImageProblem):
     The model has ``scales``, a list of labels from coarse to fine, and takes ``scales=`` when it is
     called, some of these labels, to represent an image by these alone. The stages are the scales,
     without the finest where they are taken together, and at last all. The learning rate, L-BFGS and
-    the stop rule start anew in each stage; the rule can stop the synthesis in the last one only.
+    the stop rule start anew in each stage; the rule can stop the synthesis in the last one only,
+    after more than `ctf_iters_to_check` other steps there.
 
     Where the model has a method ``remove_scales(representation, scales)``, as `PortillaSimoncelli`
     has, each step evaluates the whole model once and selects. Otherwise the program holds the model
@@ -56,6 +56,7 @@ class MetamerCTF(AbstractImageProblem):
         parametrization: What the optimizer moves in place of the pixels.
         change_scale_criterion: How little the objective changes at the end of a stage, or None.
         change_scale_loss: The objective at which a stage ends, or None.
+        max_stage_steps: How many steps a stage takes at most, or None.
         ctf_iters_to_check: The steps over which that change is measured; with no criterion, the
             length of a stage.
         scales: What to call the stages.
@@ -82,6 +83,7 @@ class MetamerCTF(AbstractImageProblem):
     parametrization: AbstractParametrization
     change_scale_criterion: Scalar | None
     change_scale_loss: Scalar | None
+    max_stage_steps: Int[Array, ""] | None
     ctf_iters_to_check: int = eqx.field(static=True)
     scales: tuple[str, ...] = eqx.field(static=True)
     stage_scales: tuple[tuple, ...] = eqx.field(static=True)
@@ -98,6 +100,7 @@ class MetamerCTF(AbstractImageProblem):
         change_scale_criterion: float | Scalar | None = 1e-2,
         change_scale_loss: float | Scalar | None = None,
         ctf_iters_to_check: int = 50,
+        max_stage_steps: int | None = 500,
         target_representation: PyTree | None = None,
         parametrization: AbstractParametrization | None = None,
     ):
@@ -107,8 +110,7 @@ class MetamerCTF(AbstractImageProblem):
             image: See `Metamer`.
             model: See the class.
             loss_function: See `Metamer`. It is given the representations of the scales that count;
-                a loss that takes only whole ones, as one with a weight for each statistic, is given
-                whole ones that differ in these scales alone.
+                one that takes whole ones only is given whole ones that differ in these alone.
             penalty_function: See `Metamer`.
             penalty_lambda: See `Metamer`.
             coarse_to_fine: Whether a stage keeps the coarser scales ("together") or takes one scale
@@ -117,23 +119,25 @@ class MetamerCTF(AbstractImageProblem):
                 differs by less than this from that `ctf_iters_to_check` - 1 steps before. None:
                 each stage takes `ctf_iters_to_check` accepted steps.
             change_scale_loss: A stage also ends when the objective falls below this.
-            ctf_iters_to_check: In accepted steps.
-            target_representation: See `Metamer`. For models with a method ``remove_scales``.
+            ctf_iters_to_check: In accepted steps, at least 1.
+            max_stage_steps: A stage also ends after so many steps, rejected ones included; without
+                this a loss that falls slowly keeps the fine scales waiting. In the last stage it is
+                the limit of runs with ``max_steps=None``. None: no limit.
+            target_representation: See `Metamer`. For models with ``remove_scales``.
             parametrization: See `Metamer`.
 
         Raises:
             TypeError: As `Metamer`, or if the model does not take ``scales``.
             AttributeError: If the model has no ``scales``.
-            ValueError: If the scales make no difference to the model, or an argument is unknown.
+            ValueError: If the scales make no difference to the model, an argument is unknown or out
+                of range, or the limit of a stage ends it before its criteria can.
         """
         image = as_jax(image)
         check_target(image, model, penalty_function, penalty_lambda)
         if coarse_to_fine not in ("together", "separate"):
             raise ValueError(f"coarse_to_fine is 'together' or 'separate'; got {coarse_to_fine!r}.")
-        if not isinstance(ctf_iters_to_check, int) or ctf_iters_to_check < 1:
-            raise ValueError(
-                f"ctf_iters_to_check is a number of steps, at least 1; got {ctf_iters_to_check!r}."
-            )
+        ctf_iters_to_check = as_whole_number("ctf_iters_to_check", ctf_iters_to_check, at_least=1)
+        self.max_stage_steps = as_stage_limit(max_stage_steps, ctf_iters_to_check)
         validate_coarse_to_fine(model, image_shape=image.shape, image_dtype=image.dtype)
         self.model = model
         self.image = jnp.asarray(image)
@@ -147,11 +151,11 @@ class MetamerCTF(AbstractImageProblem):
         self.penalty_function = penalty_function
         self.penalty_lambda = as_weight(penalty_lambda)
         self.parametrization = as_parametrization(parametrization)
-        self.change_scale_criterion = _optional(change_scale_criterion)
-        self.change_scale_loss = _optional(change_scale_loss)
+        self.change_scale_criterion = _optional("change_scale_criterion", change_scale_criterion)
+        self.change_scale_loss = _optional("change_scale_loss", change_scale_loss)
         self.ctf_iters_to_check = ctf_iters_to_check
         labels = tuple(model.scales)  # pyright: ignore[reportFunctionMemberAccess]
-        self.stage_scales, self.scales = _plan(labels, coarse_to_fine)
+        self.stage_scales, self.scales = plan_stages(labels, coarse_to_fine)
         self.stage_targets = tuple(self._targets())
 
     def initial_image(self, key: Key) -> Array:
@@ -177,7 +181,7 @@ class MetamerCTF(AbstractImageProblem):
         """The first stage."""
         losses = jnp.zeros((self.ctf_iters_to_check,), self.image.dtype)
         window = Window(losses, jnp.zeros((), jnp.int32))
-        return Stage(jnp.zeros((), jnp.int32), self.scales, (self.count_steps(), window))
+        return self._stage(jnp.zeros((), jnp.int32), self.count_steps(), window)
 
     def advance(self, memory: Stage, z: PyTree, terms: dict[str, Array]) -> Stage:
         """One accepted step more in this stage, or the first of the next."""
@@ -189,10 +193,10 @@ class MetamerCTF(AbstractImageProblem):
             finished &= change < self.change_scale_criterion.astype(change.dtype)
         if self.change_scale_loss is not None:
             finished |= terms["loss"] < self.change_scale_loss.astype(terms["loss"].dtype)
-        finished &= ~memory.is_last
+        finished = (finished | memory.at_limit) & ~memory.is_last
         window = Window(window.values, jnp.where(finished, 0, window.count))
         index = memory.index + finished.astype(jnp.int32)
-        return Stage(index, self.scales, (self.count_steps(num_steps), window))
+        return self._stage(index, self.count_steps(num_steps), window)
 
     def residual(self, z: PyTree) -> PyTree:
         """The difference between the representations of the image and of the target."""
@@ -203,6 +207,16 @@ class MetamerCTF(AbstractImageProblem):
         stage = trace.terms["scale"][:-1]
         found = ((name, np.flatnonzero(stage == i)) for i, name in enumerate(self.scales))
         return {name: steps for name, steps in found if steps.size}
+
+    def _stage(self, index: Array, num_steps: Array | None, window: Window) -> Stage:
+        return Stage(
+            index,
+            self.scales,
+            (num_steps, window),
+            max_steps=self.max_stage_steps,
+            # plenoptic numbers the steps of the last stage from 0; that of the last is larger.
+            waits=window.count <= self.ctf_iters_to_check + 1,
+        )
 
     def _targets(self) -> list[PyTree]:
         if not hasattr(self.model, "remove_scales"):
@@ -234,8 +248,8 @@ class MetamerCTF(AbstractImageProblem):
 
     def _partial_loss(self, stage: int) -> Callable[[Array], Scalar]:
         """The loss of a stage, from the image."""
-        scales, target = self.stage_scales[stage], self.stage_targets[stage]
-        return lambda image: self.loss_function(self.model(image, scales=list(scales)), target)
+        scales, target = list(self.stage_scales[stage]), self.stage_targets[stage]
+        return lambda image: self.loss_function(self.model(image, scales=scales), target)
 
 
 @eqx.filter_jit
@@ -243,19 +257,12 @@ def _represent_scales(model: Callable, image: Array, scales: tuple) -> PyTree:
     return model(image, scales=list(scales))
 
 
-def _plan(labels: tuple, coarse_to_fine: CoarseToFine) -> tuple[tuple[tuple, ...], tuple[str, ...]]:
-    """The scales that count in each stage, and the stages' names."""
-    if coarse_to_fine == "together":
-        # With the finest scale there are all of them already.
-        stages = [labels[: end + 1] for end in range(len(labels) - 1)]
-    else:
-        stages = [(label,) for label in labels]
-    names = [str(stage[-1]) for stage in stages]
-    return (*stages, labels), (*names, "all")
-
-
-def _optional(value: float | Scalar | None) -> Scalar | None:
-    return None if value is None else jnp.asarray(value, jnp.result_type(float))
+def _optional(name: str, value: float | Scalar | None) -> Scalar | None:
+    if value is None:
+        return None
+    if not isinstance(value, Tracer) and not value >= 0:
+        raise ValueError(f"{name} is a number, at least 0, or None; got {value!r}.")
+    return jnp.asarray(value, jnp.result_type(float))
 
 
 def metamer_ctf(
@@ -269,11 +276,12 @@ def metamer_ctf(
     change_scale_criterion: float | Scalar | None = 1e-2,
     change_scale_loss: float | Scalar | None = None,
     ctf_iters_to_check: int = 50,
+    max_stage_steps: int | None = 500,
     key: Key | None = None,
     initial_image: Array | Result | None = None,
     optimizer: optax.GradientTransformation | None = None,
     solver: Solver | None = None,
-    max_steps: int = 500,
+    max_steps: int | None = None,
     record: Record | int | None = None,
     progress: bool = True,
     checkpoint: Checkpoint | str | os.PathLike | None = None,
@@ -294,11 +302,13 @@ def metamer_ctf(
         change_scale_criterion: See `MetamerCTF`.
         change_scale_loss: See `MetamerCTF`.
         ctf_iters_to_check: See `MetamerCTF`.
+        max_stage_steps: See `MetamerCTF`.
         key: See `metamer`, as the rest.
         initial_image: See there.
         optimizer: See there.
         solver: See there.
-        max_steps: See there; for all stages together.
+        max_steps: How many steps to take at most, in all stages together. By default the synthesis
+            goes on until the last stage stops, or has taken `max_stage_steps`.
         record: See there.
         progress: See there. The bar shows the present stage.
         checkpoint: See there.
@@ -342,6 +352,7 @@ def metamer_ctf(
             change_scale_criterion=change_scale_criterion,
             change_scale_loss=change_scale_loss,
             ctf_iters_to_check=ctf_iters_to_check,
+            max_stage_steps=max_stage_steps,
             target_representation=target_representation,
             parametrization=parametrization,
         )

@@ -22,6 +22,7 @@ from ._pixels import (
     rms,
     violation_of,
 )
+from ._stages import describe_stages
 from ._stopped import doubts_about_stop
 
 
@@ -43,6 +44,7 @@ class Report:
         criterion: The criterion, in words.
         cautions: Sentences about what makes the image, or how it came about, doubtful.
         status: How the synthesis ended, in words. A plateau is not success.
+        stages: Which stages are finished, and which were never begun; empty where there are none.
         losses: The first loss and the last.
         terms: The last values of what else the problem reports in single numbers, such as the
             ``"optimality"`` of a competition.
@@ -68,6 +70,7 @@ class Report:
     criterion: str
     cautions: tuple[str, ...]
     status: str
+    stages: str
     losses: tuple[float, float]
     terms: dict[str, float]
     gradient_ratio: float
@@ -95,8 +98,9 @@ class Report:
             "success": f"{_ANSWERS[self.success]}: {self.criterion}",
             "caution": "\n".join(self.cautions),
             "status": self.status,
+            "stages": self.stages,
             "loss": f"{self.losses[0]:.6g} -> {self.losses[1]:.6g}",
-            **{name: f"{value:.6g}" for name, value in self.terms.items()},
+            **{name: f"{value:.6g}" for name, value in self.terms.items() if name != "scale"},
             "gradient": f"{self.gradient_ratio:.2g} times that at the start",
             "steps": f"{self.num_steps}, {self.provenance['num_evaluations']} evaluations of the "
             f"objective, {self.provenance['wall_time']:.1f} s",
@@ -135,7 +139,7 @@ class BatchReport:
 
     Attributes:
         reports: One for each element.
-        best: The element of the smallest loss.
+        best: The element of the smallest loss, among those in the latest stage if there are stages.
         success_rate: The part of the elements that succeeded; NaN if nothing is known.
         pixel_distances: The root mean square differences between the images, each pair once.
         are_seeds: Whether all elements are of the same problem, with other initial images.
@@ -156,7 +160,7 @@ class BatchReport:
             if self.are_seeds
             else "elements": f"{len(losses)}, success: {', '.join(counts)}"
         }
-        rows["losses"] = f"{min(losses):.6g} (element {self.best}) to {max(losses):.6g}"
+        rows["losses"] = f"{min(losses):.6g} to {max(losses):.6g}; best is element {self.best}"
         first = self.reports[0]
         if self.are_seeds and self.pixel_distances.size:
             distances = self.pixel_distances.tolist()
@@ -230,6 +234,7 @@ def report_on(
         criterion=criterion,
         cautions=tuple(doubts_about_stop(solver, state, trace)),
         status=Status[state.status],
+        stages=describe_stages(problem, state.status, trace),
         losses=(float(trace.losses[0]), float(trace.losses[-1])),
         terms={name: float(term[-1]) for name, term in trace.terms.items() if term.ndim == 1},
         gradient_ratio=float(norms[-1] / norms[0]) if len(norms) and norms[0] > 0 else float("nan"),
@@ -254,11 +259,16 @@ def report_on_batch(
     known = [report.success for report in reports if report.success is not None]
     return BatchReport(
         reports=tuple(reports),
-        best=int(np.argmin([report.losses[1] for report in reports])),
+        best=min(range(len(reports)), key=lambda i: _rank(reports[i])),
         success_rate=float(np.mean(known)) if known else float("nan"),
         pixel_distances=np.asarray(distances),
         are_seeds=are_seeds,
     )
+
+
+def _rank(report: Report) -> tuple[float, float]:
+    # The losses of different stages cannot be compared: those of the first ones are small.
+    return -report.terms.get("scale", 0.0), report.losses[1]
 
 
 def _image_to_compare_with(problem: AbstractProblem) -> tuple[str | None, Array | None]:

@@ -1,9 +1,9 @@
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
-from plenoptax.solve import AbstractProblem
+from plenoptax.solve import AbstractProblem, Stage
 
 
 class Quadratic(AbstractProblem):
@@ -68,6 +68,41 @@ class Counted(AbstractProblem):
 
     def residual(self, z):
         return None
+
+
+class Staged(AbstractProblem):
+    """A squared distance, larger in each of three stages; they end at a loss or at their limit."""
+
+    target: Float[Array, "..."]
+    enough: Float[Array, ""]
+    limit: Int[Array, ""]
+
+    def initial_image(self, key):
+        return jax.random.uniform(key, self.target.shape, self.target.dtype)
+
+    def encode(self, image):
+        return image
+
+    def decode(self, z):
+        return z
+
+    def project(self, z):
+        return z
+
+    def objective(self, z, memory):
+        weight = 1 + memory.index.astype(z.dtype)
+        return weight * jnp.sum((z - self.target) ** 2), {"penalty": jnp.zeros(())}
+
+    def start(self):
+        return Stage(jnp.zeros((), jnp.int32), ("a", "b", "c"), max_steps=self.limit)
+
+    def advance(self, memory, z, terms):
+        ends = (memory.at_limit | (terms["loss"] < self.enough)) & ~memory.is_last
+        index = memory.index + ends.astype(jnp.int32)
+        return Stage(index, memory.names, max_steps=self.limit)
+
+    def residual(self, z):
+        return z - self.target
 
 
 class Cliff(AbstractProblem):

@@ -1,5 +1,4 @@
 import functools as ft
-from typing import ClassVar
 
 import equinox as eqx
 import jax
@@ -10,26 +9,7 @@ import pytest
 
 import plenoptax as plx
 
-
-class Bands(eqx.Module):
-    """Means over blocks of several sizes; without remove_scales, as a user's model would be."""
-
-    scales = ("coarse", "middle", "fine")
-
-    def __call__(self, image, scales=None):
-        pooled = {
-            label: image.reshape(1, n, 16 // n, n, 16 // n).mean((2, 4)).ravel()
-            for label, n in zip(self.scales, (2, 4, 16), strict=True)
-        }
-        return jnp.concatenate([pooled[s] for s in self.scales if scales is None or s in scales])
-
-
-class SelectableBands(Bands):
-    ends: ClassVar = {"coarse": (0, 4), "middle": (4, 20), "fine": (20, 276)}
-
-    def remove_scales(self, representation, scales_to_keep):
-        parts = [representation[slice(*self.ends[s])] for s in self.scales if s in scales_to_keep]
-        return jnp.concatenate(parts)
+from .bands import Bands, SelectableBands
 
 
 quietly = ft.partial(plx.metamer_ctf, progress=False)
@@ -149,6 +129,7 @@ def test_a_stage_ends_by_its_change_or_by_its_loss(image, getkey):
         change_scale_criterion=None,
         ctf_iters_to_check=1000,
         change_scale_loss=1e-3,
+        max_stage_steps=None,
         **options,
     )
     losses, stage = result.trace.losses[:-1], result.trace.terms["scale"][:-1]
@@ -340,17 +321,27 @@ def test_ablated_groups_do_not_matter_in_any_stage(image, getkey):
 def test_bad_arguments(image, unchecked):
     with pytest.raises(ValueError, match="'together' or 'separate'"):
         plx.MetamerCTF(image, Bands(), coarse_to_fine="both")
-    with pytest.raises(ValueError, match="ctf_iters_to_check"):
-        plx.MetamerCTF(image, Bands(), ctf_iters_to_check=0)
+    for wrong in (0, 2.5, True):
+        with pytest.raises(ValueError, match="ctf_iters_to_check is a whole number, at least 1"):
+            plx.MetamerCTF(image, Bands(), ctf_iters_to_check=wrong)
+        with pytest.raises(ValueError, match="max_stage_steps is a whole number, at least 1"):
+            plx.MetamerCTF(image, Bands(), max_stage_steps=wrong)
+    with pytest.raises(ValueError, match=r"max_stage_steps=49 .* ctf_iters_to_check=50 steps"):
+        plx.MetamerCTF(image, Bands(), max_stage_steps=49)
+    for name in ("change_scale_criterion", "change_scale_loss"):
+        for wrong in (-1e-3, np.nan):
+            with pytest.raises(ValueError, match=f"{name} is a number, at least 0, or None"):
+                plx.MetamerCTF(image, Bands(), **{name: wrong})
     with pytest.raises(AttributeError, match="no attribute scales"):
         plx.MetamerCTF(image, plx.models.Gaussian(5))
 
 
 @pytest.mark.parity
+@pytest.mark.filterwarnings("ignore:Validating whether model:UserWarning")
 def test_a_run_as_plenoptic_does_it():
     torch = pytest.importorskip("torch")
     po = pytest.importorskip("plenoptic")
-    image = np.asarray(plx.data.grass()[:, 100:164, 60:124])
+    image = np.array(plx.data.grass()[:, 100:164, 60:124])
     start = np.random.default_rng(3).uniform(size=image.shape).astype(np.float32)
     theirs = po.models.PortillaSimoncelli((64, 64), n_scales=2)
     theirs.eval()

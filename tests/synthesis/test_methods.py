@@ -210,6 +210,12 @@ CHANGES = {
         {"coarse_to_fine": "separate"},
         "coarse_to_fine|stage_scales was",
     ),
+    "limit of a stage": (
+        metamer_ctf,
+        {},
+        {"max_stage_steps": 400},
+        r"\.max_stage_steps differs, by up to 100",
+    ),
     "model of a path": (geodesic, {}, {"gain": 2.1}, r"\.ends differs"),
     "bound": (conditional_geodesic, {}, {"bound": 0.3}, r"\.energy_bound differs"),
 }
