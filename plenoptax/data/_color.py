@@ -1,5 +1,5 @@
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -52,8 +52,8 @@ def power_curve(exponent: float) -> Callable[[np.ndarray], np.ndarray]:
 SRGB = Encoding((decode_srgb,))
 
 
-def colorants(red: tuple, green: tuple, blue: tuple, white: tuple) -> np.ndarray:
-    """The tristimulus values under D50 of red, green and blue, which are the columns."""
+def colorants(red: Any, green: Any, blue: Any, white: Any) -> np.ndarray:
+    """Chromaticities to the tristimulus values under D50 of red, green and blue, the columns."""
     tristimulus = np.array([(x / y, 1, (1 - x - y) / y) for x, y in (red, green, blue, white)]).T
     primaries, white_point = tristimulus[:, :3], tristimulus[:, 3]
     scaled = primaries * np.linalg.solve(primaries, white_point)

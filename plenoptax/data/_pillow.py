@@ -7,21 +7,21 @@ from ._icc import read_profile
 from ._picture import check_size, NotAnImage, Picture
 
 
-# The formats that Pillow is asked to read; PNG, TIFF and Netpbm are read without it.
-_FORMATS = (
-    "JPEG", "GIF", "BMP", "WEBP", "AVIF", "JPEG2000", "PSD", "QOI", "ICO", "SGI", "PCX", "TGA"
-)  # fmt: skip
-
-# What no other kind of file begins with. Some are there so that the file is named.
-_SIGNATURES = {
+# What no other file begins with, by the names that Pillow has for the formats.
+_READ = {
     "JPEG": rb"\xff\xd8\xff",
     "GIF": rb"GIF8[79]a",
     "BMP": rb"BM.{4}\0{4}",
-    "WebP": rb"RIFF.{4}WEBP",
-    "AVIF": rb".{4}ftypavi[fs]",
-    "JPEG 2000": rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51",
-    "Photoshop": rb"8BPS\0",
+    "WEBP": rb"RIFF.{4}WEBP",
+    "AVIF": rb".{4}ftyp.{0,48}avi[fs]",
+    "JPEG2000": rb"\0\0\0\x0cjP  \r\n\x87\n|\xff\x4f\xff\x51",
+    "PSD": rb"8BPS\0",
     "QOI": rb"qoif",
+}
+# Their beginning is short, or has no mark: the whole header has to make sense.
+_READ_BY_HEADER = ("ICO", "SGI", "PCX", "TGA")
+# So that the file is named; PNG, TIFF and Netpbm are read without Pillow.
+_NOT_READ = {
     "HEIF": rb".{4}ftyp(hei[cxsm]|hev[cxms]|mif1|msf1)",
     "JPEG XL": rb"\xff\x0a|\0\0\0\x0cJXL \r\n\x87\n",
     "JPEG XR": rb"II\xbc\x01",
@@ -66,27 +66,26 @@ def _open(stream: BinaryIO) -> Any:
     Image.init()
     stream.seek(0)
     start = stream.read(1024)
-    kinds = (name for name, pattern in _SIGNATURES.items() if re.match(pattern, start, re.DOTALL))
-    kind = next(kinds, None)
-    reason = None
-    for name in _FORMATS:
+    signed = [name for name, mark in _READ.items() if re.match(mark, start, re.DOTALL)]
+    reasons = []
+    for name in signed or _READ_BY_HEADER:
         factory, accept = Image.OPEN.get(name, (None, None))
-        # A text means that the codec was left out when Pillow was built.
-        if factory is None or (accept is not None and accept(start[:16]) is not True):
-            continue
         stream.seek(0)
         try:
-            return factory(stream, "")
+            # A text means that the codec was left out when Pillow was built.
+            if factory is not None and (accept is None or accept(start[:16]) is True):
+                return factory(stream, "")
         except Image.DecompressionBombError as error:
             raise ValueError(f"it is larger than Pillow reads: {error}") from error
         # Plugins raise anything on what they do not recognize.
         except Exception as error:
-            reason = reason or error
-    if kind is None:
-        raise NotAnImage("it is not an image")
-    if reason is None:
-        raise ValueError(f"there is no reader for its format, {kind}: convert it to PNG or TIFF")
-    raise ValueError(f"it is a damaged {kind} file ({reason})") from reason
+            reasons.append(error)
+    if signed and reasons:
+        raise ValueError(f"it is a damaged {signed[0]} file ({reasons[0]})") from reasons[0]
+    named = [name for name, mark in _NOT_READ.items() if re.match(mark, start, re.DOTALL)]
+    for name in signed or named:
+        raise ValueError(f"there is no reader for its format, {name}: convert it to PNG or TIFF")
+    raise NotAnImage("it is not an image")
 
 
 def _check_depth(image: Any, stream: BinaryIO) -> None:

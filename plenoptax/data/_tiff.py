@@ -59,9 +59,9 @@ def _tags_of_only_page(file: Any) -> dict[int, Any]:
     tags = {tag.code: tag.value for tag in pages[0].tags}
     # tifffile leaves out what it cannot read, and only logs it.
     file.filehandle.seek(pages[0].offset)
-    size = file.tiff.tagnosize
-    if len(tags) < int.from_bytes(
-        file.filehandle.read(size), "little" if file.byteorder == "<" else "big"
+    count = file.filehandle.read(file.tiff.tagnosize)
+    if len(list(pages[0].tags)) < int.from_bytes(
+        count, {"<": "little", ">": "big"}[file.byteorder]
     ):
         raise ValueError("its tags are damaged")
     num_frames = max(len(pages), tags.get(_DEPTH, 1))
@@ -198,7 +198,9 @@ def _interpret(
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Pixels and alpha, 1 is white and opaque."""
     photometric = tags[_PHOTOMETRIC]
-    largest = {"u": 2**bits - 1, "i": 2 ** (bits - 1) - 1, "f": 1}[samples.dtype.kind]
+    largest = {"u": 2**bits - 1, "i": 2 ** (bits - 1) - 1, "f": 1.0}[samples.dtype.kind]
+    if photometric != _PALETTE:
+        samples = samples.astype(np.float64)
     colors = _COLORS[photometric]
     alpha = samples[..., colors:] / largest if samples.shape[-1] > colors else None
     if photometric == _PALETTE:
