@@ -49,8 +49,10 @@ RUN_TIME_DEPENDENCIES = {
     "matplotlib",
     "numpy",
     "optax",
+    "PIL",  # the module of pillow
     "pooch",
     "requests",  # of pooch
+    "tifffile",
     "tqdm",
 }
 
@@ -159,7 +161,8 @@ def test_files_inside_of_rooms_are_private():
 def test_import_starts_no_backend_and_loads_no_matplotlib():
     script = (
         "import sys, plenoptax, jax\n"
-        "print([m for m in ('matplotlib', 'imageio', 'pooch', 'PIL') if m in sys.modules])\n"
+        "names = ('matplotlib', 'imageio', 'pooch', 'PIL', 'tifffile')\n"
+        "print([m for m in names if m in sys.modules])\n"
         "jax.devices()"
     )
     done = subprocess.run(

@@ -71,8 +71,7 @@ def save_image(
         path: The extension decides the format: ``.png``, ``.tif`` or ``.tiff``, ``.bmp`` (8 bits),
             ``.pgm`` (gray) or ``.ppm`` (color, 8 bits).
         image: One channel (gray) or three (red, green, blue), values in [0, 1].
-        dtype: ``np.uint8`` or ``np.uint16``. Color of 16 bits is for TIFF only, and needs
-            ``tifffile``.
+        dtype: ``np.uint8`` or ``np.uint16``. Color of 16 bits is for TIFF only.
         clip: Whether values outside [0, 1] are moved to the nearer end. The default accepts only
             what rounds to the first or last level, because a clipped stimulus is another stimulus.
 

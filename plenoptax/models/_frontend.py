@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 class LinearNonlinear(eqx.Module):
     """A center-surround filter and an activation: the model LN of Berardino et al.
 
+    The pretrained values were fitted to human ratings of distorted images. Whether these were
+    gamma-coded or linear in light is not known to us. plenoptic shows the models gamma-coded gray
+    in [0, 1], which is what ``plenoptax.load_images`` gives by default.
+
     Attributes:
         center_surround: The filter.
         activation: Applied to each pixel of its response.
@@ -94,6 +98,8 @@ class LuminanceGainControl(eqx.Module):
 
     The response is ``activation(linear / (1 + luminance_scalar * luminance))``, where ``linear``
     is the image filtered by ``center_surround``, and ``luminance`` the image blurred by a Gaussian.
+
+    What is known of the scale of the images that it was fitted to, ``LinearNonlinear`` says.
 
     Values of one's own are set by name with ``equinox.tree_at``. The names are plenoptic's.
 
@@ -190,6 +196,8 @@ class LuminanceContrastGainControl(eqx.Module):
     1e-6``, where ``blurred`` is ``normed**2`` blurred by a Gaussian. Where that is 0, so is the
     gradient of its root: value and gradient are finite on all images, also constant ones.
 
+    What is known of the scale of the images that it was fitted to, ``LinearNonlinear`` says.
+
     Attributes:
         center_surround: The filter.
         luminance: The Gaussian that measures the local luminance.
@@ -275,6 +283,8 @@ class OnOff(eqx.Module):
 
     Each is a ``LuminanceContrastGainControl`` with parameters of its own. It is the model of
     Berardino et al. that predicts human thresholds for distortions best.
+
+    What is known of the scale of the images that it was fitted to, ``LinearNonlinear`` says.
 
     Attributes:
         center_surround: The filters.

@@ -4,7 +4,8 @@ import sys
 
 SCRIPT = """
 import sys, plenoptax.data
-print([name for name in ("imageio", "matplotlib", "PIL", "pooch") if name in sys.modules])
+names = ("imageio", "matplotlib", "PIL", "pooch", "tifffile")
+print([name for name in names if name in sys.modules])
 """
 
 
