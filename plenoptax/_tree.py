@@ -6,14 +6,27 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jaxtyping import Array, Bool
 
-from ._types import PyTree
+from ._types import PyTree, Scalar
 
 
 def tree_where(condition: Bool[Array, ""], if_true: PyTree, if_false: PyTree) -> PyTree:
     """Choose between two trees of the same structure by one scalar condition."""
     return jax.tree.map(lambda a, b: jnp.where(condition, a, b), if_true, if_false)
+
+
+def largest_magnitude(tree: PyTree) -> Scalar:
+    """The largest absolute value of all elements; not a number where one of them is not."""
+    return optax.tree.max(jax.tree.map(lambda leaf: jnp.max(jnp.abs(leaf), initial=0), tree))
+
+
+def norm(tree: PyTree) -> Scalar:
+    """The Euclidean norm of all elements, whose squares may be out of the range of their dtype."""
+    largest = largest_magnitude(tree)
+    scale = jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1)
+    return scale * optax.tree.norm(jax.tree.map(lambda leaf: leaf / scale, tree))
 
 
 def strong(tree: PyTree) -> PyTree:

@@ -1,5 +1,6 @@
 import math
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -7,6 +8,22 @@ import optax
 from jaxtyping import Array, Int
 
 from .._types import PyTree, Scalar
+
+
+class AMSGradState(NamedTuple):
+    """The state of `amsgrad`.
+
+    Attributes:
+        count: Steps taken.
+        mu: The first moment of the gradient.
+        root: The square root of the second moment, whose square can be out of range.
+        root_max: The largest root so far.
+    """
+
+    count: Int[Array, ""]
+    mu: PyTree
+    root: PyTree
+    root_max: PyTree
 
 
 def amsgrad(
@@ -29,7 +46,8 @@ def amsgrad(
             `optax.inject_hyperparams` make the others static: ``static_args=("b1", "b2", "eps")``.
         b1: Decay of the first moment, at least 0 and below 1.
         b2: Decay of the second moment, at least 0 and below 1.
-        eps: Added to the root of the second moment, so that a gradient of zero makes no step.
+        eps: Added to the root of the second moment, so that a gradient of zero makes no step. It
+            has the unit of the gradient: elements below it make shorter steps, as in torch.
 
     Returns:
         An optax transformation.
@@ -54,24 +72,26 @@ def amsgrad(
         if not 0 <= decay < 1:
             raise ValueError(f"{name} must be at least 0 and below 1, got {decay}.")
 
-    def init(params: PyTree) -> optax.ScaleByAmsgradState:
+    def init(params: PyTree) -> AMSGradState:
         zeros = jax.tree.map(jnp.zeros_like, params)
-        return optax.ScaleByAmsgradState(jnp.zeros((), jnp.int32), zeros, zeros, zeros)
+        return AMSGradState(jnp.zeros((), jnp.int32), zeros, zeros, zeros)
 
     def update(
-        updates: PyTree, state: optax.ScaleByAmsgradState, params: PyTree | None = None
-    ) -> tuple[PyTree, optax.ScaleByAmsgradState]:
+        updates: PyTree, state: AMSGradState, params: PyTree | None = None
+    ) -> tuple[PyTree, AMSGradState]:
         del params
         count = jnp.asarray(state.count) + 1
         mu = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.mu, updates)
-        nu = jax.tree.map(lambda n, g: b2 * n + (1 - b2) * jnp.abs(g) ** 2, state.nu, updates)
-        nu_max = jax.tree.map(jnp.maximum, state.nu_max, nu)
+        root = jax.tree.map(
+            lambda r, g: jnp.hypot(math.sqrt(b2) * r, math.sqrt(1 - b2) * g), state.root, updates
+        )
+        root_max = jax.tree.map(jnp.maximum, state.root_max, root)
 
-        def direction(m: Array, n: Array) -> Array:
-            root = jnp.sqrt(n / _share_seen(b2, count, n.dtype))
-            return m / _share_seen(b1, count, m.dtype) / (root + eps)
+        def direction(m: Array, r: Array) -> Array:
+            r = r / jnp.sqrt(_share_seen(b2, count, r.dtype))
+            return m / _share_seen(b1, count, m.dtype) / (r + eps)
 
-        return jax.tree.map(direction, mu, nu_max), optax.ScaleByAmsgradState(count, mu, nu, nu_max)
+        return jax.tree.map(direction, mu, root_max), AMSGradState(count, mu, root, root_max)
 
     return optax.chain(
         optax.GradientTransformation(init, update),  # pyright: ignore[reportArgumentType]

@@ -67,6 +67,7 @@ def learn_and_apply(
     point: Float[Array, " size"],
     gradient: Float[Array, " size"],
     is_first: Bool[Array, ""],
+    first_scale: Scalar,
 ) -> tuple[Float[Array, " size"], InverseHessian]:
     """Take in the gradient at a new point, and multiply it by the approximation.
 
@@ -76,7 +77,8 @@ def learn_and_apply(
         memory: What is known.
         point: The new point.
         gradient: The gradient there.
-        is_first: Whether there was no point before, and hence no pair.
+        is_first: Whether to start with this point: what was known before is forgotten.
+        first_scale: The inverse Hessian at the first point.
 
     Returns:
         The product, which is a direction of ascent, and the new memory.
@@ -84,7 +86,8 @@ def learn_and_apply(
     step, change = point - memory.point, gradient - memory.gradient
     curvature, roughness = jnp.vdot(step, change), jnp.vdot(change, change)
     rounding = jnp.finfo(point.dtype).eps
-    useful = ~is_first & (curvature > rounding * jnp.sqrt(roughness * jnp.vdot(step, step)))
+    length = jnp.sqrt(jnp.vdot(step, step))
+    useful = ~is_first & (curvature > rounding * jnp.sqrt(roughness) * length)
     size = memory.steps.shape[0]
     slot = memory.count % size
     steps, changes = memory.steps.at[slot].set(step), memory.changes.at[slot].set(change)
@@ -92,14 +95,13 @@ def learn_and_apply(
     # the differences of those with the gradients before and after it.
     steps_on, changes_on = steps @ gradient, changes @ gradient
     changes_by_change = (changes_on - memory.changes_on).at[slot].set(roughness)
-    steps_by_changes = memory.steps_by_changes.at[:, slot].set(steps_on - memory.steps_on)
+    steps_by_changes = jnp.where(is_first, 0, memory.steps_by_changes)
+    steps_by_changes = steps_by_changes.at[:, slot].set(steps_on - memory.steps_on)
     steps_by_changes = steps_by_changes.at[slot, slot].set(jnp.where(useful, curvature, 0))
     changes_by_changes = memory.changes_by_changes.at[:, slot].set(changes_by_change)
     changes_by_changes = changes_by_changes.at[slot, :].set(changes_by_change)
-    # Before anything is known, the first step is at most one unit long.
-    cautious = 1 / jnp.maximum(jnp.linalg.norm(gradient), 1)
     learned = jnp.where(useful, curvature / jnp.where(useful, roughness, 1), memory.scale)
-    scale = jnp.where(is_first, cautious, learned)
+    scale = jnp.where(is_first, first_scale, learned)
 
     oldest_first = (slot + 1 + jnp.arange(size, dtype=slot.dtype)) % size
     on_changes, on_steps = _solve(

@@ -1,11 +1,12 @@
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import optax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int
 
-from .._tree import tree_where
+from .._tree import largest_magnitude, norm, tree_where
 from .._types import PyTree, Scalar
 from ._inverse_hessian import (
     empty_inverse_hessian,
@@ -18,7 +19,11 @@ from ._inverse_hessian import (
 class LBFGSState(NamedTuple):
     """The state of `lbfgs`: an anchor, and a line search under way from it.
 
+    All values, gradients and slopes in it are those of the objective times `normalizer`.
+
     Attributes:
+        normalizer: The power of two that brings the largest element of the gradient at the first
+            anchor to about 1, so that no inner product of gradients leaves the range of its dtype.
         memory: The inverse Hessian. Its `point` and `gradient` are the anchor, which is the point
             accepted last, and the gradient there, of the elements that can follow it.
         blocked: 1 for the elements that a constraint keeps from becoming larger, -1 for those that
@@ -36,6 +41,7 @@ class LBFGSState(NamedTuple):
         exhausted: Whether the trials ran out along the bare gradient too.
     """
 
+    normalizer: Scalar
     memory: InverseHessian
     blocked: Float[Array, "..."]
     anchor_value: Scalar
@@ -111,7 +117,8 @@ def lbfgs(
         updates: PyTree, state: LBFGSState, params: PyTree, *, value: Scalar, **unused: PyTree
     ) -> tuple[PyTree, LBFGSState]:
         (point, unravel), (gradient, _) = ravel_pytree(params), ravel_pytree(updates)
-        value = value.astype(state.anchor_value.dtype)
+        value = state.normalizer * value.astype(state.anchor_value.dtype)
+        gradient = state.normalizer * gradient
         finite = jnp.isfinite(value)
         predicted = jnp.vdot(state.memory.gradient, point - state.memory.point)
         # In the last digits rounding alone can hide a decrease.
@@ -146,6 +153,7 @@ def _before_first_evaluation(params: PyTree, memory_size: int) -> LBFGSState:
     flat, _ = ravel_pytree(params)
     zero, false = jnp.zeros((), flat.dtype), jnp.zeros((), bool)
     return LBFGSState(
+        normalizer=jnp.ones_like(zero),
         memory=empty_inverse_hessian(flat.size, memory_size, flat.dtype),
         blocked=jnp.zeros_like(flat),
         anchor_value=zero,
@@ -178,13 +186,16 @@ def _from_new_anchor(
     state: LBFGSState, point: Float[Array, " size"], gradient: Float[Array, " size"], value: Scalar
 ) -> LBFGSState:
     """The search that starts at the point just evaluated."""
-    ascent, memory = learn_and_apply(state.memory, point, gradient, state.fresh)
+    begins, factor = _normalize(state, gradient, value)
+    gradient, value = factor * gradient, factor * value
+    first_scale, steepest, steepest_slope = _steepest(point, gradient)
+    ascent, memory = learn_and_apply(state.memory, point, gradient, begins, first_scale)
     ascent = jnp.where(state.blocked == 0, ascent, 0)
     slope = -jnp.vdot(ascent, gradient)
     # Rounding can spoil the direction where the pairs are nearly dependent: forget them then.
     descends = slope < 0
-    steepest, steepest_slope = _steepest(gradient)
     return state._replace(
+        normalizer=factor * state.normalizer,
         memory=tree_where(descends, memory, forget(memory))._replace(
             steps=memory.steps, changes=memory.changes
         ),
@@ -198,6 +209,24 @@ def _from_new_anchor(
         fresh=jnp.zeros_like(state.fresh),
         restarted=~descends,
     )
+
+
+def _normalize(
+    state: LBFGSState, gradient: Float[Array, " size"], value: Scalar
+) -> tuple[Bool[Array, ""], Scalar]:
+    """Whether to begin again with this gradient, and the power of two to multiply it by then.
+
+    That is so at the first anchor, and where the gradient has changed so much since the last time
+    that inner products would soon overflow or vanish.
+    """
+    limits = jnp.finfo(gradient.dtype)
+    far = 2.0 ** (3 * limits.maxexp // 8)
+    # The value has to stay in range too, however small the gradient is.
+    size = jnp.maximum(largest_magnitude(gradient), jnp.abs(value) / far)
+    begins = state.fresh | (size > far) | ((size > 0) & (size < 1 / far))
+    factor = jax.lax.reduce_precision(1 / jnp.where(size > 0, size, 1), limits.nexp, 0)
+    factor = jnp.clip(factor, limits.tiny, 1 / limits.tiny)
+    return begins, jnp.where(begins, factor, 1)
 
 
 def _next_trial(
@@ -222,7 +251,7 @@ def _next_trial(
 
 def _along_gradient(state: LBFGSState) -> LBFGSState:
     """The search from the same anchor, along the bare gradient and with an empty memory."""
-    direction, slope = _steepest(state.memory.gradient)
+    _, direction, slope = _steepest(state.memory.point, state.memory.gradient)
     return state._replace(
         memory=forget(state.memory),
         direction=direction,
@@ -235,8 +264,14 @@ def _along_gradient(state: LBFGSState) -> LBFGSState:
     )
 
 
-def _steepest(gradient: Float[Array, " size"]) -> tuple[Float[Array, " size"], Scalar]:
-    """The direction against the gradient, at most one unit long, and the slope along it."""
-    norm = jnp.linalg.norm(gradient)
-    scale = 1 / jnp.maximum(norm, 1)
-    return -scale * gradient, -scale * norm**2
+def _steepest(
+    point: Float[Array, " size"], gradient: Float[Array, " size"]
+) -> tuple[Scalar, Float[Array, " size"], Scalar]:
+    """The inverse Hessian where nothing is known, the direction that it gives, and the slope.
+
+    The length of the step follows the point and not the gradient, whose unit is the objective's:
+    one unit, or a thousandth of the point where that is more.
+    """
+    length = norm(gradient)
+    scale = jnp.maximum(1, 1e-3 * norm(point)) / jnp.where(length > 0, length, 1)
+    return scale, -scale * gradient, -scale * length**2

@@ -120,9 +120,10 @@ def _raise_if_nonfinite(
         return
     steps = np.asarray(state.num_steps).tolist()
     error = NonfiniteError(
-        f"The objective or its gradient was not finite at step {steps}. The last accepted image "
-        "and everything else are in the result attribute of this error. Check the model at that "
-        "image, or take a smaller learning rate."
+        f"The objective, its gradient or the moments of the optimizer were not finite at step "
+        f"{steps}. The last accepted image and everything else are in the result attribute of this "
+        "error. Check the model at that image, take a smaller learning rate, or divide an "
+        "objective of more than 1e19 by a constant."
     )
     error.result = (problem, state, trace)
     raise error

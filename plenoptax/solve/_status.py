@@ -21,12 +21,15 @@ class Status(eqx.Enumeration):
         "The limit on the number of steps was reached; run again to go on. Where there are stages, "
         "the report names those that are left."
     )
-    nonfinite = "The objective or its gradient was not finite; the last accepted image is kept."
+    nonfinite = (
+        "The objective, its gradient or the moments of the optimizer were not finite; the last "
+        "accepted image is kept."
+    )
     interrupted = "The user interrupted the run; the state is that of the last finished step."
 
 
 class NonfiniteError(ValueError):
-    """The objective or its gradient became infinite or not a number.
+    """The objective, its gradient or the moments of the optimizer became infinite or not a number.
 
     Attributes:
         result: Everything up to there. `run` leaves the tuple ``(problem, state, trace)``, the

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array
 
-from .._tree import check_alike, is_array, leaves_by_path, tree_where
+from .._tree import check_alike, is_array, largest_magnitude, leaves_by_path, norm, tree_where
 from .._types import PyTree
 from ._batch import Batched
 from ._problem import AbstractProblem
@@ -65,8 +65,8 @@ def _step(problem: AbstractProblem, solver: Solver, state: State) -> tuple[State
         return problem.objective(z, state.memory)
 
     (loss, terms), gradient = jax.value_and_grad(objective, has_aux=True)(state.z)
-    gradient_norm = optax.tree.norm(gradient)
-    finite = jnp.isfinite(loss) & jnp.isfinite(gradient_norm)
+    # The norm of finite elements may still be too large for their dtype.
+    finite = jnp.isfinite(loss) & jnp.isfinite(largest_magnitude(gradient))
     # optax mixes integers and floating-point numbers, which strict promotion would refuse.
     with jax.numpy_dtype_promotion("standard"):
         updates, optimizer_state = solver.optimizer.update(
@@ -80,22 +80,24 @@ def _step(problem: AbstractProblem, solver: Solver, state: State) -> tuple[State
     z = problem.project(optax.apply_updates(state.z, updates))
     optimizer_state = _keep_dtypes(optimizer_state, state.optimizer_state)
 
-    accepted, stuck = _verdict(optimizer_state, finite)
     if _find(optimizer_state, "accepted") is None:
-        # Nothing protects the moments of such an optimizer from values that are not finite.
+        # Nothing protects such an optimizer from values that are not finite, and one whose second
+        # moments have overflowed would stand still without a word.
+        finite &= ~_overflows(optimizer_state, state.optimizer_state)
         z = tree_where(finite, z, state.z)
         optimizer_state = tree_where(finite, optimizer_state, state.optimizer_state)
+    accepted, stuck = _verdict(optimizer_state, finite)
     info = Info(
         loss=loss,
         penalty=terms["penalty"],
-        gradient_norm=gradient_norm,
+        gradient_norm=norm(gradient),
         pixel_change_norm=_distance(problem, z, state.z),
         learning_rate=_learning_rate(optimizer_state, loss.dtype),
         num_evaluations=1 + _line_search_evaluations(optimizer_state),
         accepted=accepted,
         terms=_reported(terms, state.memory),
     )
-    return _follow(problem, solver, state, info, terms, z, optimizer_state, stuck), info
+    return _follow(problem, solver, state, info, terms, z, optimizer_state, finite, stuck), info
 
 
 def _follow(
@@ -106,10 +108,11 @@ def _follow(
     terms: dict[str, Array],
     z: PyTree,
     optimizer_state: PyTree,
+    finite: Array,
     stuck: Array,
 ) -> State:
     """The state after a step that reports `info` and whose optimizer goes on to `z`."""
-    accepted, finite = info.accepted, jnp.isfinite(info.loss) & jnp.isfinite(info.gradient_norm)
+    accepted = info.accepted
     stop_state = solver.stop.update(state.stop_state, info)
     met = solver.stop.fires(stop_state) & accepted
     terms = terms | {"loss": info.loss}
@@ -198,6 +201,19 @@ def _verdict(optimizer_state: PyTree, finite: Array) -> tuple[Array, Array]:
     return accepted & finite, jnp.zeros_like(finite) if exhausted is None else exhausted
 
 
+def _overflows(new: PyTree, old: PyTree) -> Array:
+    """Whether an array of an optimizer's state has left the range of its dtype in this step."""
+
+    def left(new: Array, old: Array) -> Array:
+        # Line searches have scalars that are infinite at times.
+        if new.ndim == 0 or not jnp.issubdtype(new.dtype, jnp.inexact):
+            return jnp.zeros((), bool)
+        return jnp.isfinite(largest_magnitude(old)) & ~jnp.isfinite(largest_magnitude(new))
+
+    leaves = jax.tree.leaves(jax.tree.map(left, new, old))
+    return jnp.any(jnp.stack([jnp.zeros((), bool), *leaves]))
+
+
 def _find(optimizer_state: PyTree, name: str) -> Array | None:
     """An array that an optimizer's state holds by this name, however deep; None unless just one."""
     found = optax.tree.get_all_with_path(optimizer_state, name)
@@ -228,7 +244,7 @@ def _is_plateau_schedule(node: PyTree) -> bool:
 
 
 def _distance(problem: AbstractProblem, a: PyTree, b: PyTree) -> Array:
-    return optax.tree.norm(problem.decode(a) - problem.decode(b))
+    return norm(problem.decode(a) - problem.decode(b))
 
 
 def _keep_dtypes(new: PyTree, old: PyTree) -> PyTree:

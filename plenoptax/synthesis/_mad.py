@@ -9,6 +9,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int
 
 from .._compiled import call_compiled
+from .._tree import largest_magnitude, norm
 from .._types import Key, PyTree, Scalar
 from ..parametrize import AbstractParametrization, Pixels
 from ..regularize import penalize_range
@@ -223,12 +224,22 @@ class MADCompetition(AbstractOneStageProblem):
         held = self.reference_metric(self.image, self.decode(z))
         return held - self.reference_value.astype(held.dtype)
 
+    def _constrain(self, z: Array) -> tuple[Scalar, Array, Scalar]:
+        """By how much the constraint is missed, and its gradient in units of the largest element.
+
+        The third value is that unit. Squares of a gradient of any size are then in range.
+        """
+        excess, normal = jax.value_and_grad(self._held)(z)
+        largest = largest_magnitude(normal)
+        unit = jnp.where(largest > 0, largest, 1)
+        return excess, normal / unit, unit
+
     def _objective_along_constraint(
         self, point: Array, z: Array, memory: Int[Array, ""] | None
     ) -> tuple[Scalar, dict[str, Array]]:
         """The Lagrangian at the best multiplier of a point, and its gradient there."""
         (loss, terms), ascent = jax.value_and_grad(self._optimized, has_aux=True)(point, memory)
-        excess, normal = jax.value_and_grad(self._held)(point)
+        excess, normal, unit = self._constrain(point)
         free = jnp.ones(point.shape, bool)
         # Pixels that push against the box have no say in the multiplier, which in turn decides
         # which pixels push; three rounds settle all but a few.
@@ -236,13 +247,12 @@ class MADCompetition(AbstractOneStageProblem):
             multiplier = _divide(jnp.vdot(jnp.where(free, normal, 0), ascent), normal, free)
             gradient = ascent - multiplier * normal
             free = self._is_free(point, gradient)
-        remaining = jnp.linalg.norm(jnp.ravel(jnp.where(free, gradient, 0)))
-        whole = jnp.linalg.norm(jnp.ravel(ascent))
+        remaining, whole = norm(jnp.where(free, gradient, 0)), norm(ascent)
         terms["reference_metric"] = excess + self.reference_value.astype(excess.dtype)
         terms["optimality"] = remaining / jnp.where(whole == 0, 1, whole)
         # The pixels that push against the box keep their gradient: what it moves out of the box
         # keeps them there when the image is brought back to the constraint.
-        return loss - multiplier * excess + jnp.vdot(gradient, z - point), terms
+        return loss - multiplier * (excess / unit) + jnp.vdot(gradient, z - point), terms
 
     def _is_free(self, z: Array, gradient: Array) -> Bool[Array, "..."]:
         """Whether each variable can follow its gradient downhill."""
@@ -253,11 +263,10 @@ class MADCompetition(AbstractOneStageProblem):
     def _correct(self, z: Array) -> Array:
         """One step of Newton's from `z`, which may be out of the box, towards the constraint."""
         inside = self.parametrization.project(z)
-        excess, normal = jax.value_and_grad(self._held)(inside)
-        correction = _divide(excess, normal, inside == z) * normal
+        excess, normal, unit = self._constrain(inside)
+        correction = _divide(excess / unit, normal, inside == z) * normal
         # At the image itself the metric vanishes: a step as long as the way there overshoots.
-        longest = 0.5 * jnp.linalg.norm(jnp.ravel(inside - self.encode(self.image)))
-        length = jnp.linalg.norm(jnp.ravel(correction))
+        longest, length = 0.5 * norm(inside - self.encode(self.image)), norm(correction)
         return z - jnp.minimum(1, longest / jnp.where(length == 0, 1, length)) * correction
 
 

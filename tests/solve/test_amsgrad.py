@@ -68,6 +68,15 @@ def test_steps_are_those_of_torch_itself(gradients, x64):
     np.testing.assert_allclose(found[-1], position.detach().numpy(), rtol=1e-10)
 
 
+def test_squares_out_of_range_change_no_step(gradients):
+    # Without epsilon a step does not depend on the unit of the gradient.
+    optimizer = plx.amsgrad(0.01, eps=0.0)
+    gradients = jnp.asarray(gradients[:, :3], jnp.float32)
+    wanted = descend(optimizer, gradients)
+    for factor in (2.0**66, 2.0**-80):
+        np.testing.assert_allclose(descend(optimizer, factor * gradients), wanted, rtol=1e-5)
+
+
 def test_the_rate_follows_a_schedule(x64):
     found = descend(plx.amsgrad(optax.exponential_decay(0.1, 1, 0.5)), jnp.ones((3, 1)))
     np.testing.assert_allclose(np.diff(found[:, 0], prepend=0), [-0.1, -0.05, -0.025], 1e-6)

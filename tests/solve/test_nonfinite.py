@@ -4,7 +4,7 @@ import optax
 import pytest
 
 from plenoptax import stop
-from plenoptax.solve import batch, init, lbfgs, NonfiniteError, run, Solver, Status
+from plenoptax.solve import amsgrad, batch, init, lbfgs, NonfiniteError, run, Solver, Status
 
 from .problems import Cliff
 
@@ -49,6 +49,32 @@ def test_nonfinite_gradients_count_as_nonfinite():
     state, trace = run(problem, solver, start, 5, throw=False)
     assert np.isfinite(trace.losses[0])
     assert state.status == Status.nonfinite
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "status"),
+    [
+        (optax.adam(0.1), Status.nonfinite),
+        (optax.rmsprop(0.1), Status.nonfinite),
+        (amsgrad(0.1), Status.step_limit),
+        (lbfgs(), Status.step_limit),
+    ],
+)
+def test_a_huge_objective_is_followed_or_refused(optimizer, status):
+    class Huge(Cliff):
+        def objective(self, z, memory):
+            value, terms = super().objective(z, memory)
+            return 1e21 * value, terms
+
+    problem = Huge(jnp.asarray([0.5, 0.0]), jnp.asarray(10.0))
+    solver = Solver(optimizer, stop=stop.Never())
+    start = init(problem, solver, initial_image=jnp.asarray([3.0, 0.5]))
+    state, trace = run(problem, solver, start, 20, throw=False)
+    assert state.status == status
+    np.testing.assert_allclose(trace.losses[0], 6.5e21, rtol=1e-6)
+    np.testing.assert_allclose(trace.gradient_norm[0], 26**0.5 * 1e21, rtol=1e-6)
+    if status == Status.step_limit:
+        assert trace.losses[-1] < 0.5 * trace.losses[0]
 
 
 def test_a_nonfinite_state_can_be_gone_on_with_by_another_optimizer():

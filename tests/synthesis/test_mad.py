@@ -62,6 +62,29 @@ def test_two_pixels_reach_the_analytic_answers():
     np.testing.assert_allclose(magnitudes[..., 0], magnitudes[..., 1], rtol=2e-3)
 
 
+@pytest.mark.parametrize("minmax", ["min", "max"])
+def test_the_unit_of_the_reference_metric_does_not_matter(minmax, getkey):
+    def scaled(factor, image, other):
+        return factor * jnp.sum((image - other) ** 2)
+
+    image, key = jax.random.uniform(getkey(), (1, 6, 6)), getkey()
+    results = [
+        quietly(
+            image,
+            l1,
+            jax.tree_util.Partial(scaled, jnp.asarray(factor, jnp.float32)),
+            minmax,
+            key=key,
+            solver=falling(0.02, 30),
+            max_steps=30,
+        )
+        for factor in (1, 2.0**-80, 2.0**66)
+    ]
+    assert strays(results[0]) < 0.01
+    for result in results[1:]:
+        np.testing.assert_array_equal(result.image, results[0].image)
+
+
 def test_images_of_large_range_reach_the_analytic_answers(getkey):
     rows, columns = np.indices((16, 16))
     board = np.where((rows // 4 + columns // 4) % 2, 25.5, 229.5)[None]

@@ -10,6 +10,7 @@ import pytest
 import plenoptax as plx
 
 
+NEVER = plx.stop.Never()
 quietly = ft.partial(plx.synthesize, progress=False)
 
 
@@ -124,6 +125,35 @@ def test_a_schedule_of_the_penalty(getkey):
     # Without the penalty the image goes to 0; at its full weight to 50/51.
     assert result.trace.penalties[29] > result.trace.penalties[0]
     np.testing.assert_allclose(result.image, 50 / 51, atol=1e-3)
+
+
+def test_lbfgs_minimizes_an_objective_in_any_unit(getkey):
+    model = plx.models.Gaussian(7)
+    target = model(plx.data.brick()[:, :64, :64])
+
+    def mismatch(model, target, factor, image):
+        return factor * plx.loss.mse(model(image), target)
+
+    start, solver = jax.random.uniform(getkey(), (1, 64, 64)), plx.Solver(plx.lbfgs(), NEVER)
+    results = [
+        quietly(
+            jax.tree_util.Partial(mismatch, model, target, jnp.asarray(factor, jnp.float32)),
+            (1, 64, 64),
+            penalty_lambda=0.0,
+            initial_image=start,
+            solver=solver,
+            max_steps=100,
+        )
+        for factor in (1, 2.0**-40, 2.0**66, 0.3, 7, 1e5)
+    ]
+    wanted = results[0]
+    assert wanted.trace.losses[-1] < 1e-3 * wanted.trace.losses[0]
+    for result in results[1:3]:
+        np.testing.assert_array_equal(result.image, wanted.image)
+    # Here rounding differs.
+    for factor, result in zip((0.3, 7, 1e5), results[3:], strict=True):
+        losses = result.trace.losses / factor
+        np.testing.assert_allclose(losses[30], wanted.trace.losses[30], rtol=0.01)
 
 
 def test_bad_objectives_are_refused(unchecked, getkey):
