@@ -93,18 +93,21 @@ def are_resolved(
     norms: Float[np.ndarray, " k"],
     floor: float,
     num_null: int = 0,
+    *,
+    rtol: float = 0.05,
 ) -> bool:
-    """Whether each is annihilated, or an eigenvalue lies within 5 % of it.
+    """Whether each is annihilated, or an eigenvalue is proven to lie near.
 
     Args:
         values: The eigenvalues of one end, descending.
         norms: The norms of ``F v - l v``.
         floor: The eigenvalue below which a vector is as good as annihilated.
         num_null: How many of all eigenvalues are known to be 0: so many, the last, must be.
+        rtol: How near, as a part of it.
     """
     is_null = values <= floor
     is_missed = ~is_null & (np.arange(len(values)) >= len(values) - num_null)
-    return bool(np.all((is_null | (norms <= 0.05 * values)) & ~is_missed))
+    return bool(np.all((is_null | (norms <= rtol * values)) & ~is_missed))
 
 
 def end_status(

@@ -365,8 +365,10 @@ class BlockLanczos(eqx.Module):
         num_null = self.operator.input_size - self.operator.output_size
         is_resolved = are_resolved(values[bottom], norms[bottom], floor, num_null)
         # Nothing is small until the largest eigenvalue is known.
-        is_known = state.residuals[0, 0] <= 0.1 or np.all(values[bottom] <= floor)
         limit, is_done = EigenStatus.product_limit, state.is_done
+        is_known = (
+            is_done[0] or state.residuals[0, 0] <= 0.1 or bool(np.all(values[bottom] <= floor))
+        )
         ends = {
             "top": end_status(
                 values[top],

@@ -1,4 +1,6 @@
+import dataclasses
 import os
+import sys
 import warnings
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
@@ -80,7 +82,7 @@ def mad_competition(
         max_steps: How many steps to take at most. The largest squared error that a structural
             similarity allows takes 1000 to 2000, most others fewer than 500: the term
             ``"optimality"`` tells.
-        record: Which images to keep; see `Record`.
+        record: Which images to keep; see `Record`. The image to start from is always kept.
         progress: Whether to show a progress bar.
         checkpoint: A file to save to while running; see `metamer`.
         parametrization: See `MADCompetition`.
@@ -144,11 +146,17 @@ def mad_competition(
         optimizer=optimizer,
         solver=solver,
         max_steps=max_steps,
-        record=record,
+        record=_keep_start(record),
         progress=progress,
         checkpoint=checkpoint,
     )
     return _warned_of_lost(result)
+
+
+def _keep_start(record: Record | int | None) -> Record:
+    """A record that keeps the image to start from, which is one of the six that are shown."""
+    kept = record if isinstance(record, Record) else Record(every=0 if record is None else record)
+    return kept if kept.every else dataclasses.replace(kept, every=sys.maxsize)
 
 
 def _warned_of_lost(result: Result) -> Result:
@@ -278,7 +286,7 @@ def mad_competition_set(
             optimizer=optimizer,
             solver=solver,
             max_steps=max_steps,
-            record=record,
+            record=_keep_start(record),
             progress=progress,
             checkpoint=None,
         )
