@@ -42,6 +42,7 @@ from .synthesis import eigendistortions as eigendistortions
 from .synthesis import EigendistortionsReport as EigendistortionsReport
 from .synthesis import equal_detectability as equal_detectability
 from .synthesis import generalized_eigendistortions as generalized_eigendistortions
+from .synthesis import GeneralizedEigendistortions as GeneralizedEigendistortions
 from .synthesis import Geodesic as Geodesic
 from .synthesis import geodesic as geodesic
 from .synthesis import mad_competition as mad_competition

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jaxtyping import Array, Bool
+from jaxtyping import Array, Bool, Float
 
 from ._types import PyTree, Scalar
 
@@ -32,6 +32,13 @@ def norm(tree: PyTree) -> Scalar:
 def strong(tree: PyTree) -> PyTree:
     """Strip weak types: a weakly typed leaf changes its type after one step, which traces twice."""
     return jax.tree.map(lambda x: jax.lax.convert_element_type(x, x.dtype), tree)
+
+
+def flatten_real(tree: PyTree, dtype: jnp.dtype) -> Float[Array, " numbers"]:
+    """All numbers of a tree as one vector; complex ones count as their real and imaginary parts."""
+    leaves = map(jnp.asarray, jax.tree.leaves(tree))
+    parts = [[x.real, x.imag] if jnp.iscomplexobj(x) else [x] for x in leaves]
+    return jnp.concatenate([jnp.ravel(part).astype(dtype) for part in sum(parts, [])])
 
 
 def leaves_by_path(tree: PyTree) -> dict[str, Array]:

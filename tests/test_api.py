@@ -22,6 +22,7 @@ RECORDS = {
     "BatchReport",
     "Detectability",
     "EigendistortionsReport",
+    "GeneralizedEigendistortions",
     "Info",
     "Report",
     "Stage",

@@ -4,7 +4,7 @@ from ._eigenpairs import Eigenpairs as Eigenpairs
 from ._eigenpairs import EigenStatus as EigenStatus
 from ._eigenpairs import exact as exact
 from ._lanczos import BlockLanczos as BlockLanczos
-from ._lanczos import LanczosState as LanczosState
+from ._lanczos_state import LanczosState as LanczosState
 from ._noise import AbstractNoise as AbstractNoise
 from ._noise import GaussianNoise as GaussianNoise
 from ._noise import MetricNoise as MetricNoise

@@ -15,17 +15,28 @@ class EigenStatus(eqx.Enumeration):
 
     Example:
         >>> import plenoptax as plx
-        >>> plx.linalg.EigenStatus[plx.linalg.EigenStatus.null_space]
-        'The map annihilates these vectors in working precision; they are not unique.'
+        >>> plx.linalg.EigenStatus[plx.linalg.EigenStatus.product_limit]
+        'The limit on products was reached first; go on from the state.'
     """
 
     converged = "These are eigenvectors, to the accuracy that was asked for."
     stagnated = (
-        "The eigenvalues hardly fell any more, which does not prove them: they may be too high by "
+        "The eigenvalues hardly changed any more, which does not prove them: they may be off by "
         "some per cent."
     )
     product_limit = "The limit on products was reached first; go on from the state."
-    null_space = "The map annihilates these vectors in working precision; they are not unique."
+    unproven = (
+        "The residuals are too large to prove these; take more directions (p) or products (q), or "
+        "another method."
+    )
+    null_space = (
+        "The map annihilates these vectors, or the last of them, in working precision; those are "
+        "not unique."
+    )
+    ridge_dominated = (
+        "The ridge made these numbers or directions: with another ridge they are others. Report "
+        "them with the ridge, or give a subspace that both models see."
+    )
     nonfinite = "A product was infinite or not a number."
 
 
@@ -77,13 +88,78 @@ def bidiagonal_floor(largest: float, dtype: jnp.dtype) -> float:
     return float((16 * jnp.finfo(dtype).eps) ** 2 * largest)
 
 
+def are_resolved(
+    values: Float[np.ndarray, " k"],
+    norms: Float[np.ndarray, " k"],
+    floor: float,
+    num_null: int = 0,
+    *,
+    rtol: float = 0.05,
+) -> bool:
+    """Whether each is annihilated, or an eigenvalue is proven to lie near.
+
+    Args:
+        values: The eigenvalues of one end, descending.
+        norms: The norms of ``F v - l v``.
+        floor: The eigenvalue below which a vector is as good as annihilated.
+        num_null: How many of all eigenvalues are known to be 0: so many, the last, must be.
+        rtol: How near, as a part of it.
+    """
+    is_null = values <= floor
+    is_missed = ~is_null & (np.arange(len(values)) >= len(values) - num_null)
+    return bool(np.all((is_null | (norms <= rtol * values)) & ~is_missed))
+
+
+def end_status(
+    values: Float[np.ndarray, " k"], floor: float, *, is_proven: bool, otherwise: EigenStatus
+) -> EigenStatus:
+    """How one end stands: by what proves its pairs, not by the rule that ended the search."""
+    if not np.isfinite(values).all():
+        return EigenStatus.nonfinite
+    if not is_proven:
+        return otherwise
+    return EigenStatus.null_space if np.any(values <= floor) else EigenStatus.converged
+
+
+def fits_densely(operator: LinearMap) -> bool:
+    """Whether the matrix of a map is small enough to be formed and decomposed."""
+    sides = operator.input_size, operator.output_size
+    return min(sides) <= 10_000 and sides[0] * sides[1] <= 2**28
+
+
+def dense_ends(
+    operator: LinearMap, k: int, noise: Float[Array, "noises n"]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, int] | None:
+    """The `k` largest and `k` smallest singular triplets from the matrix of the map, and its rank.
+
+    Right vectors of a null space are the projections of `noise` onto it. None if the matrix is not
+    finite.
+    """
+    matrix = np.asarray(operator.dense(), np.float64)
+    if not np.all(np.isfinite(matrix)):
+        return None
+    values, rows = _decompose(matrix, operator.dtype)
+    rows = rows[values > bidiagonal_floor(values[0], operator.dtype)]
+    rank, n = rows.shape
+    null = _null_members(rows, np.asarray(noise, np.float64)[: min(k, n - rank)])
+    ends = np.concatenate([rows, null])
+    right = ends[np.unique(np.r_[:k, max(len(ends) - k, 0) : len(ends)])]
+    products = right @ matrix.T
+    singular = np.linalg.norm(products, axis=1) * (np.arange(len(right)) < len(right) - len(null))
+    left = (
+        np.where(singular[:, None] > 0, products, 0) / np.where(singular > 0, singular, 1)[:, None]
+    )
+    return right, left, singular, rank
+
+
 def exact(
     operator: LinearMap, *, k: int | None = None, which: str = "both", key: Key | None = None
 ) -> tuple[Eigenpairs, Float[Array, "m n"]]:
     """All eigenpairs, or the `k` at either end, from the map as a matrix.
 
-    The matrix is formed in the precision of the map and decomposed in float64, through ``J J^T``
-    where outputs are fewer than inputs.
+    The matrix is formed in the precision of the map and decomposed in float64: that of a map in
+    float32 through ``J^T J``, or ``J J^T`` where outputs are fewer than inputs, and that of one in
+    float64 itself, since squaring would lose half of its digits.
 
     Args:
         operator: The map J.
@@ -105,7 +181,7 @@ def exact(
         [4.0, 1.0, 0.0]
     """
     n, m = operator.input_size, operator.output_size
-    if n * m > 2**28 or (k is None and n > 10_000):
+    if not fits_densely(operator) or (k is None and n > 10_000):
         raise ValueError(
             f"The Jacobian has {m} x {n} elements, too many to decompose. Use the method "
             "'block_lanczos', or a smaller image."
@@ -114,10 +190,11 @@ def exact(
     matrix = np.asarray(jacobian, np.float64)
     if not np.all(np.isfinite(matrix)):
         raise ValueError("The Jacobian has elements that are infinite or not a number.")
-    values, rows = _decompose(matrix)
-    precision = float(jnp.finfo(operator.dtype).eps)
-    # J was rounded once in working precision; F is decomposed in float64.
-    floor = max(precision**2, 8 * float(np.finfo(np.float64).eps)) * float(values[0])
+    values, rows = _decompose(matrix, operator.dtype)
+    # J was rounded once in working precision; what is decomposed in float32's is F in float64.
+    floor = float(jnp.finfo(operator.dtype).eps ** 2 * values[0])
+    if _is_double(operator.dtype):
+        floor = bidiagonal_floor(values[0], operator.dtype)
     rows = rows[values > floor]
     null_dimension = n - len(rows)
     wanted = n if k is None else min(k, n)
@@ -129,7 +206,8 @@ def exact(
         chosen = np.concatenate([top, bottom])
     key = jax.random.key(0) if key is None else key
     missing = np.unique(chosen[chosen >= len(rows)])
-    null = dict(zip(missing, _null_members(rows, len(missing), key=key), strict=True))
+    draw = np.asarray(jax.random.normal(key, (len(missing), n)), np.float64)
+    null = dict(zip(missing, _null_members(rows, draw), strict=True))
     vectors = np.stack([rows[i] if i < len(rows) else null[i] for i in chosen])
     found = np.sum((vectors @ matrix.T) ** 2, axis=1)
     # Of the vectors as they are given back: rounded to the precision of the map.
@@ -138,6 +216,8 @@ def exact(
     ends: dict[str, Any] = {"top": EigenStatus.converged, "bottom": EigenStatus.converged}
     if null_dimension:
         ends["bottom"] = EigenStatus.null_space
+    if k is not None and wanted > len(rows):
+        ends["top"] = EigenStatus.null_space
     if which != "both" and k is not None:
         ends["bottom" if which == "top" else "top"] = None
     pairs = Eigenpairs(
@@ -153,27 +233,36 @@ def exact(
     return pairs, jacobian
 
 
-def _decompose(matrix: Float[np.ndarray, "m n"]) -> tuple[np.ndarray, np.ndarray]:
+def _is_double(dtype: jnp.dtype) -> bool:
+    return bool(jnp.finfo(dtype).eps <= np.finfo(np.float64).eps)
+
+
+def _decompose(matrix: Float[np.ndarray, "m n"], dtype: jnp.dtype) -> tuple[np.ndarray, np.ndarray]:
     """Eigenvalues of F in descending order, as many as the shorter side, and their vectors."""
+    if _is_double(dtype):
+        _, singular, rows = np.linalg.svd(matrix, full_matrices=False)
+        return singular**2, rows
     m, n = matrix.shape
     values, vectors = np.linalg.eigh(matrix.T @ matrix if n <= m else matrix @ matrix.T)
     values, vectors = np.maximum(values[::-1], 0), vectors[:, ::-1].T
     if n <= m:
         return values, vectors
+    if not values[0] > 0:
+        return np.zeros(1), np.zeros((1, n))
     lifted = vectors @ matrix
     norms = np.linalg.norm(lifted, axis=1)
     # Lifting divides by the singular value: what is small loses its orthogonality, which the
     # factorization restores without touching what is large.
-    kept = norms**2 > 8 * np.finfo(float).eps * max(values[0], np.finfo(float).tiny)
+    kept = norms**2 > 8 * np.finfo(float).eps * values[0]
     rows, mixing = np.linalg.qr((lifted[kept] / norms[kept, None]).T)
-    rows = (rows * np.sign(np.diag(mixing))).T
-    return values[kept] if kept.any() else values[:1], rows if kept.any() else vectors[:0] @ matrix
+    return values[kept], (rows * np.sign(np.diag(mixing))).T
 
 
-def _null_members(rows: Float[np.ndarray, "rank n"], count: int, *, key: Key) -> np.ndarray:
+def _null_members(
+    rows: Float[np.ndarray, "rank n"], draw: Float[np.ndarray, "count n"]
+) -> np.ndarray:
     """Projections of noise onto the complement of some rows, the one drawn first at the end."""
-    n = rows.shape[1]
-    draw = np.asarray(jax.random.normal(key, (count, n)), np.float64).T
+    draw = draw.T
     for _ in range(2):
         draw = draw - rows.T @ (rows @ draw)
     return np.linalg.qr(draw)[0].T[::-1]

@@ -5,38 +5,32 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
 
 from .._types import Key
-from ._eigenpairs import bidiagonal_floor, Eigenpairs, EigenStatus, measure
-from ._operator import compiled_with_operator, LinearMap
-from ._orthogonal import orthonormal_rows, PRECISION, project
+from ._eigenpairs import (
+    are_resolved,
+    bidiagonal_floor,
+    dense_ends,
+    Eigenpairs,
+    EigenStatus,
+    end_status,
+    fits_densely,
+    measure,
+)
+from ._lanczos_state import (
+    decompose,
+    extend,
+    fill,
+    LanczosState,
+    pad_rows,
+    pair_residuals,
+    replace_fields,
+    rotate,
+)
+from ._operator import LinearMap
 
 
 _TINY = float(np.finfo(np.float64).tiny)
-
-
-class LanczosState(eqx.Module):
-    """What the next step of ``BlockLanczos`` needs; immutable, all its leaves are arrays.
-
-    ``J basis = images coefficients`` holds, both with orthonormal rows (rows that are not in use
-    yet, and images of vectors that add no new direction, are zero).
-    """
-
-    basis: Float[Array, "capacity n"]
-    images: Float[Array, "capacity m"]
-    coefficients: Float[np.ndarray, "capacity capacity"]
-    size: np.ndarray
-    block: Float[Array, "b n"]
-    noise: Float[Array, "noises n"]
-    key: Array
-    num_products: np.ndarray
-    largest: np.ndarray
-    residuals: Float[np.ndarray, "2 k"]
-    is_done: np.ndarray
-    is_finite: np.ndarray
-    earlier: Float[np.ndarray, " k"]
-    earlier_products: np.ndarray
 
 
 @final
@@ -59,6 +53,9 @@ class BlockLanczos(eqx.Module):
     (to a tenth, if the top is not sought), and is accepted when an eigenvalue is below the floor
     ``(16 eps)^2 l_max``, when ``|F v - l v| <= 0.025 l`` (so that one lies within 2.5 % of it), or
     when it lost under 2.5 % while the products doubled, to 256 at least: it is ``stagnated`` then.
+    A search that has taken as many products as there are directions (or responses, if these are
+    fewer) has cost as much as the matrix of J. It ends with that matrix, if it fits into memory
+    (``2**28`` elements), and its pairs are exact.
 
     Attributes:
         operator: The map J.
@@ -160,6 +157,7 @@ class BlockLanczos(eqx.Module):
             residuals=np.full((2, self.k), np.inf),
             is_done=np.asarray([False, self.which == "top"]),
             is_finite=np.asarray(True),
+            rank=np.asarray(-1),
             earlier=np.full(self.k, np.inf),
             earlier_products=np.asarray(1),
         )
@@ -169,14 +167,19 @@ class BlockLanczos(eqx.Module):
         return bool(state.is_done.all()) or not state.is_finite
 
     def step(self, state: LanczosState) -> LanczosState:
-        """Add a block of directions, and choose the next one."""
+        """Add a block of directions, and choose the next one; or, once that is cheaper, end it.
+
+        The last step takes as many products as there are directions or, if fewer, responses.
+        """
         n = self.operator.input_size
+        if state.num_products >= self._width and fits_densely(self.operator):
+            return self._end_densely(state)
         count = min(len(state.block), self.block_size, n - int(state.size))
         if state.size + count > self.capacity:
             state = self._restart(state)
         size = int(state.size)
         key, subkey = jax.random.split(jax.random.wrap_key_data(state.key))
-        basis, images, columns, corner = _extend(
+        basis, images, columns, corner = extend(
             self.operator,
             state.basis,
             state.images,
@@ -192,8 +195,8 @@ class BlockLanczos(eqx.Module):
             num_products=np.asarray(state.num_products + count), key=jax.random.key_data(key)
         )
         if not np.all(np.isfinite(coefficients)):
-            return _replace(state, is_finite=np.asarray(False), **changes)
-        state = _replace(
+            return replace_fields(state, is_finite=np.asarray(False), **changes)
+        state = replace_fields(
             state,
             basis=basis,
             images=images,
@@ -202,22 +205,48 @@ class BlockLanczos(eqx.Module):
             **changes,
         )
         if len(state.block) > count and state.size < n:
-            return _replace(state, block=state.block[count:])
+            return replace_fields(state, block=state.block[count:])
         return self._choose(state)
+
+    @property
+    def _width(self) -> int:
+        """How many products the matrix of the map takes."""
+        return min(self.operator.input_size, self.operator.output_size)
+
+    def _end_densely(self, state: LanczosState) -> LanczosState:
+        """The state whose bases hold both ends of the spectrum, from the matrix of the map."""
+        changes = dict(num_products=np.asarray(state.num_products + self._width))
+        found = dense_ends(self.operator, self.k, state.noise)
+        if found is None:
+            return replace_fields(state, is_finite=np.asarray(False), **changes)
+        right, left, singular, rank = found
+        dtype = self.operator.dtype
+        return replace_fields(
+            state,
+            basis=pad_rows(right, self.capacity, dtype),
+            images=pad_rows(left, self.capacity, dtype),
+            coefficients=np.diag(fill(singular, self.capacity, 0.0)),
+            size=np.asarray(len(right)),
+            largest=np.asarray(singular[0]),
+            residuals=np.zeros((2, self.k)),
+            is_done=np.ones(2, bool),
+            rank=np.asarray(rank),
+            **changes,
+        )
 
     def _choose(self, state: LanczosState) -> LanczosState:
         """Judge the pairs at either end; the residuals of the best unfinished ones come next."""
-        left, singular, right = _decompose(state)
+        left, singular, right = decompose(state)
         largest = max(float(state.largest), singular[0])
         size, epsilon = len(singular), float(jnp.finfo(self.operator.dtype).eps)
         is_null = singular <= 16 * epsilon * largest
         targets, num_top = self._targets(state, is_null)
-        new, norms = _residuals(
+        new, norms = pair_residuals(
             self.operator,
             state.basis,
             state.images,
-            _pad(left[:, targets], self.capacity, self.operator.dtype),
-            _pad(right[:, targets], self.capacity, self.operator.dtype),
+            pad_rows(left[:, targets], self.capacity, self.operator.dtype),
+            pad_rows(right[:, targets], self.capacity, self.operator.dtype),
             jnp.asarray(singular[targets], self.operator.dtype),
         )
         # Of F, as fractions of the largest eigenvalue.
@@ -238,17 +267,18 @@ class BlockLanczos(eqx.Module):
             settled |= (lowest >= 0.975 * earlier) & (state.num_products >= 256)
             earlier, earlier_products = lowest, state.num_products
         is_done[1] |= bool(settled.all()) and wanted == self.k and is_done[0]
+        rank = state.rank
         if size == self.operator.input_size:
-            is_done[:] = True
+            is_done[:], rank = True, np.asarray(size - int(is_null.sum()))
         if self.preconditioner is not None and num_top < len(targets):
             new = jnp.concatenate([new[:num_top], self.preconditioner(new[num_top:])])
-        return _replace(
+        return replace_fields(
             state,
             block=new,
             largest=np.asarray(largest),
-            residuals=np.stack([_fill(top, self.k), _fill(bottom, self.k)])
-            / max(largest**2, _TINY),
+            residuals=np.stack([fill(top, self.k), fill(bottom, self.k)]) / max(largest**2, _TINY),
             is_done=is_done,
+            rank=rank,
             earlier=earlier,
             earlier_products=np.asarray(earlier_products),
         )
@@ -267,7 +297,7 @@ class BlockLanczos(eqx.Module):
         return np.asarray([*range(num_top), *bottom]), num_top
 
     def _restart(self, state: LanczosState) -> LanczosState:
-        left, singular, right = _decompose(state)
+        left, singular, right = decompose(state)
         size = len(singular)
         half = max(self.capacity // 2 - self.block_size, 2 * self.k)
         no_top, no_bottom = state.is_done
@@ -275,11 +305,11 @@ class BlockLanczos(eqx.Module):
         num_top = 1 if self.which == "bottom" else half - self.k if no_bottom else num_top
         kept = np.r_[0:num_top, size - (half - num_top) : size]
         dtype = self.operator.dtype
-        return _replace(
+        return replace_fields(
             state,
-            basis=_rotate(state.basis, _pad(right[:, kept], self.capacity, dtype)),
-            images=_rotate(state.images, _pad(left[:, kept], self.capacity, dtype)),
-            coefficients=np.diag(_fill(singular[kept], self.capacity, 0.0)),
+            basis=rotate(state.basis, pad_rows(right[:, kept], self.capacity, dtype)),
+            images=rotate(state.images, pad_rows(left[:, kept], self.capacity, dtype)),
+            coefficients=np.diag(fill(singular[kept], self.capacity, 0.0)),
             size=np.asarray(len(kept)),
         )
 
@@ -289,7 +319,7 @@ class BlockLanczos(eqx.Module):
         Of a null space the members given are the projections of the first directions drawn by the
         key, so that the last vector is that of the first of them.
         """
-        _, singular, right = _decompose(state)
+        _, singular, right = decompose(state)
         n, size = self.operator.input_size, len(singular)
         largest = max([float(state.largest), *singular[:1]]) ** 2
         floor = bidiagonal_floor(largest, self.operator.dtype)
@@ -303,98 +333,56 @@ class BlockLanczos(eqx.Module):
         top = np.arange(wanted) if self.which != "bottom" else np.arange(0)
         bottom = np.arange(size - wanted, size) if self.which != "top" else np.arange(0)
         chosen = np.concatenate([top, bottom])
-        mixing = _pad(right[:, chosen], len(state.basis), state.basis.dtype)
-        vectors = _rotate(state.basis, mixing)[: len(chosen)]
+        mixing = pad_rows(right[:, chosen], len(state.basis), state.basis.dtype)
+        vectors = rotate(state.basis, mixing)[: len(chosen)]
         values, norms = measure(self.operator, vectors)
-        is_proven = (values <= floor) | (norms <= 0.05 * values) | (size == n)
+        num_null = max(num_null, n - self.operator.output_size)
         return Eigenpairs(
             values,
             vectors,
             norms / max(largest, _TINY),
             np.concatenate([top, bottom + n - size]),
             floor,
-            max(num_null, n - self.operator.output_size),
+            num_null if state.rank < 0 else n - int(state.rank),
             int(state.num_products),
-            self._status(state, is_proven[-self.k :], values[-1:] <= floor),
+            self._status(state, values, norms, singular[chosen] ** 2, largest),
         )
 
     def _status(
-        self, state: LanczosState, is_proven: np.ndarray, is_null: np.ndarray
+        self,
+        state: LanczosState,
+        values: np.ndarray,
+        norms: np.ndarray,
+        exact: np.ndarray,
+        largest: float,
     ) -> dict[str, Any]:
-        names = EigenStatus.product_limit, EigenStatus.converged
-        top, bottom = (names[int(is_done)] for is_done in state.is_done)
-        if state.is_done[1] and not is_proven.all():
-            bottom = EigenStatus.stagnated
-        # One that is left out counts among the pairs with the smallest value.
-        if is_null.any():
-            bottom = EigenStatus.null_space
-        ends = {"top": top, "bottom": bottom}
+        floor = bidiagonal_floor(largest, self.operator.dtype)
+        is_exact = bool(state.rank >= 0)
+        if is_exact:
+            # Of what is annihilated, rounding may leave the measured value above the floor.
+            values = np.minimum(values, exact)
+        top, bottom = slice(self.k), slice(-self.k, None)
+        num_null = self.operator.input_size - self.operator.output_size
+        is_resolved = are_resolved(values[bottom], norms[bottom], floor, num_null)
+        # Nothing is small until the largest eigenvalue is known.
+        limit, is_done = EigenStatus.product_limit, state.is_done
+        is_known = (
+            is_done[0] or state.residuals[0, 0] <= 0.1 or bool(np.all(values[bottom] <= floor))
+        )
+        ends = {
+            "top": end_status(
+                values[top],
+                floor,
+                is_proven=bool(is_done[0] or np.all(norms[top] <= self.rtol * largest)),
+                otherwise=limit,
+            ),
+            "bottom": end_status(
+                values[bottom],
+                floor,
+                is_proven=bool(is_exact or (is_known and is_resolved)),
+                otherwise=EigenStatus.stagnated if is_done[1] else limit,
+            ),
+        }
         if not state.is_finite:
             ends = dict.fromkeys(ends, EigenStatus.nonfinite)
         return {end: ends[end] if self.which in ("both", end) else None for end in ends}
-
-
-def _decompose(state: LanczosState) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    size = int(state.size)
-    left, singular, right = np.linalg.svd(state.coefficients[:size, :size])
-    return left, singular, right.T
-
-
-def _replace(state: LanczosState, **changes: Any) -> LanczosState:
-    names = list(changes)
-    return eqx.tree_at(lambda s: [getattr(s, x) for x in names], state, list(changes.values()))
-
-
-def _fill(values: np.ndarray, length: int, value: float = np.inf) -> np.ndarray:
-    return np.pad(values, (0, length - len(values)), constant_values=value)
-
-
-def _pad(columns: np.ndarray, capacity: int, dtype: jnp.dtype) -> Array:
-    return jnp.asarray(np.pad(columns, ((0, capacity - len(columns)), (0, 0))), dtype)
-
-
-@jax.jit
-def _rotate(rows: Float[Array, "capacity n"], mixing: Float[Array, "capacity k"]) -> Array:
-    rotated = jnp.matmul(mixing.T, rows, precision=PRECISION)
-    return jnp.zeros_like(rows).at[: len(rotated)].set(rotated)
-
-
-@compiled_with_operator
-def _residuals(
-    operator: LinearMap, basis: Array, images: Array, left: Array, right: Array, singular: Array
-) -> tuple[Float[Array, "b n"], Float[Array, " b"]]:
-    vectors = jnp.matmul(right.T, basis, precision=PRECISION)
-    back = operator.transpose(jnp.matmul(left.T, images, precision=PRECISION))
-    residuals = back - singular[:, None] * vectors
-    return residuals, jnp.linalg.norm(residuals, axis=1)
-
-
-@compiled_with_operator
-def _extend(
-    operator: LinearMap,
-    basis: Float[Array, "capacity n"],
-    images: Float[Array, "capacity m"],
-    block: Float[Array, "b n"],
-    size: Array,
-    key: Key,
-    negligible: Float[Array, ""],
-) -> tuple[Array, Array, Array, Array]:
-    """Append new directions to the basis, and what is new in their images to the images."""
-    norms = jnp.linalg.norm(block, axis=1, keepdims=True)
-    block = block / jnp.where(norms > 0, norms, 1)
-    rows, weights = orthonormal_rows(block - project(basis, block)[1], 1e-4)
-    drawn = jax.random.normal(key, rows.shape, rows.dtype)
-    drawn = drawn / jnp.linalg.norm(drawn, axis=1, keepdims=True)
-    rows = jnp.where(jnp.diag(weights)[:, None] > 0, rows, drawn)
-    for _ in range(2):
-        rows, _ = orthonormal_rows(rows - project(basis, rows)[1])
-    products = operator(rows)
-    columns, known = project(images, products)
-    new, corner = orthonormal_rows(products - known, negligible)
-    again, known = project(images, new)
-    new, small = orthonormal_rows(new - known, 1e-2)
-    columns = columns + jnp.matmul(corner, again, precision=PRECISION)
-    corner = jnp.matmul(corner, small, precision=PRECISION)
-    basis = jax.lax.dynamic_update_slice(basis, rows, (size, jnp.zeros_like(size)))
-    images = jax.lax.dynamic_update_slice(images, new, (size, jnp.zeros_like(size)))
-    return basis, images, columns, corner

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._compiled import compiled
-from .._types import PyTree
+from .._tree import flatten_real
 from ._noise import AbstractNoise
 
 
@@ -132,23 +132,13 @@ def linearize(
 def _linearize(
     function: Callable, x: Float[Array, "*shape"], noise: AbstractNoise | None
 ) -> tuple[Float[Array, " m"], Callable]:
-    response = _flatten(function(x), x.dtype)
+    response = flatten_real(function(x), x.dtype)
 
     def coordinates(vector: Float[Array, " n"]) -> Float[Array, " m"]:
-        found = _flatten(function(vector.reshape(x.shape)), x.dtype)
+        found = flatten_real(function(vector.reshape(x.shape)), x.dtype)
         return found if noise is None else noise.coordinates(found, response)
 
     return response, jax.linearize(coordinates, x.ravel())[1]
-
-
-def _flatten(tree: PyTree, dtype: jnp.dtype) -> Float[Array, " m"]:
-    parts = []
-    for leaf in jax.tree.leaves(tree):
-        if jnp.iscomplexobj(leaf):
-            parts += [leaf.real, leaf.imag]
-        else:
-            parts.append(leaf)
-    return jnp.concatenate([jnp.ravel(part).astype(dtype) for part in parts])
 
 
 def jacobian(function: Callable, x: Float[Array, "*shape"]) -> Float[Array, "m n"]:

@@ -2,6 +2,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .._types import Key
+
 
 PRECISION = jax.lax.Precision.HIGHEST
 
@@ -44,3 +46,12 @@ def orthonormal_rows(
 
     items = (jnp.arange(len(block)), block)
     return jax.lax.scan(add, jnp.zeros_like(block), items)
+
+
+def fill_with_noise(rows: Float[Array, "b n"], key: Key) -> Float[Array, "b n"]:
+    """Orthonormal rows, of which those that are zero are drawn anew."""
+    drawn = jax.random.normal(key, rows.shape, rows.dtype)
+    for _ in range(2):
+        drawn = drawn - project(rows, drawn)[1]
+    is_zero = jnp.all(rows == 0, axis=1, keepdims=True)
+    return orthonormal_rows(jnp.where(is_zero, drawn, rows))[0]

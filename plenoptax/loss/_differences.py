@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from .._scale import power_of_two
 from .._types import PyTree, Scalar
 
 
@@ -52,7 +53,8 @@ def relative_sse(synth_rep: PyTree, ref_rep: PyTree, **kwargs: Any) -> Scalar:
     """Divide the sum of squared differences by the sum of squares of the reference.
 
     The loss does not change with the units of the representation. Where the reference is zero
-    everywhere nothing can be relative to it, and the sum of squared differences is returned.
+    everywhere, or its sum of squares below the smallest normal number (1e-38 in float32), nothing
+    can be relative to it, and the sum of squared differences is returned.
 
     Args:
         synth_rep: Representation of the synthesized image.
@@ -66,7 +68,9 @@ def relative_sse(synth_rep: PyTree, ref_rep: PyTree, **kwargs: Any) -> Scalar:
     """
     errors = sum_of_squares(subtract(synth_rep, ref_rep))
     reference = sum_of_squares([jnp.asarray(leaf) for leaf in jax.tree.leaves(ref_rep)])
-    return errors / jnp.where(reference == 0, 1, reference)
+    is_usable = reference >= jnp.finfo(reference.dtype).tiny
+    scale = power_of_two(reference)
+    return errors / scale / jnp.where(is_usable, reference / scale, 1)
 
 
 def subtract(synth_rep: PyTree, ref_rep: PyTree) -> list[Array]:

@@ -47,7 +47,7 @@ def ms_ssim(
 
     Raises:
         ValueError: If the shapes are wrong or do not fit, ``power_factors`` is not a sequence of
-            one number or more, or ``floor`` is negative.
+            one number or more, ``floor`` is negative, or ``data_range`` is not positive.
         TypeError: If the images are not of one floating-point dtype.
 
     Warns:
@@ -136,7 +136,7 @@ def _ms_ssim(img1: Array, img2: Array, powers: Array, data_range: Scalar, floor:
             distance = jnp.maximum(2 * floor - average, floor)
             average = jnp.where(average < floor, floor**2 / distance, average)
         # The power of 0 has no finite slope. To the power of 0 even that is 1.
-        is_positive = average > 0
+        is_positive = average > jnp.finfo(average.dtype).tiny
         factor = jnp.where(is_positive, average, 1) ** power
         product = product * jnp.where(is_positive | (power == 0), factor, 0)
     return product.mean()

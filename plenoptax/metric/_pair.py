@@ -33,7 +33,8 @@ def as_pair(
     Raises:
         TypeError: If they are not of one floating-point dtype.
         ValueError: If they are not of the shape (channel, height, width), or differ in height or
-            width, or in the number of channels unless one has a single one.
+            width, or in the number of channels unless one has a single one; or if the range is not
+            positive.
 
     Warns:
         UserWarning: If the last axis looks like channels; or if a value lies outside of [0,
@@ -52,6 +53,11 @@ def as_pair(
         raise ValueError(
             "img1 and img2 must have the same height and width, and as many channels or one, got "
             f"{first.shape} and {second.shape}."
+        )
+    smallest = float(jnp.finfo(first.dtype).tiny)
+    if not isinstance(data_range, Tracer) and not data_range >= smallest:
+        raise ValueError(
+            f"data_range is the largest value that a pixel can have, above 0; got {data_range}."
         )
     if not any(isinstance(x, Tracer) for x in (first, second, data_range)):
         lowest = min(float(first.min()), float(second.min()))

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .._scale import power_of_two
 from .._types import Scalar
 from ..process import gaussian_blur
 from ._pair import as_pair
@@ -48,7 +49,8 @@ def ssim(
             to it: ``c1 = (0.01 * data_range)**2`` and ``c2 = (0.03 * data_range)**2``.
 
     Raises:
-        ValueError: If the shapes are wrong or do not fit, or ``pad`` is unknown.
+        ValueError: If the shapes are wrong or do not fit, ``pad`` is unknown, or ``data_range`` is
+            not positive.
         TypeError: If the images are not of one floating-point dtype.
 
     Warns:
@@ -142,6 +144,8 @@ def ssim_parts(
     weighted: bool = False,
 ) -> tuple[Array, Array, Array | None]:
     """The maps of the whole index, of contrast and structure alone, and of the weights if asked."""
+    # The stabilizing constants of a small range, which are squares, may not be representable.
+    img1, img2 = img1 / data_range, img2 / data_range
     size = min(_WINDOW_SIZE, *img1.shape[-2:])
     maps = [img1, img2, img1 * img2, img1**2 + img2**2] + ([img1**2] if weighted else [])
     pad_mode = "valid" if pad is False else pad
@@ -150,7 +154,7 @@ def ssim_parts(
     # The index depends on both variances through their sum, so one map serves for both.
     covariance = product - mean1 * mean2
     variances = squares - mean1**2 - mean2**2
-    c1, c2 = (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
+    c1, c2 = 0.01**2, 0.03**2
     luminance = (2 * mean1 * mean2 + c1) / (mean1**2 + mean2**2 + c1)
     contrast_structure = (2 * covariance + c2) / (variances + c2)
     weight = None
@@ -188,6 +192,8 @@ def _ssim(img1: Array, img2: Array, data_range: Scalar, weighted: bool, pad: Pad
     index, _, weight = ssim_parts(img1, img2, data_range, pad=pad, weighted=weighted)
     if weight is None:
         return index.mean()
+    # Of weights as small as the square of a faint contrast, the square is 0.
+    weight = weight / power_of_two(weight.max((-2, -1), keepdims=True))
     total = weight.sum((-2, -1))
     is_flat = total == 0
     average = (index * weight).sum((-2, -1)) / jnp.where(is_flat, 1, total)

@@ -3,8 +3,9 @@ from typing import Any, TYPE_CHECKING
 
 import numpy as np
 
-from ._drawn import is_competition, size_of_strip
+from ._drawn import is_competition
 from ._layout import whole_zoom
+from ._panels import size_of_strip
 from ._representation import arrangement
 from ._view import View
 

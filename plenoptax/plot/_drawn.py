@@ -1,4 +1,4 @@
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, TYPE_CHECKING
 
 import equinox as eqx
@@ -18,8 +18,6 @@ from ._view import View
 
 if TYPE_CHECKING:
     import matplotlib.axes
-
-_FRAMES_IN_A_ROW = 6
 
 
 class Drawn(NamedTuple):
@@ -98,7 +96,8 @@ def _draw_curves(
         # A trace does not know which image was returned.
         step = one.last if iteration is None and one.problem is None else one.index(iteration)
         label = "loss" if len(views) == 1 else f"loss [{index}]"
-        (line,) = ax.plot(values, **({"linewidth": 1.5, "label": label} | options))
+        drawn = line_options({"linewidth": 1.5, "label": label}, options)
+        (line,) = ax.plot(values, **drawn)
         color = "tab:red" if len(views) == 1 else line.get_color()
         (dot,) = ax.plot(
             [step], [values[step]], "o", color=color, markersize=6, label="_step", zorder=3
@@ -128,6 +127,15 @@ def _draw_curves(
     if name == "loss" and (plot_penalties or 1 < len(views) <= 8):
         ax.legend(frameon=False)
     return moves
+
+
+def line_options(*options: Mapping[str, Any]) -> dict[str, Any]:
+    """Arguments of ``matplotlib.axes.Axes.plot``, later ones first, under whatever alias."""
+    from matplotlib.cbook import normalize_kwargs
+    from matplotlib.lines import Line2D
+
+    named: list[dict[str, Any]] = [normalize_kwargs(dict(one), Line2D) for one in options]
+    return {name: value for one in named for name, value in one.items()}
 
 
 def _make_logarithmic(ax: "matplotlib.axes.Axes") -> None:
@@ -173,8 +181,6 @@ def draw_image(
         image = one.shown(step).image
         if process_image is not None:
             image = np.asarray(process_image(jnp.asarray(image)))
-        if image.ndim == 4:
-            return one_panel(_strip(image), channel_idx, as_rgb)._replace(size=image.shape[-2:])
         return one_panel(image, channel_idx, as_rgb)
 
     first = panel_at(step)
@@ -189,28 +195,6 @@ def draw_image(
             set_first_line(axes, one.title(step))
 
     return Drawn(axes, show)
-
-
-def _strip(frames: np.ndarray) -> np.ndarray:
-    """The frames of a sequence side by side in rows, with white between them."""
-    count, channels, height, width = frames.shape
-    rows, columns, gap = _grid_of_strip(frames.shape)
-    sheet = np.ones((rows * columns, channels, height + gap, width + gap), frames.dtype)
-    sheet[:count, :, :height, :width] = frames
-    sheet = sheet.reshape(rows, columns, *sheet.shape[1:]).transpose(2, 0, 3, 1, 4)
-    return sheet.reshape(channels, rows * (height + gap), -1)[:, :-gap, :-gap]
-
-
-def size_of_strip(shape: Sequence[int]) -> tuple[int, int]:
-    """The height and width of the frames of a sequence as they are shown."""
-    rows, columns, gap = _grid_of_strip(shape)
-    return rows * (shape[-2] + gap) - gap, columns * (shape[-1] + gap) - gap
-
-
-def _grid_of_strip(shape: Sequence[int]) -> tuple[int, int, int]:
-    """The rows and columns, and how much lies between the frames."""
-    rows = -(-shape[0] // _FRAMES_IN_A_ROW)
-    return rows, -(-shape[0] // rows), max(1, round(max(shape[-2:]) / 40))
 
 
 def draw_histogram(
@@ -238,8 +222,9 @@ def draw_histogram(
     ends = np.array([bound(value) for value in every for bound in (np.min, np.max)])
     bins = kwargs.pop("bins", 50)
     edges = np.histogram_bin_edges(ends, bins) if np.ndim(bins) == 0 else np.asarray(bins)
-    options = {"bins": edges, "xlabel": "Pixel value", "title": "Histogram"} | kwargs
-    axes = histogram(list(named.values()), list(named), None, None, ylim, ax=ax, **options)
+    defaults = {"bins": edges, "xlabel": "Pixel value", "title": "Histogram", "labels": list(named)}
+    options = defaults | kwargs
+    axes = histogram(list(named.values()), batch_idx=None, ylim=ylim, ax=ax, **options)
     outlines: list[Any] = list(axes.patches[-len(named) :])
 
     def show(step: int, rescale: bool) -> None:
@@ -337,7 +322,7 @@ def draw_deviation(
     if natural_video is not None:
         ax.plot(*points(natural_video), color="tab:green", label="natural video", **dots)
     ax.plot(*points(problem.pixelfade), color="0.6", label="pixel fade", **dots)
-    options: dict[str, Any] = {"color": "tab:red", "label": one.name} | dots | kwargs
+    options = line_options({"color": "tab:red", "label": one.name}, dots, kwargs)
     (line,) = ax.plot(*points(one.shown(step).image), **options)
     ax.set_xlabel("Distance along the line")
     ax.set_ylabel("Distance from the line")

@@ -118,6 +118,40 @@ class Look(NamedTuple):
     options: dict[str, Any]
 
 
+class Choices(NamedTuple):
+    """What a figure of several images takes of the arguments of `imshow`.
+
+    Attributes:
+        of_panels: How each image is taken apart.
+        vrange: The values shown as the ends of the color map, None for the default.
+        look: The rest.
+    """
+
+    of_panels: dict[str, Any]
+    vrange: str | Sequence[float | int] | None
+    look: Look
+
+
+def choose(kwargs: dict[str, Any]) -> Choices:
+    """Sort the arguments of `imshow` that were given to a figure with a layout of its own.
+
+    Raises:
+        TypeError: If one would change the layout.
+    """
+    for name in ("ax", "col_wrap"):
+        if kwargs.get(name) is not None:
+            raise TypeError(
+                f"{name} was given, but this figure has a layout of its own; show the images with "
+                "imshow to choose another."
+            )
+    rest = {name: value for name, value in kwargs.items() if name not in ("ax", "col_wrap")}
+    names = ("channel_idx", "as_rgb", "batch_idx", "plot_complex")
+    of_panels = {name: rest.pop(name) for name in names if name in rest}
+    vrange, zoom = rest.pop("vrange", None), rest.pop("zoom", None)
+    title, cmap = rest.pop("title", ""), rest.pop("cmap", None)
+    return Choices(of_panels, vrange, Look(vrange or (0, 1), zoom, title, None, None, cmap, rest))
+
+
 class Picture(NamedTuple):
     """An image that was drawn.
 
@@ -156,6 +190,11 @@ def draw_panels(
     zoom, col_wrap, ax = look.zoom, look.col_wrap, look.ax
     if col_wrap is not None and col_wrap < 1:
         raise ValueError(f"col_wrap was {col_wrap}; it must be at least 1.")
+    ends = [look.options.get(name) for name in ("vmin", "vmax")]
+    limits = [
+        (low if ends[0] is None else ends[0], high if ends[1] is None else ends[1])
+        for low, high in limits
+    ]
     shapes = [panel.pixels.shape[:2] for panel in panels]
     heads = _heads(panels, look.title)
     exact = None if zoom is None else check_zoom(zoom)
@@ -254,8 +293,10 @@ def draw_panel(
         options: Further arguments of ``matplotlib.axes.Axes.imshow``.
     """
     low, high = limits
-    shown = {"cmap": cmap, "vmin": low, "vmax": high, "interpolation": "none"} | options
-    image = axes.imshow(_colored(panel, limits, zoom), aspect="auto", **shown)
+    shown: dict[str, Any] = {"cmap": cmap, "interpolation": "none", "aspect": "auto"}
+    # A norm has limits of its own, and matplotlib takes no others besides.
+    shown |= {"vmin": low, "vmax": high} if options.get("norm") is None else {}
+    image = axes.imshow(_colored(panel, limits, zoom), **(shown | options))
     pin_to_pixels(image, max(int(zoom), 1))
     axes.set_axis_off()
     return Picture(image, limits, zoom)
@@ -271,6 +312,7 @@ def _colored(panel: Panel, limits: tuple[float, float], zoom: Fraction) -> np.nd
     pixels = panel.pixels
     if panel.kind == "color":
         low, high = limits
-        colors = np.clip((pixels[..., :3] - low) / (high - low), 0, 1)
+        # What has no value, as the gaps between frames, is white.
+        colors = np.nan_to_num(np.clip((pixels[..., :3] - low) / (high - low), 0, 1), nan=1.0)
         pixels = np.concatenate([colors, np.clip(pixels[..., 3:], 0, 1)], -1)
     return shrink(pixels, zoom)

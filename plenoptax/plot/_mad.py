@@ -5,10 +5,10 @@ from typing import Any, TYPE_CHECKING
 import numpy as np
 
 from .._tree import name_of
-from ._drawn import draw_losses
-from ._imshow import draw_panels, Look, panel_limits
+from ._drawn import draw_losses, line_options
+from ._imshow import choose, draw_panels, panel_limits
 from ._layout import root_figure
-from ._panels import one_panel
+from ._panels import panels_of_image
 from ._view import View, view
 
 
@@ -31,7 +31,8 @@ def mad_imshow_all(
 ) -> "matplotlib.figure.Figure":
     """Show the four images of a full MAD competition, beside the image that they are judged by.
 
-    Below that image stands the one that the first competition started from, if it was recorded.
+    Below that image stands the one that the first competition started from, which
+    `plenoptax.mad_competition` and `plenoptax.mad_competition_set` record.
 
     Args:
         mad_metric1_min: The result of `plenoptax.mad_competition` that minimized the first metric.
@@ -42,13 +43,15 @@ def mad_imshow_all(
             the model that it is made of.
         metric2_name: What the second metric is called. Equal names are numbered.
         zoom: See `imshow`.
-        **kwargs: Further arguments of `imshow`; ``vrange`` is (0, 1) unless given.
+        **kwargs: Further arguments of `imshow`, except ``ax`` and ``col_wrap``. Unless given,
+            ``vrange`` is (0, 1). A list of titles has one for each picture, row by row.
 
     Returns:
         The figure.
 
     Raises:
         ValueError: If the competitions are not about the same image.
+        TypeError: If ``ax`` or ``col_wrap`` is given.
     """
     views = _competitions(mad_metric1_min, mad_metric2_min, mad_metric1_max, mad_metric2_max)
     first, second = _names(views, metric1_name, metric2_name)
@@ -61,14 +64,17 @@ def mad_imshow_all(
     }
     if len(views[0].image_steps) and views[0].image_steps[0] == 0:
         images[3] = ("Initial image", views[0].images[0])
-    cells = sorted(images)
-    chosen = {name: kwargs.pop(name, None) for name in ("channel_idx", "as_rgb", "cmap")}
-    vrange = kwargs.pop("vrange", (0, 1))
-    panels = [one_panel(images[i][1], chosen["channel_idx"], chosen["as_rgb"]) for i in cells]
-    titles = [images[i][0] for i in cells]
-    look = Look(vrange, zoom, titles, 3, None, chosen["cmap"], kwargs)
-    pictures = draw_panels(panels, panel_limits(panels, vrange), look, cells)
-    return root_figure(pictures[0].image.axes)
+    chosen = choose(kwargs)
+    groups = {cell: panels_of_image(images[cell][1], **chosen.of_panels) for cell in sorted(images)}
+    width = max(map(len, groups.values()))
+    places = [(cell, part) for cell, panels in groups.items() for part in range(len(panels))]
+    panels = [groups[cell][part] for cell, part in places]
+    title = chosen.look.title
+    titles = [images[cell][0] for cell, _ in places] if title == "" else title
+    look = chosen.look._replace(zoom=zoom, title=titles, col_wrap=3 * width)
+    limits = panel_limits(panels, look.vrange)
+    cells = [cell * width + part for cell, part in places]
+    return root_figure(draw_panels(panels, limits, look, cells)[0].image.axes)
 
 
 def mad_loss_all(
@@ -121,9 +127,8 @@ def mad_loss_all(
         of_metric = (metric1_kwargs, metric2_kwargs)[index]
         label = f"{verb} {names[index]}"
         # The metric that is held comes first; here, the axes are those of the metrics.
-        draw_losses(
-            [one], None, False, axes[[1 - index, index]], label=label, **of_metric, **of_verb
-        )
+        options = line_options({"label": label}, of_metric, of_verb)
+        draw_losses([one], None, False, axes[[1 - index, index]], **options)
     for ax, name in zip(axes, names, strict=True):
         ax.set_title(name)
         ax.set_ylabel(f"{name} to the reference image")

@@ -8,6 +8,8 @@ from .._axes import advise_on_axes, warn_of_axes
 
 PlotComplex = Literal["rectangular", "polar", "logpolar"]
 
+_FRAMES_IN_A_ROW = 6
+
 
 class Panel(NamedTuple):
     """One picture of a figure.
@@ -74,18 +76,78 @@ def split_into_panels(
     return panels
 
 
-def one_panel(image: Any, channel_idx: int | None, as_rgb: bool | None) -> Panel:
-    """The only panel of an image; None for ``as_rgb`` is in colors if there are 3 or 4 channels.
+def panels_of_image(
+    image: Any,
+    channel_idx: int | None = None,
+    as_rgb: bool | None = None,
+    batch_idx: int | None = None,
+    plot_complex: PlotComplex = "rectangular",
+) -> list[Panel]:
+    """The panel of an image, or the two of a complex one; nothing of the image is left out.
+
+    A sequence of images is one panel, the frames side by side.
+
+    Args:
+        image: An image (height, width) or (channel, height, width), or a sequence (time, channel,
+            height, width) of such.
+        channel_idx: The channel.
+        as_rgb: Whether to show the channels as colors; None does so for 3 or 4 of real numbers.
+        batch_idx: The only frame of a sequence to show.
+        plot_complex: The two real pictures which stand for a complex one.
 
     Raises:
-        ValueError: If there are several.
+        ValueError: If there are several channels, which are no colors, and none was chosen.
     """
     array = as_numbers(image)
-    channels = array.shape[0] if array.ndim == 3 else 1
-    is_color = (channels in (3, 4) if as_rgb is None else as_rgb) and channel_idx is None
-    if channels > 1 and not is_color and channel_idx is None:
+    channels = array.shape[-3] if array.ndim > 2 else 1
+    if as_rgb is None:
+        as_rgb = channels in (3, 4) and channel_idx is None and not np.iscomplexobj(array)
+    if channels > 1 and not as_rgb and channel_idx is None:
         raise ValueError(f"the image has {channels} channels; choose one with channel_idx.")
-    return split_into_panels(array, "rectangular", None, channel_idx, is_color)[0]
+    panels = split_into_panels(array, plot_complex, batch_idx, channel_idx, as_rgb)
+    if array.ndim < 4 or batch_idx is not None:
+        return panels
+    parts = len(panels) // len(array)
+    return [_strip(panels[part::parts]) for part in range(parts)]
+
+
+def one_panel(image: Any, channel_idx: int | None, as_rgb: bool | None) -> Panel:
+    """The panel of an image of real numbers; see `panels_of_image`.
+
+    Raises:
+        ValueError: If the image is complex, or see there.
+    """
+    panels = panels_of_image(image, channel_idx, as_rgb)
+    if len(panels) > 1:
+        raise ValueError(
+            "the image is complex, and there is one axes for it; give process_image= a function "
+            "that returns real numbers, such as jax.numpy.abs, or show its parts with imshow."
+        )
+    return panels[0]
+
+
+def _strip(frames: Sequence[Panel]) -> Panel:
+    """The frames of a sequence side by side in rows, with gaps that have no value."""
+    pixels = np.stack([frame.pixels for frame in frames])
+    count, height, width, *colors = pixels.shape
+    rows, columns, gap = _grid_of_strip((count, height, width))
+    sheet = np.full((rows * columns, height + gap, width + gap, *colors), np.nan)
+    sheet[:count, :height, :width] = pixels
+    sheet = np.moveaxis(sheet.reshape(rows, columns, *sheet.shape[1:]), 1, 2)
+    sheet = sheet.reshape(rows * (height + gap), columns * (width + gap), *colors)
+    return frames[0]._replace(pixels=sheet[:-gap, :-gap], size=(height, width))
+
+
+def size_of_strip(shape: Sequence[int]) -> tuple[int, int]:
+    """The height and width of the frames of a sequence as they are shown."""
+    rows, columns, gap = _grid_of_strip(shape)
+    return rows * (shape[-2] + gap) - gap, columns * (shape[-1] + gap) - gap
+
+
+def _grid_of_strip(shape: Sequence[int]) -> tuple[int, int, int]:
+    """The rows and columns, and how much lies between the frames."""
+    rows = -(-shape[0] // _FRAMES_IN_A_ROW)
+    return rows, -(-shape[0] // rows), max(1, round(max(shape[-2:]) / 40))
 
 
 def as_numbers(data: Any) -> np.ndarray:

@@ -92,15 +92,17 @@ def synthesis_imshow(
             which the image was recorded. The default is the image that was returned.
         ax: The axes to draw in. The default makes a figure.
         title: The title; the default tells the method and the step.
-        **kwargs: Further arguments of `imshow`; ``vrange`` is (0, 1) unless given.
+        **kwargs: ``vrange``, (0, 1) unless given, ``cmap`` and ``as_rgb`` of `imshow`, and further
+            arguments of ``matplotlib.axes.Axes.imshow``.
 
     Returns:
         The axes.
 
     Raises:
         TypeError: If a state is not of an image.
-        ValueError: If there was no such iteration, no image was recorded, or the image has two
-            channels or more than four and none was chosen.
+        ValueError: If there was no such iteration, no image was recorded, the image has two
+            channels or more than four and none was chosen, or `process_image` returns complex
+            numbers, of which one axes cannot show both parts.
 
     Example:
         >>> import jax, matplotlib.pyplot as plt, plenoptax as plx

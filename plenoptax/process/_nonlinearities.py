@@ -20,7 +20,9 @@ def rectangular_to_polar(
 ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
     """Amplitude and phase of a complex signal.
 
-    Where the amplitude is zero, so are the phase and the gradients of both.
+    Where the amplitude is zero, so are the phase and the gradients of both. The phase and its
+    gradient are zero, too, where the square of the amplitude is below the smallest normal number
+    (1e-38 in float32).
 
     Args:
         x: Complex signal, such as bands of a complex steerable pyramid. The phase of a real one is

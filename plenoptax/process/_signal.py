@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Inexact
 
+from .._scale import power_of_two
 from .._types import Key
 
 
@@ -20,7 +21,8 @@ def rescale(
     """Map the values of an array linearly, its minimum to ``a`` and its maximum to ``b``.
 
     Minimum and maximum are those of the whole array, not of each image. A constant array becomes
-    ``a``, with a finite gradient.
+    ``a``, with a finite gradient; so does one whose range is so small that the slope, summed over
+    all values, would be infinite: below 1e-38 times the number of values in float32.
 
     Args:
         x: Any array.
@@ -35,7 +37,10 @@ def rescale(
     """
     shifted = x - x.min()
     extent = shifted.max()
-    return a + (b - a) * (shifted / jnp.where(extent > 0, extent, 1))
+    slope = x.size * jnp.maximum(1, jnp.abs(jnp.asarray(b - a, x.dtype)))
+    varies = extent > slope * jnp.finfo(x.dtype).tiny
+    unit = shifted / jnp.where(varies, power_of_two(extent), 1)
+    return a + (b - a) * (unit / jnp.where(varies, unit.max(), 1))
 
 
 def center_crop(

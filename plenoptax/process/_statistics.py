@@ -4,6 +4,8 @@ from typing import TypeAlias
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .._scale import power_of_two
+
 
 Axes: TypeAlias = int | Sequence[int] | None
 Moment: TypeAlias = Float[Array, "..."] | float | int | None
@@ -89,15 +91,23 @@ def _standardized_moment(
 ) -> Array:
     axes = _axes(dim)
     deviation = _deviation(x, mean, axes)
+    largest = jnp.max(jnp.abs(deviation), axes, keepdims=True)
+    # Of smaller ones the gradient, a sum over all values, might be infinite.
+    is_usable = largest > x.size * jnp.finfo(x.dtype).tiny
+    scale = jnp.where(is_usable, power_of_two(largest), 1)
     if var is None:
-        var = jnp.mean(deviation**2, axes, keepdims=True)
-    elif axes is not None and jnp.ndim(var) not in (0, x.ndim):
-        var = jnp.expand_dims(jnp.asarray(var), axes)
-    var = jnp.asarray(var, x.dtype)
+        var = jnp.mean((deviation / scale) ** 2, axes, keepdims=True)
+    else:
+        if axes is not None and jnp.ndim(var) not in (0, x.ndim):
+            var = jnp.expand_dims(jnp.asarray(var), axes)
+        var = jnp.asarray(var, x.dtype)
+        # One that lost its digits, below the smallest normal number, says nothing either.
+        is_usable = is_usable & (var > x.size * jnp.finfo(x.dtype).tiny)
+        var = jnp.where(is_usable, var, 0) / scale / scale
     # Deviations within a few units in the last place of the values say nothing about them.
-    rounding = (4 * jnp.finfo(x.dtype).eps) ** 2 * jnp.mean(x**2, axes, keepdims=True)
+    rounding = (4 * jnp.finfo(x.dtype).eps) ** 2 * jnp.mean((x / scale) ** 2, axes, keepdims=True)
     varies = var > rounding
-    standardized = deviation / jnp.sqrt(jnp.where(varies, var, 1))
+    standardized = deviation / scale / jnp.sqrt(jnp.where(varies, var, 1))
     moment = jnp.mean(standardized**power, axes, keepdims=True)
     moment = jnp.where(varies, moment, degenerate)
     return moment if keepdim else jnp.squeeze(moment, axes)

@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from .._scale import power_of_two
 from .._types import Key
 from ._signal import safe_sqrt
 
@@ -111,12 +112,16 @@ def deviation_from_line(
             f"A path needs two or more images along its first axis, got shape {sequence.shape}."
         )
     offset = sequence.reshape(len(sequence), -1) - sequence[:1].reshape(1, -1)
+    scale = power_of_two(jnp.max(jnp.abs(offset)))
+    offset = offset / scale
     length = safe_sqrt(jnp.sum(offset[-1] ** 2))
-    unit = jnp.where(length > 0, length, 1)
+    is_line = length > 0
+    unit = jnp.where(is_line, length, 1)
     direction = offset[-1] / unit
     along = jnp.sum(offset * direction[None], axis=1)
     away = safe_sqrt(jnp.sum((offset - along[:, None] * direction[None]) ** 2, axis=1))
-    return (along / unit, away / unit) if normalize else (along, away)
+    divisor = jnp.where(is_line, unit, 1 / scale) if normalize else 1 / scale
+    return along / divisor, away / divisor
 
 
 def translation_sequence(

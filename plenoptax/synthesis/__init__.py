@@ -5,10 +5,13 @@ from ._conditional_geodesic import ConditionalGeodesic as ConditionalGeodesic
 from ._eigendistortions import eigendistortions as eigendistortions
 from ._eigendistortions_compare import Detectability as Detectability
 from ._eigendistortions_compare import equal_detectability as equal_detectability
-from ._eigendistortions_compare import (
+from ._eigendistortions_compare import principal_distortions as principal_distortions
+from ._eigendistortions_generalized import (
     generalized_eigendistortions as generalized_eigendistortions,
 )
-from ._eigendistortions_compare import principal_distortions as principal_distortions
+from ._eigendistortions_generalized import (
+    GeneralizedEigendistortions as GeneralizedEigendistortions,
+)
 from ._eigendistortions_result import Eigendistortions as Eigendistortions
 from ._eigendistortions_result import EigendistortionsReport as EigendistortionsReport
 from ._geodesic import Geodesic as Geodesic

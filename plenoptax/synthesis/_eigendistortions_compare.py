@@ -8,9 +8,10 @@ import numpy as np
 import optax
 from jaxtyping import Array, ArrayLike, Bool, Float
 
+from .._tree import flatten_real
 from .._types import Key, Scalar
-from ..linalg import AbstractNoise, AbstractSubspace, linearize, LinearMap
-from ..validate import validate_input, validate_model
+from ..linalg import AbstractNoise, linearize, LinearMap
+from ._eigendistortions_generalized import check_models
 from ._eigendistortions_result import Eigendistortions
 
 
@@ -70,7 +71,7 @@ def equal_detectability(
     """
     if not d_prime > 0:
         raise ValueError(f"d_prime is positive; got {d_prime}.")
-    _check(found.image, model)
+    check_models(found.image, model)
     is_bound = found.eigenvalues <= found.floor
     alpha = d_prime / np.sqrt(np.maximum(found.eigenvalues, found.floor))
     predicted = alpha * np.sqrt(found.eigenvalues)
@@ -88,11 +89,11 @@ def equal_detectability(
 def _change(
     model: Callable, noise: AbstractNoise | None, image: Array, directions: Array, alpha: Array
 ) -> Float[Array, " k"]:
-    center = jnp.concatenate([jnp.ravel(leaf) for leaf in jax.tree.leaves(model(image))])
+    center = flatten_real(model(image), image.dtype)
 
     def one(direction: Array, factor: Scalar) -> Scalar:
         moved = model(image + factor.astype(image.dtype) * direction)
-        response = jnp.concatenate([jnp.ravel(leaf) for leaf in jax.tree.leaves(moved)])
+        response = flatten_real(moved, image.dtype)
         if noise is not None:
             difference = noise.coordinates(response, center) - noise.coordinates(center, center)
         else:
@@ -100,72 +101,6 @@ def _change(
         return jnp.linalg.norm(difference)
 
     return jax.vmap(one)(directions, alpha)
-
-
-def generalized_eigendistortions(
-    image: Float[Array, "*shape"],
-    model: Callable,
-    other_model: Callable,
-    *,
-    k: int = 1,
-    ridge: float = 1e-3,
-    noise: AbstractNoise | None = None,
-    subspace: AbstractSubspace | None = None,
-) -> tuple[Float[np.ndarray, " k"], Float[Array, "k *shape"]]:
-    """Find the changes about which two models disagree most.
-
-    These are the extremes of ``v^T F_A v / (v^T F_B v + delta |v|^2)``: what the first model sees
-    and the second does not, and the reverse. Without a ridge the second model's blind directions
-    would win whatever the first one says; ``delta`` is `ridge` times the second model's largest
-    eigenvalue. Small eigenvalues of F_B are replaced by it, so look at more than one.
-
-    The two informations are formed as matrices, so the image (or the subspace) has a few thousand
-    elements at most.
-
-    Args:
-        image: The image.
-        model: The first model.
-        other_model: The second one.
-        k: How many at either end.
-        ridge: See above.
-        noise: The noise of both, as for ``eigendistortions``.
-        subspace: As for ``eigendistortions``.
-
-    Returns:
-        The ratios in descending order, those of the first model's side first, and the changes, of
-        norm 1.
-
-    Raises:
-        ValueError: If there are too many elements, the ridge is not positive, or a model cannot be
-            used; see `plenoptax.validate`.
-
-    Example:
-        >>> import plenoptax as plx
-        >>> image = plx.data.brick()[:, :16, :16]
-        >>> fine, coarse = plx.models.Gaussian(7, std=1.0), plx.models.Gaussian(7, std=2.0)
-        >>> ratios, changes = plx.generalized_eigendistortions(image, fine, coarse)
-        >>> ratios.shape, changes.shape
-        ((2,), (2, 1, 16, 16))
-    """
-    _check(image, model, other_model)
-    maps = [linearize(m, image, noise=noise, subspace=subspace) for m in (model, other_model)]
-    n = maps[0].input_size
-    if n > 5000:
-        raise ValueError(
-            f"There are {n} dimensions; matrices of that size are too large. Give a subspace, or "
-            "compare the models with principal_distortions."
-        )
-    if not ridge > 0:
-        raise ValueError(f"The ridge is positive; got {ridge}.")
-    first, second = (np.asarray(each.dense(), np.float64) for each in maps)
-    values, basis = np.linalg.eigh(second.T @ second)
-    whitening = basis / np.sqrt(np.maximum(values, 0) + ridge * values[-1])
-    ratios, mixing = np.linalg.eigh((first @ whitening).T @ (first @ whitening))
-    chosen = np.r_[n - 1 : n - 1 - k : -1, k - 1 : -1 : -1] if k < n else np.r_[n - 1 : -1 : -1]
-    vectors = (whitening @ mixing[:, chosen]).T
-    vectors = jnp.asarray(vectors / np.linalg.norm(vectors, axis=1, keepdims=True), image.dtype)
-    lifted = vectors if subspace is None else jax.vmap(subspace)(vectors)  # pyright: ignore
-    return ratios[chosen], lifted.reshape(-1, *image.shape)
 
 
 def principal_distortions(
@@ -213,7 +148,7 @@ def principal_distortions(
     """
     if len(models) < 2:
         raise ValueError(f"Two models or more are compared; got {len(models)}.")
-    _check(image, *models)
+    check_models(image, *models)
     maps = [linearize(model, image, noise=noise) for model in models]
     n, dtype = image.size, image.dtype
     first, second = jax.random.split(key)
@@ -233,12 +168,6 @@ def principal_distortions(
         pair, state = _ascend(maps, offsets, optimizer, pair, state)
     logs = _log_sensitivities(maps, offsets, pair)
     return pair.reshape(2, *image.shape), np.asarray(logs[:, 0] - logs[:, 1])
-
-
-def _check(image: Array, *models: Callable) -> None:
-    validate_input(image, allowed_range=None)
-    for model in models:
-        validate_model(model, image.shape, image.dtype)
 
 
 @eqx.filter_jit

@@ -15,7 +15,15 @@ from ._report import set_rows
 
 
 _STATES = {state.__name__: state for state in (LanczosState, PowerState)}
-_STATUS_NAMES = ("converged", "stagnated", "product_limit", "null_space", "nonfinite")
+_STATUS_NAMES = (
+    "converged",
+    "stagnated",
+    "product_limit",
+    "unproven",
+    "null_space",
+    "ridge_dominated",
+    "nonfinite",
+)
 _ARRAYS = ("eigendistortions", "eigenvalues", "eigenindex", "residuals", "image")
 _META = "eigendistortions"
 

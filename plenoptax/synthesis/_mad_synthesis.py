@@ -1,4 +1,6 @@
+import dataclasses
 import os
+import sys
 import warnings
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
@@ -81,7 +83,7 @@ def mad_competition(
             similarity allows takes 1000 to 2000, most others fewer than 500: the term
             ``"optimality"`` tells. The default learning rate depends on it, so that a checkpoint
             is not continued with another `max_steps` unless you give an optimizer.
-        record: Which images to keep; see `Record`.
+        record: Which images to keep; see `Record`. The image to start from is always kept.
         progress: Whether to show a progress bar.
         checkpoint: A file to save to while running; see `metamer`.
         parametrization: See `MADCompetition`.
@@ -145,11 +147,17 @@ def mad_competition(
         optimizer=optimizer,
         solver=solver,
         max_steps=max_steps,
-        record=record,
+        record=_keep_start(record),
         progress=progress,
         checkpoint=checkpoint,
     )
     return _warned_of_lost(result)
+
+
+def _keep_start(record: Record | int | None) -> Record:
+    """A record that keeps the image to start from, which is one of the six that are shown."""
+    kept = record if isinstance(record, Record) else Record(every=0 if record is None else record)
+    return kept if kept.every else dataclasses.replace(kept, every=sys.maxsize)
 
 
 def _warned_of_lost(result: Result) -> Result:
@@ -279,7 +287,7 @@ def mad_competition_set(
             optimizer=optimizer,
             solver=solver,
             max_steps=max_steps,
-            record=record,
+            record=_keep_start(record),
             progress=progress,
             checkpoint=None,
         )

@@ -222,7 +222,7 @@ def test_power_is_plenoptics_iteration(rng):
     assert state.is_done.all()
     solver = plx.linalg.Power(operator, max_iter=3)
     pairs, state = plx.linalg.solve(solver, solver.init(key=jax.random.key(0)), progress=False)
-    assert int(state.num_products) == 2 * 3 + 4
+    assert int(state.num_products) == 2 * 3 + 2
     assert is_status(pairs.status["top"], "product_limit")
 
 

@@ -205,7 +205,8 @@ def test_geodesic_is_shown_as_a_strip():
     assert strip.shape == (6, 5 * 8 + 4)
     assert "\ndims: [6, 8] * " in axes.get_title()
     np.testing.assert_allclose(strip[:, 9:17], result.image[1, 0], rtol=1e-6)
-    np.testing.assert_array_equal(strip[:, 8], 1)
+    # Gaps have no value, so that they are white whatever the range.
+    assert np.isnan(strip[:, 8]).all()
     assert shown(synthesis_imshow(make_geodesic(8))).shape == (2 * 6 + 1, 4 * 8 + 3)
 
 

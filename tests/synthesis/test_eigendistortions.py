@@ -276,7 +276,8 @@ def test_generalized_eigendistortions_are_scipys(x64):
     for ridge in (1e-2, 1e-4):
         delta = ridge * np.linalg.eigvalsh(second)[-1]
         wanted = scipy.linalg.eigh(first, second + delta * np.eye(256), eigvals_only=True)
-        ratios, changes = plx.generalized_eigendistortions(image, *models, k=2, ridge=ridge)
+        found = plx.generalized_eigendistortions(image, *models, k=2, ridge=ridge)
+        ratios, changes = found.ratios, found.eigendistortions
         np.testing.assert_allclose(ratios, wanted[[-1, -2, 1, 0]], rtol=1e-6, atol=1e-12)
         flat = np.asarray(changes).reshape(4, -1)
         top = flat[0] @ first @ flat[0] / (flat[0] @ second @ flat[0] + delta)

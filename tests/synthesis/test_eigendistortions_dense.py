@@ -235,12 +235,13 @@ def test_principal_distortions_of_two_models_are_the_generalized_ones(ridge, x64
     # Of the generalized ones the ridge is that of the second model, as a part of its largest
     # eigenvalue; of the principal ones it is that of both, as a part of their mean eigenvalues.
     deltas = [ridge * np.trace(each) / 64 for each in (first, second)]
-    _, changes = plx.generalized_eigendistortions(
+    found = plx.generalized_eigendistortions(
         image,
         WithRidge(models[0], deltas[0]),
         models[1],
         ridge=deltas[1] / np.linalg.eigvalsh(second)[-1],
     )
+    changes = found.eigendistortions
     pair, ratios = plx.principal_distortions(image, models, key=jax.random.key(0), ridge=ridge)
     overlaps = np.abs(np.asarray(pair).reshape(2, -1) @ np.asarray(changes).reshape(2, -1).T)
     # Which of the two comes first is not said.

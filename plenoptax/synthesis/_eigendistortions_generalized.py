@@ -1,0 +1,189 @@
+from collections.abc import Callable
+from typing import Any
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Bool, Float
+
+from .._numbers import as_whole_number
+from .._tree import name_of
+from ..linalg import AbstractNoise, AbstractSubspace, EigenStatus, linearize
+from ..validate import validate_input, validate_model
+
+
+_LARGEST = 5000
+# Degrees, and a factor between the smallest and the largest ridge.
+_SAME_DIRECTION, _SAME_RATIO = 10.0, 3.0
+
+
+class GeneralizedEigendistortions(eqx.Module):
+    """Changes of an image about which two models disagree most; ``print(found)`` shows how firmly.
+
+    Attributes:
+        eigendistortions: The changes, of norm 1, those of the first model's side first.
+        ratios: The ratio of the two sensitivities for each, in descending order.
+        ridge: The ridge, as a part of the second model's largest eigenvalue.
+        ridges: A tenth of the ridge, the ridge, and ten times the ridge.
+        ratios_of_ridges: The ratios with each of these ridges.
+        angles: The angle in degrees between the change with the ridge and the one with a tenth of
+            it, with ten times it, and between these two.
+        is_ridge_dominated: Whether the ridge made the number or the direction: an angle is above 10
+            degrees, or the ratio with a tenth of the ridge and the one with ten times it differ by
+            more than a factor of 3.
+        status: Under ``"top"`` and ``"bottom"``, ``ridge_dominated`` where one of that end is, else
+            ``converged``; see `plenoptax.linalg.EigenStatus`.
+        names: What the two models are called.
+        image: The image.
+    """
+
+    eigendistortions: Float[Array, "k *shape"]
+    ratios: Float[np.ndarray, " k"]
+    ridge: float
+    ridges: Float[np.ndarray, " 3"]
+    ratios_of_ridges: Float[np.ndarray, "3 k"]
+    angles: Float[np.ndarray, "3 k"]
+    is_ridge_dominated: Bool[np.ndarray, " k"]
+    status: dict[str, Any]
+    names: tuple[str, str]
+    image: Float[Array, "*shape"]
+
+    def __str__(self) -> str:
+        """The ratios with three ridges, the angles, and what they mean."""
+        first, second = self.names
+        lines = [f"sensitivity of {first} over that of {second}, for three ridges", ""]
+        lines += ["  " + "  ".join(f"{ridge:10.3g}" for ridge in self.ridges) + "  angle (degrees)"]
+        for i, ratios in enumerate(self.ratios_of_ridges.T):
+            numbers = "  ".join(f"{ratio:10.4g}" for ratio in ratios)
+            dominated = "  ridge_dominated" if self.is_ridge_dominated[i] else ""
+            lines += [f"  {numbers}  {self.angles[:, i].max():6.1f}{dominated}"]
+        for end, item in self.status.items():
+            lines += ["", f"{end}: {EigenStatus[item]}"]
+        return "\n".join(lines)
+
+
+def generalized_eigendistortions(
+    image: Float[Array, "*shape"],
+    model: Callable,
+    other_model: Callable,
+    *,
+    k: int = 1,
+    ridge: float = 1e-3,
+    noise: AbstractNoise | None = None,
+    subspace: AbstractSubspace | None = None,
+) -> GeneralizedEigendistortions:
+    """Find the changes about which two models disagree most.
+
+    These are the extremes of ``v^T F_A v / (v^T F_B v + delta |v|^2)``: what the first model sees
+    and the second does not, and the reverse. Without a ridge the second model's blind directions
+    would win whatever the first one says; ``delta`` is `ridge` times the second model's largest
+    eigenvalue. Where it replaces an eigenvalue of F_B, the ratio is a number that the ridge made:
+    so the problem is solved with a tenth of the ridge and with ten times it, too, and what depends
+    on it is called ``ridge_dominated``. Report such a ratio with its ridge, or give a subspace
+    that the second model sees.
+
+    The two informations are formed as matrices, so the image (or the subspace) has a few thousand
+    elements at most.
+
+    Args:
+        image: The image.
+        model: The first model.
+        other_model: The second one.
+        k: How many at either end.
+        ridge: See above.
+        noise: The noise of both, as for ``eigendistortions``.
+        subspace: As for ``eigendistortions``.
+
+    Returns:
+        The changes and ratios, those of the first model's side first, and how they depend on the
+        ridge.
+
+    Raises:
+        ValueError: If there are too many elements, the ridge is not positive, `k` is no whole
+            number, the second model sees no change, or a model cannot be used; see
+            `plenoptax.validate`.
+
+    Example:
+        >>> import plenoptax as plx
+        >>> image = plx.data.brick()[:, :16, :16]
+        >>> fine, coarse = plx.models.Gaussian(7, std=1.0), plx.models.Gaussian(7, std=2.0)
+        >>> found = plx.generalized_eigendistortions(image, fine, coarse)
+        >>> found.ratios.shape, found.eigendistortions.shape
+        ((2,), (2, 1, 16, 16))
+        >>> bool(found.status["top"] == plx.linalg.EigenStatus.ridge_dominated)
+        True
+    """
+    check_models(image, model, other_model)
+    k = as_whole_number("k", k, at_least=1)
+    maps = [linearize(m, image, noise=noise, subspace=subspace) for m in (model, other_model)]
+    n = maps[0].input_size
+    if n > _LARGEST:
+        raise ValueError(
+            f"There are {n} dimensions; matrices of that size are too large. Give a subspace, or "
+            "compare the models with principal_distortions."
+        )
+    if not ridge > 0:
+        raise ValueError(f"The ridge is positive; got {ridge}.")
+    first, second = (np.asarray(each.dense(), np.float64) for each in maps)
+    values, basis = np.linalg.eigh(second.T @ second)
+    if not values[-1] > 0:
+        raise ValueError(
+            f"{name_of(other_model)} does not see any change of this image (or in this subspace): "
+            "there is nothing to compare with."
+        )
+    chosen = np.r_[n - 1 : n - 1 - k : -1, k - 1 : -1 : -1] if k < n else np.r_[n - 1 : -1 : -1]
+    ridges = ridge * np.asarray([0.1, 1.0, 10.0])
+    found = [_extremes(first, values, basis, each)[..., chosen] for each in ridges]
+    ratios = np.stack([each[0] for each in found])
+    vectors = jnp.asarray(np.stack([each[1:].T for each in found]), image.dtype)
+    lift = jax.vmap(jax.vmap(jnp.asarray if subspace is None else subspace))
+    changes = lift(vectors).reshape(*vectors.shape[:2], *image.shape)
+    angles = _angles(np.asarray(changes, np.float64).reshape(*vectors.shape[:2], -1))
+    # Rounding makes what is less of the larger end.
+    smallest = n * np.finfo(float).eps * ratios.max(axis=1, keepdims=True)
+    seen = np.maximum(ratios, smallest)
+    factors = np.exp(np.abs(np.log(seen[0] / seen[2])))
+    is_dominated = (angles.max(axis=0) > _SAME_DIRECTION) | (factors > _SAME_RATIO)
+    ends = {"top": is_dominated[:k], "bottom": is_dominated[-k:]}
+    kinds = EigenStatus.converged, EigenStatus.ridge_dominated
+    return GeneralizedEigendistortions(
+        eigendistortions=changes[1],
+        ratios=ratios[1],
+        ridge=float(ridge),
+        ridges=ridges,
+        ratios_of_ridges=ratios,
+        angles=angles,
+        is_ridge_dominated=is_dominated,
+        status={end: kinds[int(which.any())] for end, which in ends.items()},
+        names=(name_of(model), name_of(other_model)),
+        image=image,
+    )
+
+
+def check_models(image: Array, *models: Callable) -> None:
+    """Refuse an image or a model that cannot be used."""
+    validate_input(image, allowed_range=None)
+    for model in models:
+        validate_model(model, image.shape, image.dtype)
+
+
+def _extremes(
+    first: np.ndarray, values: np.ndarray, basis: np.ndarray, ridge: float
+) -> Float[np.ndarray, "rows n"]:
+    """The ratios in ascending order, above the changes, one a column, of norm 1."""
+    whitening = basis / np.sqrt(np.maximum(values, 0) + ridge * values[-1])
+    product = first @ whitening
+    ratios, mixing = np.linalg.eigh(product.T @ product)
+    vectors = whitening @ mixing
+    return np.concatenate([ratios[None], vectors / np.linalg.norm(vectors, axis=0)])
+
+
+def _angles(changes: Float[np.ndarray, "3 k n"]) -> Float[np.ndarray, "3 k"]:
+    """Degrees between the lines of the second and the first, the third, and of these two."""
+    lines = changes / np.linalg.norm(changes, axis=-1, keepdims=True)
+    pairs = [(lines[i], lines[j]) for i, j in ((1, 0), (1, 2), (0, 2))]
+    chords = [
+        np.minimum(np.linalg.norm(a - b, axis=1), np.linalg.norm(a + b, axis=1)) for a, b in pairs
+    ]
+    return np.degrees(2 * np.arcsin(np.stack(chords) / 2))
