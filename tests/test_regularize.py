@@ -1,5 +1,6 @@
 import functools
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +8,9 @@ import pytest
 import scipy.stats
 from jax.test_util import check_grads
 
+from plenoptax.loss import WeightedSum
 from plenoptax.regularize import (
+    allowed_range_of,
     Closeness,
     Histogram,
     penalize_lp,
@@ -270,3 +273,62 @@ def test_penalize_range_ignores_further_keywords_and_follows_the_dtype(x64):
 def test_penalize_range_refuses():
     with pytest.raises(ValueError, match="lowest, highest"):
         penalize_range(jnp.zeros(3), (0.0, 0.5, 1.0))
+
+
+class OfOurOwn(eqx.Module):
+    allowed_range: tuple[float, float]
+
+    def __call__(self, image):
+        return jnp.sum(image)
+
+
+WIDE = functools.partial(penalize_range, allowed_range=(0.0, 2.0))
+RANGES = {
+    "default": (lambda: penalize_range, (0, 1)),
+    "partial": (lambda: WIDE, (0, 2)),
+    "partial of a partial": (lambda: jax.tree_util.Partial(WIDE, allowed_range=(-1, 3)), (-1, 3)),
+    "partial of JAX": (lambda: jax.tree_util.Partial(penalize_range, allowed_range=(0, 2)), (0, 2)),
+    "partial of Equinox": (lambda: eqx.Partial(penalize_range, allowed_range=(0, 2)), (0, 2)),
+    "compiled": (lambda: jax.jit(WIDE), (0, 2)),
+    "compiled by Equinox": (lambda: eqx.filter_jit(WIDE), (0, 2)),
+    "partial of compiled": (
+        lambda: functools.partial(jax.jit(penalize_range), allowed_range=(0, 2)),
+        (0, 2),
+    ),
+    "other options": (lambda: functools.partial(penalize_range, note=""), (0, 1)),
+    "infinite": (
+        lambda: functools.partial(penalize_range, allowed_range=(0.0, np.inf)),
+        (0, np.inf),
+    ),
+    "by pixel": (
+        lambda: functools.partial(penalize_range, allowed_range=(jnp.zeros(2), np.arange(1.0, 3))),
+        (0, 2),
+    ),
+    "sum": (lambda: WeightedSum([penalize_lp, WIDE], [1.0, 0.1]), (0, 2)),
+    "sum of ranges": (lambda: WeightedSum([penalize_range, WIDE], [1.0, 0.1]), (0, 1)),
+    "sum with a weight of 0": (lambda: WeightedSum([penalize_range, WIDE], [0.0, 0.1]), (0, 2)),
+    "attribute": (lambda: OfOurOwn((-1, 1)), (-1, 1)),
+    "lambda": (lambda: lambda image: WIDE(image), None),
+    "no range": (lambda: penalize_lp, None),
+    "sum without a range": (lambda: WeightedSum([penalize_lp], [1.0]), None),
+}
+
+
+@pytest.mark.parametrize("name", RANGES)
+def test_allowed_range_of_a_penalty(name):
+    make, wanted = RANGES[name]
+    penalty = make()
+    assert allowed_range_of(penalty, 0.1) == wanted
+    assert allowed_range_of(penalty, jnp.asarray([0.0, 0.1])) == wanted
+    assert allowed_range_of(penalty, lambda step: 0.0) == wanted
+    for nothing in (0, 0.0, np.float64(0), jnp.asarray(0.0)):
+        assert allowed_range_of(penalty, nothing) is None
+
+
+def test_allowed_range_of_traced_bounds_is_unknown():
+    def trace(high):
+        penalty = jax.tree_util.Partial(penalize_range, allowed_range=(0.0, high))
+        assert allowed_range_of(penalty, 0.1) is None
+        return high
+
+    jax.eval_shape(trace, 2.0)

@@ -12,7 +12,7 @@ from .._tree import describe
 from .._types import Key, PyTree, Scalar
 from ..parametrize import AbstractParametrization
 from ..process import deviation_from_line, make_straight_line, sample_brownian_bridge
-from ..regularize import penalize_range
+from ..regularize import allowed_range_of, penalize_range
 from ..solve import AbstractProblem, Batched, Checkpoint, Record, Solver
 from ..stop import PixelChange
 from ..validate import validate_input
@@ -369,6 +369,11 @@ def _check_alike(image_a: Array, image_b: Array) -> None:
 
 class _OfFrames(eqx.Module):
     function: Callable
+
+    @property
+    def allowed_range(self) -> tuple[float, float] | None:
+        """That of the frames."""
+        return allowed_range_of(self.function, 1.0)
 
     def __call__(self, path: Path) -> Scalar:
         return jnp.sum(jax.vmap(self.function)(path))

@@ -12,7 +12,7 @@ from .._compiled import call_compiled
 from .._tree import describe, is_array
 from .._types import PyTree, Scalar
 from ..parametrize import AbstractParametrization, Pixels
-from ..regularize import penalize_range
+from ..regularize import allowed_range_of
 from ..solve import AbstractProblem
 from ..validate import validate_input, validate_loss, validate_model, validate_penalty
 
@@ -152,10 +152,8 @@ def check_images(images: Array, penalty_function: Callable, penalty_lambda: Any)
 
     A batch is checked before it is mapped: the problem of one of its elements cannot see values.
     """
-    # Another penalty, or none, allows another range: that of a sound, say.
-    is_none = isinstance(penalty_lambda, int | float) and penalty_lambda == 0
-    penalizes_range = penalty_function is penalize_range and not is_none
-    validate_input(images, allowed_range=(0.0, 1.0) if penalizes_range else None)
+    # Without a penalty on the range any value is allowed, such as those of a sound.
+    validate_input(images, allowed_range=allowed_range_of(penalty_function, penalty_lambda))
 
 
 def check_target(

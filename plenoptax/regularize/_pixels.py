@@ -1,0 +1,170 @@
+from collections.abc import Sequence
+from typing import Any
+
+import jax.numpy as jnp
+from jaxtyping import Array, ArrayLike, Float
+
+from .._types import Images, Scalar
+
+
+def penalize_range(
+    img: Float[Array, "..."],
+    allowed_range: Sequence[ArrayLike] = (0.0, 1.0),
+    **kwargs: Any,
+) -> Scalar:
+    """Sum the squares of how far the pixels lie outside a range.
+
+    The penalty is a sum and not a mean, so its weight against a loss need not grow with the image
+    when only a few pixels leave the range. It is soft: pixels may stay a little outside. A hard
+    constraint is ``plenoptax.parametrize.Pixels(bounds=...)``.
+
+    Args:
+        img: Image of any shape.
+        allowed_range: Lowest and highest value that cost nothing, by default those of an image.
+            Either may be infinite, or an array that broadcasts to the image. Another range is
+            fixed with ``functools.partial``.
+        **kwargs: Ignored.
+
+    Returns:
+        The penalty, 0 inside the range. Its gradient is continuous, and 0 at both ends.
+
+    Raises:
+        ValueError: If ``allowed_range`` is not a pair.
+        TypeError: If the image is not of floating point.
+
+    Example:
+        >>> import functools
+        >>> import jax.numpy as jnp
+        >>> image = jnp.array([[[-1.0, 0.5, 1.0, 3.0]]])
+        >>> print(penalize_range(image))
+        5.0
+        >>> penalty_function = functools.partial(penalize_range, allowed_range=(-2.0, 2.0))
+        >>> print(penalty_function(image))
+        1.0
+    """
+    if len(allowed_range) != 2:
+        raise ValueError(f"allowed_range must be (lowest, highest), got {allowed_range!r}.")
+    check_floating(img)
+    low, high = (jnp.asarray(bound, img.dtype) for bound in allowed_range)
+    excess = img - jnp.clip(img, low, high)
+    return jnp.sum(excess**2)
+
+
+def penalize_total_variation(image: Images, smoothing: float = 0.0) -> Scalar:
+    """Sum the size of the gradient over the pixels, which favors flat regions with sharp borders.
+
+    The gradient is that of forward differences, 0 beyond the last row and column, and its size is
+    Euclidean: a straight edge costs its length times its height.
+
+    Args:
+        image: Images; the channels are added up.
+        smoothing: In units of pixel values. Gradients that are smaller cost their square over twice
+            this number, so the penalty is smooth there. By default 0: the derivative jumps where
+            the image is flat, and a descent with a fixed step rattles there.
+
+    Returns:
+        The sum of ``sqrt(size**2 + smoothing**2) - smoothing``.
+
+    Raises:
+        ValueError: If ``smoothing`` is negative.
+        TypeError: If the image is not of floating point.
+
+    References:
+        Rudin, Osher and Fatemi (1992), Physica D 60, 259-268.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> image = jnp.zeros((1, 4, 4)).at[:, :, 2:].set(0.5)
+        >>> print(penalize_total_variation(image))
+        2.0
+    """
+    if smoothing < 0:
+        raise ValueError(f"smoothing must not be negative, got {smoothing}.")
+    check_floating(image)
+    down = jnp.diff(image, axis=-2, append=image[..., -1:, :])
+    right = jnp.diff(image, axis=-1, append=image[..., -1:])
+    squares = down**2 + right**2
+    smoothed = squares + smoothing**2
+    # Squares below the smallest normal number are flushed to zero in some operations only.
+    flat = smoothed < jnp.finfo(image.dtype).tiny
+    # The difference of two roots, without the cancellation.
+    size = squares / (jnp.sqrt(jnp.where(flat, 1, smoothed)) + smoothing)
+    return jnp.sum(jnp.where(flat, 0, size))
+
+
+def penalize_lp(
+    image: Float[Array, "..."], exponent: float = 2.0, level: ArrayLike = 0.5
+) -> Scalar:
+    """Sum the distances of the pixels from a level, raised to a power.
+
+    A power of 1 leaves most pixels at the level and a few far away; high powers, such as the 6 of
+    Mahendran and Vedaldi, leave moderate contrasts alone and hold the extremes back.
+
+    Args:
+        image: Image of any shape.
+        exponent: At least 1.
+        level: What costs nothing, by default mid-gray; a number or an array that broadcasts to the
+            image.
+
+    Returns:
+        The sum of ``abs(image - level)**exponent``: the power of the norm, and not the norm, whose
+        gradient would depend on all pixels.
+
+    Raises:
+        ValueError: If the exponent is below 1, where the gradient would be infinite at the level.
+        TypeError: If the image is not of floating point.
+
+    References:
+        Mahendran and Vedaldi (2016), International Journal of Computer Vision 120, 233-255.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> image = jnp.array([[[0.0, 0.25, 0.5, 1.0]]])
+        >>> print(penalize_lp(image), penalize_lp(image, 1.0, level=0.0))
+        0.5625 1.75
+    """
+    if exponent < 1:
+        raise ValueError(f"exponent must be at least 1, got {exponent}.")
+    check_floating(image)
+    difference = image - jnp.asarray(level, image.dtype)
+    # The derivative of the absolute value is 1 at 0, and there the second one of a power below 2
+    # is infinite.
+    zero = difference == 0
+    powers = jnp.abs(jnp.where(zero, 1, difference)) ** exponent
+    return jnp.sum(jnp.where(zero, 0, powers))
+
+
+def penalize_nonbinary(
+    image: Float[Array, "..."], values: Sequence[ArrayLike] = (0.0, 1.0)
+) -> Scalar:
+    """Push every pixel to one of two values.
+
+    Args:
+        image: Image of any shape.
+        values: The two values that cost nothing, by default black and white.
+
+    Returns:
+        The sum over the pixels of a parabola through the two values, 1 midway between them,
+        squared. Its gradient is 0 at the two values, and also midway: start elsewhere.
+
+    Raises:
+        ValueError: If ``values`` is not a pair.
+        TypeError: If the image is not of floating point.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> print(penalize_nonbinary(jnp.array([[[0.0, 0.25, 0.5, 1.0]]])))
+        1.5625
+    """
+    if len(values) != 2:
+        raise ValueError(f"values must be a pair, got {values!r}.")
+    check_floating(image)
+    low, high = (jnp.asarray(value, image.dtype) for value in values)
+    half = (high - low) / 2
+    return jnp.sum(((image - low) * (high - image) / half**2) ** 2)
+
+
+def check_floating(image: Array) -> None:
+    """Refuse an image that is not of floating point."""
+    if not jnp.issubdtype(image.dtype, jnp.floating):
+        raise TypeError(f"The image must be of floating point, in [0, 1], got {image.dtype}.")
