@@ -16,6 +16,7 @@ import numpy as np
 from jax.core import Tracer
 from jax.typing import DTypeLike
 
+from ._precision import refuse_half
 from ._traces import is_same, refuse_changed, trace
 from ._tree import describe
 from ._types import PyTree
@@ -42,7 +43,8 @@ def validate_input(
         allowed_range: Lowest and highest value that raise no warning; None for any.
 
     Raises:
-        TypeError: If it is not an array of real or complex numbers of floating point.
+        TypeError: If it is not an array of real or complex numbers of floating point, or is in half
+            precision, in which a synthesis cannot take its small steps.
         ValueError: If it has values that are infinite or not a number, or is a batch.
 
     Warns:
@@ -58,6 +60,7 @@ def validate_input(
             "The image is an array of floating-point numbers, such as plenoptax.load_images "
             f"returns; got {type(input_tensor).__name__ if dtype is None else dtype}."
         )
+    refuse_half("The image of a synthesis", dtype)
     if no_batch and input_tensor.ndim > 3:
         raise ValueError(
             "One image is wanted, of shape (channel, height, width); got an array of shape "

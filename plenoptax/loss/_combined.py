@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
+from .._precision import in_single_precision
 from .._types import PyTree, Scalar
 from ._differences import mse
 
@@ -47,6 +48,7 @@ class WeightedSum(eqx.Module):
         """
         self.terms, self.weights = _check_terms(terms, weights)
 
+    @in_single_precision("arguments")
     def __call__(self, *arguments: PyTree, **kwargs: Any) -> Scalar:
         """Add the terms up.
 
@@ -110,6 +112,7 @@ class SoftMaximum(eqx.Module):
         self.terms, self.weights = _check_terms(terms, weights)
         self.temperature = jnp.asarray(temperature, jnp.result_type(float))
 
+    @in_single_precision("arguments")
     def __call__(self, *arguments: PyTree, **kwargs: Any) -> Scalar:
         """Find the soft maximum.
 
@@ -174,6 +177,7 @@ class ZScored(eqx.Module):
             )
         self.loss_function = loss_function
 
+    @in_single_precision("synth_rep", "ref_rep")
     def __call__(self, synth_rep: PyTree, ref_rep: PyTree, **kwargs: Any) -> Scalar:
         """Compare two representations.
 

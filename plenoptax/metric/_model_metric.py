@@ -4,6 +4,7 @@ from typing import final
 import equinox as eqx
 import jax.numpy as jnp
 
+from .._precision import in_single_precision
 from .._types import PyTree, Scalar
 from ..loss import mse
 from ._pair import safe_sqrt
@@ -40,8 +41,13 @@ class ModelMetric(eqx.Module):
             ValueError: If the representations differ in structure or shape.
             TypeError: If they are not of floating point.
         """
-        mean_square = mse(self.model(img1), self.model(img2))
-        return safe_sqrt(mean_square + jnp.asarray(self.epsilon, mean_square.dtype))
+        return _distance(self.model(img1), self.model(img2), self.epsilon)
+
+
+@in_single_precision("first", "second")
+def _distance(first: PyTree, second: PyTree, epsilon: float) -> Scalar:
+    mean_square = mse(first, second)
+    return safe_sqrt(mean_square + jnp.asarray(epsilon, mean_square.dtype))
 
 
 def model_metric_factory(model: Callable, *, epsilon: float = 1e-10) -> ModelMetric:

@@ -1,6 +1,7 @@
 import warnings
 
 import jax.numpy as jnp
+from jax import lax
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float
 
@@ -61,6 +62,11 @@ def as_pair(
             )
     shape = jnp.broadcast_shapes(first.shape, second.shape)
     return jnp.broadcast_to(first, shape), jnp.broadcast_to(second, shape)
+
+
+def keep_within(value: Float[Array, "..."], low: float, high: float) -> Float[Array, "..."]:
+    """Clip away what rounding adds beyond a bound; derivatives stay those of the value."""
+    return value + lax.stop_gradient(jnp.clip(value, low, high) - value)
 
 
 def safe_sqrt(value: Float[Array, "..."]) -> Float[Array, "..."]:

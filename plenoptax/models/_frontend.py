@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .._precision import in_single_precision
 from .._types import Key
 from ..process import disk, gaussian_blur
 from ._frontend_parts import check_pretrained, gain_scalars, normalize, show_filters
@@ -73,6 +74,7 @@ class LinearNonlinear(eqx.Module):
         )
         self.activation = activation
 
+    @in_single_precision("x")
     def __call__(self, x: Float[Array, "1 height width"]) -> Float[Array, "1 height width"]:
         """Respond to an image of shape (1, height, width)."""
         return self.activation(self.center_surround(x))
@@ -161,6 +163,7 @@ class LuminanceGainControl(eqx.Module):
         (self.luminance_scalar,) = gain_scalars(pretrained, key, scalar)
         self.activation = activation
 
+    @in_single_precision("x")
     def __call__(self, x: Float[Array, "1 height width"]) -> Float[Array, "1 height width"]:
         """Respond to an image of shape (1, height, width)."""
         linear, luminance = self.center_surround(x), self.luminance(x)
@@ -250,6 +253,7 @@ class LuminanceContrastGainControl(eqx.Module):
         self.luminance_scalar, self.contrast_scalar = gain_scalars(pretrained, key, [2.94], [34.03])
         self.activation = activation
 
+    @in_single_precision("x")
     def __call__(self, x: Float[Array, "1 height width"]) -> Float[Array, "1 height width"]:
         """Respond to an image of shape (1, height, width)."""
         return self.activation(_control_gain(self, x))
@@ -341,6 +345,7 @@ class OnOff(eqx.Module):
         self.apply_mask = apply_mask
         self.activation = activation
 
+    @in_single_precision("x")
     def __call__(self, x: Float[Array, "1 height width"]) -> Float[Array, "2 height width"]:
         """Respond to an image of shape (1, height, width)."""
         response = self.activation(_control_gain(self, x))

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
+from .._precision import in_single_precision
 from .._types import Key, PyTree, Scalar
 from ..process import circular_gaussian2d, gaussian_blur, same_padding
 
@@ -82,6 +83,7 @@ class Gaussian(eqx.Module):
         """The windows, as ``plenoptax.process.circular_gaussian2d`` gives them."""
         return circular_gaussian2d(self.kernel_size, self.std)
 
+    @in_single_precision("x")
     def __call__(
         self, x: Float[Array, "*channel height width"]
     ) -> Float[Array, "out_channels height width"]:
@@ -179,6 +181,7 @@ class CenterSurround(eqx.Module):
         surround = circular_gaussian2d(self.kernel_size, self.surround_std)
         return self._gains(center.dtype)[:, None] * (center - surround)
 
+    @in_single_precision("x")
     def __call__(
         self, x: Float[Array, "*channel height width"]
     ) -> Float[Array, "out_channels height width"]:
@@ -249,6 +252,7 @@ class Linear(eqx.Module):
             self.filt = jax.random.uniform(key, (2, *low.shape), low.dtype, -bound, bound)
         self.pad_mode = pad_mode
 
+    @in_single_precision("x")
     def __call__(
         self, x: Float[Array, "*channel height width"]
     ) -> Float[Array, "out_channels height width"]:

@@ -4,11 +4,13 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
+from .._precision import in_single_precision
 from ._filters import filter_taps, gaussian_window
 from ._padding import as_pair
 from ._separable import band_matrix, correlate_axes, fold, multiply
 
 
+@in_single_precision("image")
 def correlate_separable(
     image: Float[Array, "*batch height width"],
     vertical: Float[Array, "*channel vertical_taps"],
@@ -60,6 +62,7 @@ def correlate_separable(
     return correlate_axes(image, vertical, horizontal, pad_mode, stride)
 
 
+@in_single_precision("image")
 def gaussian_blur(
     image: Float[Array, "*batch height width"],
     kernel_size: int | tuple[int, int],
@@ -92,6 +95,7 @@ def gaussian_blur(
     return correlate_separable(image, vertical, horizontal, pad_mode=pad_mode)
 
 
+@in_single_precision("image")
 def correlate_downsample(
     image: Float[Array, "*batch height width"],
     filt: Float[Array, "vertical_taps horizontal_taps"],
@@ -123,6 +127,7 @@ def correlate_downsample(
     return responses.sum(axis=-3)
 
 
+@in_single_precision("image")
 def upsample_convolve(
     image: Float[Array, "*batch height width"],
     odd: Sequence[int],
@@ -157,6 +162,7 @@ def upsample_convolve(
     return responses.sum(axis=-3)
 
 
+@in_single_precision("image")
 def blur_downsample(
     image: Float[Array, "*batch height width"],
     n_scales: int = 1,
@@ -188,6 +194,7 @@ def blur_downsample(
     return image
 
 
+@in_single_precision("image")
 def upsample_blur(
     image: Float[Array, "*batch height width"],
     odd: Sequence[int],

@@ -5,6 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
+from .._precision import in_single_precision
+
 
 # Johnston (1980), with an even number of taps: halves, mirrored without repetition.
 _EVEN_QMF = {
@@ -42,6 +44,7 @@ _DAUBECHIES = {
 _BINOMIAL = {"haar": 2, "gauss3": 3, "gauss5": 5}
 
 
+@in_single_precision("std")
 def gaussian_window(kernel_size: int, std: Float[Array, "*batch"]) -> Float[Array, "*batch taps"]:
     """Sample a Gaussian around the middle of ``kernel_size`` pixels and normalize its sum to 1.
 
@@ -72,6 +75,7 @@ def gaussian_window(kernel_size: int, std: Float[Array, "*batch"]) -> Float[Arra
     return window / window.sum(axis=-1, keepdims=True)
 
 
+@in_single_precision("std")
 def circular_gaussian2d(
     kernel_size: int | tuple[int, int],
     std: ArrayLike | list[float],
@@ -110,6 +114,7 @@ def circular_gaussian2d(
     return vertical[:, None, :, None] * horizontal[:, None, None, :]
 
 
+@in_single_precision("std")
 def gaussian1d(
     kernel_size: int = 11, std: ArrayLike | list[float] = 1.5
 ) -> Float[Array, "*batch taps"]:

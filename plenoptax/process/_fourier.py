@@ -4,6 +4,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Complex, Float, Inexact
 
+from .._precision import in_single_precision
+
 
 def crop_spectrum(
     spectrum: Inexact[Array, "*batch height width"], shape: tuple[int, int], *, half: bool = False
@@ -46,6 +48,7 @@ def pad_spectrum(
     return _pad_axis(spectrum, columns, -1)
 
 
+@in_single_precision("x")
 def expand(
     x: Inexact[Array, "*batch height width"], factor: int | float
 ) -> Inexact[Array, "*batch rows columns"]:
@@ -87,6 +90,7 @@ def expand(
     return _like(jnp.fft.ifft2(spectrum * _ratio(shape, x)), x)
 
 
+@in_single_precision("x")
 def shrink(
     x: Inexact[Array, "*batch height width"], factor: int | float
 ) -> Inexact[Array, "*batch rows columns"]:
@@ -125,6 +129,7 @@ def shrink(
     return _like(jnp.fft.ifft2(spectrum * _ratio(shape, x)), x)
 
 
+@in_single_precision("x")
 def autocorrelation(
     x: Float[Array, "*batch height width"],
 ) -> Float[Array, "*batch height width"]:

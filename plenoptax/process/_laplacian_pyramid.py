@@ -1,6 +1,7 @@
 import equinox as eqx
 from jaxtyping import Array, Float
 
+from .._precision import in_single_precision
 from ._convolution import blur_downsample, upsample_blur
 
 
@@ -49,6 +50,7 @@ class LaplacianPyramid(eqx.Module):
         self.n_scales = n_scales
         self.scale_filter = scale_filter
 
+    @in_single_precision("x")
     def __call__(
         self, x: Float[Array, "*batch height width"]
     ) -> list[Float[Array, "*batch _rows _columns"]]:
@@ -68,6 +70,7 @@ class LaplacianPyramid(eqx.Module):
             x = coarser
         return [*y, x]
 
+    @in_single_precision("y")
     def recon_pyr(
         self, y: list[Float[Array, "*batch _rows _columns"]]
     ) -> Float[Array, "*batch height width"]:

@@ -8,12 +8,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Inexact
 
+from .._precision import in_single_precision
 from .._types import Key
 
 
 Samples: TypeAlias = Float[Array, " samples"] | Float[np.ndarray, " samples"]
 
 
+@in_single_precision("x")
 def rescale(
     x: Float[Array, "*shape"], a: int | float = 0, b: int | float = 1
 ) -> Float[Array, "*shape"]:
@@ -74,6 +76,7 @@ def center_crop(
     return x[..., top : top + size, left : left + size]
 
 
+@in_single_precision("img")
 def add_noise(
     img: Float[Array, "*shape height width"], noise_mse: ArrayLike | list[float], *, key: Key
 ) -> Float[Array, "... height width"]:
@@ -145,6 +148,7 @@ def raised_cosine(
     return jnp.asarray(X), jnp.asarray(values[0] + (values[1] - values[0]) * step)
 
 
+@in_single_precision("x_new")
 def interpolate1d(x_new: Float[Array, "*shape"], Y: Samples, X: Samples) -> Float[Array, "*shape"]:
     """Read a function off its samples, along straight lines between them.
 
@@ -163,6 +167,7 @@ def interpolate1d(x_new: Float[Array, "*shape"], Y: Samples, X: Samples) -> Floa
     return jnp.interp(x_new, jnp.asarray(X, x_new.dtype), jnp.asarray(Y, x_new.dtype))
 
 
+@in_single_precision("basis")
 def steer(
     basis: Float[Array, "*batch filters"],
     angle: ArrayLike,

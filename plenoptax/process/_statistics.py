@@ -4,11 +4,14 @@ from typing import TypeAlias
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .._precision import in_single_precision
+
 
 Axes: TypeAlias = int | Sequence[int] | None
 Moment: TypeAlias = Float[Array, "..."] | float | int | None
 
 
+@in_single_precision("x")
 def variance(
     x: Float[Array, "..."], mean: Moment = None, dim: Axes = None, keepdim: bool = False
 ) -> Float[Array, "..."]:
@@ -30,6 +33,7 @@ def variance(
     return jnp.mean(_deviation(x, mean, axes) ** 2, axes, keepdims=keepdim)
 
 
+@in_single_precision("x")
 def skew(
     x: Float[Array, "..."],
     mean: Moment = None,
@@ -57,6 +61,7 @@ def skew(
     return _standardized_moment(x, 3, 0, mean, var, dim, keepdim)
 
 
+@in_single_precision("x")
 def kurtosis(
     x: Float[Array, "..."],
     mean: Moment = None,

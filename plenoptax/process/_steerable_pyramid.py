@@ -9,6 +9,7 @@ from jax import lax
 from jaxtyping import Array, Float, Inexact
 
 from .._compiled import warn_of_deadlock
+from .._precision import in_single_precision
 from ._fourier import crop_spectrum, pad_spectrum
 from ._steerable_masks import angular_mask, frequency_grid, level_shape, radial_masks
 from ._steerable_tensor import convert_pyr_to_tensor, convert_tensor_to_pyr
@@ -130,6 +131,7 @@ class SteerablePyramidFreq(eqx.Module):
         """The keys of the coefficients, from coarse to fine."""
         return [LOWPASS, *reversed(range(self.num_scales)), HIGHPASS]
 
+    @in_single_precision("image")
     def __call__(
         self,
         image: Float[Array, "*batch height width"],
@@ -173,6 +175,7 @@ class SteerablePyramidFreq(eqx.Module):
             coefficients[LOWPASS] = self._real_image(spectrum, self.num_scales)
         return coefficients
 
+    @in_single_precision("pyr_coeffs")
     def recon_pyr(
         self,
         pyr_coeffs: dict[int | str, Inexact[Array, "..."]],
@@ -218,6 +221,7 @@ class SteerablePyramidFreq(eqx.Module):
             parts.append(_masked(coarser, self._lowpass[0]))
         return self._real_image(sum(parts[1:], parts[0]), 0)
 
+    @in_single_precision("pyr_coeffs")
     def steer_coeffs(
         self,
         pyr_coeffs: dict[int | str, Inexact[Array, "..."]],

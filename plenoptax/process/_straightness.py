@@ -3,10 +3,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from .._precision import in_single_precision
 from .._types import Key
 from ._signal import safe_sqrt
 
 
+@in_single_precision("start", "stop")
 def make_straight_line(
     start: Float[Array, "*shape"], stop: Float[Array, "*shape"], n_steps: int
 ) -> Float[Array, "time *shape"]:
@@ -32,6 +34,7 @@ def make_straight_line(
     return (1 - time) * start[None] + time * stop[None]
 
 
+@in_single_precision("start", "stop")
 def sample_brownian_bridge(
     start: Float[Array, "*shape"],
     stop: Float[Array, "*shape"],
@@ -79,6 +82,7 @@ def sample_brownian_bridge(
     return line + float(std) * bridge
 
 
+@in_single_precision("sequence")
 def deviation_from_line(
     sequence: Float[Array, "time *shape"], normalize: bool = True
 ) -> tuple[Float[Array, " time"], Float[Array, " time"]]:

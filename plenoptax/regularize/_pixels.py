@@ -4,9 +4,11 @@ from typing import Any
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
+from .._precision import in_single_precision
 from .._types import Images, Scalar
 
 
+@in_single_precision("img")
 def penalize_range(
     img: Float[Array, "..."],
     allowed_range: Sequence[ArrayLike] = (0.0, 1.0),
@@ -50,6 +52,7 @@ def penalize_range(
     return jnp.sum(excess**2)
 
 
+@in_single_precision("image")
 def penalize_total_variation(image: Images, smoothing: float = 0.0) -> Scalar:
     """Sum the size of the gradient over the pixels, which favors flat regions with sharp borders.
 
@@ -92,6 +95,7 @@ def penalize_total_variation(image: Images, smoothing: float = 0.0) -> Scalar:
     return jnp.sum(jnp.where(flat, 0, size))
 
 
+@in_single_precision("image")
 def penalize_lp(
     image: Float[Array, "..."], exponent: float = 2.0, level: ArrayLike = 0.5
 ) -> Scalar:
@@ -134,6 +138,7 @@ def penalize_lp(
     return jnp.sum(jnp.where(zero, 0, powers))
 
 
+@in_single_precision("image")
 def penalize_nonbinary(
     image: Float[Array, "..."], values: Sequence[ArrayLike] = (0.0, 1.0)
 ) -> Scalar:

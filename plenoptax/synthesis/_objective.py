@@ -6,6 +6,7 @@ import jax
 import optax
 from jaxtyping import Array, Int
 
+from .._precision import refuse_half
 from .._traces import refuse_changed, trace
 from .._types import Key, PyTree, Scalar
 from ..parametrize import AbstractParametrization
@@ -69,12 +70,12 @@ class Objective(AbstractOneStageProblem):
             image_shape: The shape of the image, or of the set: (image, channel, height, width).
             penalty_function: By default what lies outside of [0, 1], squared and summed.
             penalty_lambda: Its weight, or a function of how many steps have been accepted.
-            image_dtype: The dtype of the image.
+            image_dtype: The dtype of the image, float32 or float64.
             parametrization: By default the pixels themselves.
 
         Raises:
-            TypeError: If the objective or the penalty is of the wrong kind; see
-                `plenoptax.validate`.
+            TypeError: If the objective or the penalty is of the wrong kind (see
+                `plenoptax.validate`), or the image would be in half precision.
             ValueError: If one of them does not return one number that can be differentiated.
         """
         shape = tuple(image_shape)
@@ -82,6 +83,7 @@ class Objective(AbstractOneStageProblem):
             raise TypeError(
                 f"The objective is a callable of an image; got {type(objective_function).__name__}."
             )
+        refuse_half("The image of a synthesis", image_dtype)
         image = jax.ShapeDtypeStruct(shape, image_dtype)
         traced = trace("The objective", objective_function, image)
         refuse_changed("The objective", objective_function, traced)
