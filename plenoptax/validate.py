@@ -16,6 +16,7 @@ import numpy as np
 from jax.core import Tracer
 from jax.typing import DTypeLike
 
+from ._numbers import say_how_to_fit
 from ._precision import refuse_half
 from ._traces import is_same, refuse_changed, trace
 from ._tree import describe
@@ -74,10 +75,14 @@ def validate_input(
     if allowed_range is None or np.iscomplexobj(values):
         return
     low, high = allowed_range
-    if values.size and (values.min() < low or values.max() > high):
+    if not values.size:
+        return
+    lowest, highest = float(values.min()), float(values.max())
+    if lowest < low or highest > high:
         warnings.warn(
-            f"The image has values from {values.min():.3g} to {values.max():.3g}, outside of "
-            f"[{low:g}, {high:g}]: divide it by its range, or give a penalty of that range.",
+            f"The image has values from {lowest:.3g} to {highest:.3g}, outside of "
+            f"[{low:g}, {high:g}]: {say_how_to_fit((lowest, highest), (low, high))}, or give a "
+            "penalty of its range.",
             UserWarning,
             stacklevel=3,
         )

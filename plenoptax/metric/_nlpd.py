@@ -152,7 +152,7 @@ def _check_variant(variant: str) -> None:
 def _nlpd(img1: Array, img2: Array, epsilon: float | Scalar, variant: Variant) -> Scalar:
     scales = _normalized_laplacian_pyramid(jnp.stack([img1, img2]), variant)
     squares = [jnp.mean((scale[0] - scale[1]) ** 2, axis=(-2, -1)) for scale in scales]
-    # Elements of a stack may be rounded differently. What that makes of equal images is no distance.
+    # Elements of a stack may be rounded differently; equal images have no distance all the same.
     is_equal = jnp.all(img1 == img2, axis=(-2, -1))
     squares = [x - jax.lax.stop_gradient(jnp.where(is_equal, x, 0)) for x in squares]
     return safe_sqrt(jnp.stack(squares) + jnp.asarray(epsilon, img1.dtype)).mean()

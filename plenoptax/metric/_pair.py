@@ -5,6 +5,7 @@ from jax import lax
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float
 
+from .._numbers import say_how_to_fit
 from .._types import Scalar
 
 
@@ -57,7 +58,8 @@ def as_pair(
         if lowest < 0 or highest > data_range:
             warnings.warn(
                 f"The images should lie in [0, {float(data_range):g}] and have values from "
-                f"{lowest:g} to {highest:g}: the metric may mean nothing. Rescale them first.",
+                f"{lowest:g} to {highest:g}: the metric may mean nothing. What leaves the range: "
+                f"{say_how_to_fit((lowest, highest), (0.0, float(data_range)))}.",
                 stacklevel=stacklevel,
             )
     shape = jnp.broadcast_shapes(first.shape, second.shape)

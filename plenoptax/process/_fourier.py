@@ -52,12 +52,11 @@ def pad_spectrum(
 def expand(
     x: Inexact[Array, "*batch height width"], factor: int | float
 ) -> Inexact[Array, "*batch rows columns"]:
-    """Enlarge images by zero-padding their spectrum, the inverse of ``shrink``.
+    """Enlarge images by zero-padding their spectrum, so that ``shrink`` gives them back.
 
-    Along an axis of even size, the Nyquist frequency is shared between its positive and its
-    negative copy, mirrored but not conjugated: the convention of the MATLAB texture code of
-    Portilla and Simoncelli (2000), which keeps only the part of it that is even. Images without
-    energy at that frequency, as all of odd size are, are interpolated exactly.
+    Along an axis of even size, half of the Nyquist frequency goes to its positive and half to its
+    negative copy. That is the smoothest interpolation; every image is interpolated exactly.
+    (plenoptic mirrors one of the halves, and loses the part of it that is not even.)
 
     Args:
         x: Images, real or complex.
@@ -77,15 +76,14 @@ def expand(
     """
     shape = _scaled_shape(x, factor, 1.0)
     spectrum = jnp.fft.fft2(x)
-    for axis, other, size in ((-2, -1, shape[0]), (-1, -2, shape[1])):
+    for axis, size in ((-2, shape[0]), (-1, shape[1])):
         given = spectrum.shape[axis]
         padded = _pad_axis(spectrum, size, axis)
         if given % 2 == 0:
             # fft2 order: index -k is the frequency -k, and so is size - k.
-            negative = _row(padded, size - given // 2, axis) / 2
-            mirrored = jnp.roll(jnp.flip(negative, other), 1, other)
-            padded = _with_row(padded, negative, size - given // 2, axis)
-            padded = _with_row(padded, mirrored, given // 2, axis)
+            nyquist = _row(padded, size - given // 2, axis) / 2
+            padded = _with_row(padded, nyquist, size - given // 2, axis)
+            padded = _with_row(padded, nyquist, given // 2, axis)
         spectrum = padded
     return _like(jnp.fft.ifft2(spectrum * _ratio(shape, x)), x)
 
@@ -94,11 +92,13 @@ def expand(
 def shrink(
     x: Inexact[Array, "*batch height width"], factor: int | float
 ) -> Inexact[Array, "*batch rows columns"]:
-    """Reduce images by cropping their spectrum, the inverse of ``expand``.
+    """Reduce images by cropping their spectrum, which undoes ``expand``.
 
     Frequencies that do not fit are dropped, so nothing is aliased, but there are ripples around
-    edges. Along an axis whose new size is even, the new Nyquist frequency is the mean of the
-    positive and the negative one of ``x``.
+    edges: an image in [0, 1] can leave this range by some percent, and is to be clipped before it
+    is given to a synthesis. Along an axis whose new size is even, the new Nyquist frequency is the
+    sum of the positive and the negative one of ``x``, which is what its samples have. (plenoptic
+    takes their mean.)
 
     Args:
         x: Images, real or complex.
@@ -113,7 +113,7 @@ def shrink(
     Example:
         >>> import jax.numpy as jnp
         >>> from plenoptax.process import expand, shrink
-        >>> image = jnp.tile(jnp.asarray([1.0, 0.0, -1.0, 0.0]), (4, 2))
+        >>> image = jnp.eye(4)
         >>> bool(jnp.allclose(shrink(expand(image, 2), 2), image, atol=1e-6))
         True
     """
@@ -124,7 +124,7 @@ def shrink(
         if size % 2 == 0:
             given = spectrum.shape[axis]
             both = _row(spectrum, size // 2, axis) + _row(spectrum, given - size // 2, axis)
-            cropped = _with_row(cropped, both / 2, size // 2, axis)
+            cropped = _with_row(cropped, both, size // 2, axis)
         spectrum = cropped
     return _like(jnp.fft.ifft2(spectrum * _ratio(shape, x)), x)
 

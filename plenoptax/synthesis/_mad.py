@@ -9,6 +9,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int
 
 from .._compiled import call_compiled
+from .._numbers import say_how_to_fit
 from .._types import Key, PyTree, Scalar
 from ..parametrize import AbstractParametrization, Pixels
 from ..regularize import penalize_range
@@ -320,8 +321,8 @@ def check_within_pixels(image: Array) -> None:
     if low < 0 or high > 1:
         raise ValueError(
             "The constraint keeps the image within [0, 1], but the image to compare with has "
-            f"values from {low:g} to {high:g}. Say the range: "
-            "parametrization=plenoptax.parametrize.Pixels(bounds=(lowest, highest))."
+            f"values from {low:g} to {high:g}: {say_how_to_fit((low, high), (0.0, 1.0))}, or give "
+            "its range: parametrization=plenoptax.parametrize.Pixels(bounds=(lowest, highest))."
         )
 
 
