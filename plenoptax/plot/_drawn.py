@@ -162,19 +162,22 @@ def draw_image(
     process_image: Callable | None = None,
     zoom: float | int | None = None,
     title: str | None = None,
-    vrange: str | Sequence[float | int] = (0, 1),
+    vrange: str | Sequence[float | int] | None = None,
     as_rgb: bool | None = None,
     cmap: Any = None,
     **kwargs: Any,
 ) -> Drawn:
     """See `synthesis_imshow`."""
+    vrange = one.allowed_range if vrange is None else vrange
 
     def panel_at(step: int) -> Panel:
         image = one.shown(step).image
         if process_image is not None:
             image = np.asarray(process_image(jnp.asarray(image)))
         if image.ndim == 4:
-            return one_panel(_strip(image), channel_idx, as_rgb)._replace(size=image.shape[-2:])
+            return one_panel(_strip(image, one.allowed_range[1]), channel_idx, as_rgb)._replace(
+                size=image.shape[-2:]
+            )
         return one_panel(image, channel_idx, as_rgb)
 
     first = panel_at(step)
@@ -191,11 +194,12 @@ def draw_image(
     return Drawn(axes, show)
 
 
-def _strip(frames: np.ndarray) -> np.ndarray:
+def _strip(frames: np.ndarray, white: float) -> np.ndarray:
     """The frames of a sequence side by side in rows, with white between them."""
     count, channels, height, width = frames.shape
     rows, columns, gap = _grid_of_strip(frames.shape)
-    sheet = np.ones((rows * columns, channels, height + gap, width + gap), frames.dtype)
+    shape = (rows * columns, channels, height + gap, width + gap)
+    sheet = np.full(shape, white, frames.dtype)
     sheet[:count, :, :height, :width] = frames
     sheet = sheet.reshape(rows, columns, *sheet.shape[1:]).transpose(2, 0, 3, 1, 4)
     return sheet.reshape(channels, rows * (height + gap), -1)[:, :-gap, :-gap]
@@ -241,6 +245,9 @@ def draw_histogram(
     options = {"bins": edges, "xlabel": "Pixel value", "title": "Histogram"} | kwargs
     axes = histogram(list(named.values()), list(named), None, None, ylim, ax=ax, **options)
     outlines: list[Any] = list(axes.patches[-len(named) :])
+    if not one.distortions:
+        for end in one.allowed_range:
+            axes.axvline(end, color="0.4", linewidth=0.8, linestyle=":", label="_range")
 
     def show(step: int, rescale: bool) -> None:
         density = bool(kwargs.get("density", False))

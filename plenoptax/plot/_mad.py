@@ -42,7 +42,8 @@ def mad_imshow_all(
             the model that it is made of.
         metric2_name: What the second metric is called. Equal names are numbered.
         zoom: See `imshow`.
-        **kwargs: Further arguments of `imshow`; ``vrange`` is (0, 1) unless given.
+        **kwargs: Further arguments of `imshow`. Unless ``vrange`` is given, it is the range that
+            the penalty of the first competition allows, or (0, 1).
 
     Returns:
         The figure.
@@ -63,7 +64,7 @@ def mad_imshow_all(
         images[3] = ("Initial image", views[0].images[0])
     cells = sorted(images)
     chosen = {name: kwargs.pop(name, None) for name in ("channel_idx", "as_rgb", "cmap")}
-    vrange = kwargs.pop("vrange", (0, 1))
+    vrange = kwargs.pop("vrange", views[0].allowed_range)
     panels = [one_panel(images[i][1], chosen["channel_idx"], chosen["as_rgb"]) for i in cells]
     titles = [images[i][0] for i in cells]
     look = Look(vrange, zoom, titles, 3, None, chosen["cmap"], kwargs)

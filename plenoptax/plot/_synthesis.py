@@ -74,8 +74,10 @@ def synthesis_imshow(
     title: str | None = None,
     **kwargs: Any,
 ) -> "matplotlib.axes.Axes":
-    """Show the image of a synthesis, pixel by pixel, with black at 0 and white at 1.
+    """Show the image of a synthesis, pixel by pixel.
 
+    Black and white are the ends of the range that the penalty of the synthesis allows, or 0 and 1
+    where no penalty on the range is known (see `plenoptax.regularize.allowed_range_of`).
     An image of three or four channels is shown in colors, a sequence of images as a strip of
     frames.
 
@@ -92,7 +94,7 @@ def synthesis_imshow(
             which the image was recorded. The default is the image that was returned.
         ax: The axes to draw in. The default makes a figure.
         title: The title; the default tells the method and the step.
-        **kwargs: Further arguments of `imshow`; ``vrange`` is (0, 1) unless given.
+        **kwargs: Further arguments of `imshow`; ``vrange`` is the range above unless given.
 
     Returns:
         The axes.
@@ -133,7 +135,8 @@ def synthesis_histogram(
 ) -> "matplotlib.axes.Axes":
     """Show how often which pixel values occur in the image of a synthesis, and in its target.
 
-    It tells what left the range of an image. Of eigendistortions, the distortions are shown. The
+    It tells what left the range of an image, whose ends are dotted lines: the range that the
+    penalty of the synthesis allows, or 0 and 1. Of eigendistortions, the distortions are shown. The
     bins cover all the recorded images, so that the histograms of several steps can be compared.
 
     Args:
