@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
 from .._precision import in_single_precision
+from .._rules import checked, Real
 from .._types import PyTree, Scalar
 from ._differences import mse
 
@@ -35,6 +36,7 @@ class WeightedSum(eqx.Module):
     terms: tuple[Callable, ...]
     weights: Float[Array, " terms"]
 
+    @checked(weights=Real())
     def __init__(self, terms: Sequence[Callable], weights: ArrayLike | Sequence[ArrayLike]):
         """Choose the terms.
 
@@ -90,6 +92,7 @@ class SoftMaximum(eqx.Module):
     weights: Float[Array, " terms"]
     temperature: Scalar
 
+    @checked(weights=Real(), temperature=Real(above=0))
     def __init__(
         self,
         terms: Sequence[Callable],

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
 from .._precision import in_single_precision
+from .._rules import checked, Real
 from .._types import Images, Scalar
 
 
@@ -52,6 +53,7 @@ def penalize_range(
     return jnp.sum(excess**2)
 
 
+@checked(smoothing=Real(at_least=0))
 @in_single_precision("image")
 def penalize_total_variation(image: Images, smoothing: float = 0.0) -> Scalar:
     """Sum the size of the gradient over the pixels, which favors flat regions with sharp borders.
@@ -81,8 +83,6 @@ def penalize_total_variation(image: Images, smoothing: float = 0.0) -> Scalar:
         >>> print(penalize_total_variation(image))
         2.0
     """
-    if smoothing < 0:
-        raise ValueError(f"smoothing must not be negative, got {smoothing}.")
     check_floating(image)
     down = jnp.diff(image, axis=-2, append=image[..., -1:, :])
     right = jnp.diff(image, axis=-1, append=image[..., -1:])
@@ -95,6 +95,7 @@ def penalize_total_variation(image: Images, smoothing: float = 0.0) -> Scalar:
     return jnp.sum(jnp.where(flat, 0, size))
 
 
+@checked(exponent=Real(at_least=1))
 @in_single_precision("image")
 def penalize_lp(
     image: Float[Array, "..."], exponent: float = 2.0, level: ArrayLike = 0.5
@@ -127,8 +128,6 @@ def penalize_lp(
         >>> print(penalize_lp(image), penalize_lp(image, 1.0, level=0.0))
         0.5625 1.75
     """
-    if exponent < 1:
-        raise ValueError(f"exponent must be at least 1, got {exponent}.")
     check_floating(image)
     difference = image - jnp.asarray(level, image.dtype)
     # The derivative of the absolute value is 1 at 0, and there the second one of a power below 2

@@ -6,9 +6,16 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Int
 
+from .._rules import checked, Real
 from .._types import PyTree, Scalar
 
 
+@checked(
+    learning_rate=Real(above=0, schedule=True),
+    b1=Real(at_least=0, below=1),
+    b2=Real(at_least=0, below=1),
+    eps=Real(at_least=0),
+)
 def amsgrad(
     learning_rate: float | Scalar | Callable,
     *,
@@ -35,7 +42,8 @@ def amsgrad(
         An optax transformation.
 
     Raises:
-        ValueError: If a decay is below 0, or not below 1.
+        ValueError: If the learning rate is not positive, a decay is below 0 or not below 1, or
+            `eps` is negative.
 
     References:
         Reddi, Kale, Kumar, "On the convergence of Adam and beyond", ICLR 2018.
@@ -50,9 +58,6 @@ def amsgrad(
         >>> [f"{value:.2f}" for value in optax.apply_updates(x, updates)]
         ['0.99', '-1.99']
     """
-    for name, decay in (("b1", b1), ("b2", b2)):
-        if not 0 <= decay < 1:
-            raise ValueError(f"{name} must be at least 0 and below 1, got {decay}.")
 
     def init(params: PyTree) -> optax.ScaleByAmsgradState:
         zeros = jax.tree.map(jnp.zeros_like, params)
