@@ -128,7 +128,7 @@ def checked(**rules: Whole | Real) -> Callable[[Function], Function]:
 
     def decorate(function: Function) -> Function:
         signature = inspect.signature(function)
-        optional = {name for name in rules if signature.parameters[name].default is None}
+        optional = [name for name in rules if signature.parameters[name].default is None]
 
         @functools.wraps(function)
         def wrapped(*args: Any, **kwargs: Any) -> Any:

@@ -165,9 +165,12 @@ class ZScored(eqx.Module):
             loss_function: By default the mean squared difference.
 
         Raises:
-            ValueError: If the two differ in structure or shapes.
+            ValueError: If the two differ in structure or shapes, or a standard deviation is
+                negative or not finite.
         """
         _check_structure("The standard deviation", standard_deviation, mean)
+        for leaf in jax.tree.leaves(standard_deviation):
+            Real(at_least=0)("standard_deviation", leaf)
         self.mean, self.standard_deviation = jax.tree.map(jnp.asarray, (mean, standard_deviation))
         shapes = [
             [x.shape for x in jax.tree.leaves(tree)]

@@ -6,6 +6,7 @@ from jaxtyping import Array, ArrayLike, Float
 
 from .._precision import in_single_precision
 from .._rules import checked, Real, Whole
+from ._padding import as_pair
 
 
 # Johnston (1980), with an even number of taps: halves, mirrored without repetition.

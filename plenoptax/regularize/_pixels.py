@@ -2,6 +2,8 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float
 
 from .._precision import in_single_precision
@@ -32,7 +34,7 @@ def penalize_range(
         The penalty, 0 inside the range. Its gradient is continuous, and 0 at both ends.
 
     Raises:
-        ValueError: If ``allowed_range`` is not a pair.
+        ValueError: If ``allowed_range`` is not a pair, or not the lower bound first.
         TypeError: If the image is not of floating point.
 
     Example:
@@ -47,6 +49,12 @@ def penalize_range(
     """
     if len(allowed_range) != 2:
         raise ValueError(f"allowed_range must be (lowest, highest), got {allowed_range!r}.")
+    is_known = not any(isinstance(bound, Tracer) for bound in allowed_range)
+    if is_known and not np.all(np.asarray(allowed_range[0]) <= np.asarray(allowed_range[1])):
+        raise ValueError(
+            "allowed_range must be (lowest, highest), the lower one first, got "
+            f"{allowed_range[0]} and {allowed_range[1]}."
+        )
     check_floating(img)
     low, high = (jnp.asarray(bound, img.dtype) for bound in allowed_range)
     excess = img - jnp.clip(img, low, high)
@@ -152,7 +160,7 @@ def penalize_nonbinary(
         squared. Its gradient is 0 at the two values, and also midway: start elsewhere.
 
     Raises:
-        ValueError: If ``values`` is not a pair.
+        ValueError: If ``values`` is not a pair of different finite numbers.
         TypeError: If the image is not of floating point.
 
     Example:
@@ -162,6 +170,10 @@ def penalize_nonbinary(
     """
     if len(values) != 2:
         raise ValueError(f"values must be a pair, got {values!r}.")
+    rule = Real()
+    is_known = not any(isinstance(rule("values", value), Tracer) for value in values)
+    if is_known and np.any(np.asarray(values[0]) == np.asarray(values[1])):
+        raise ValueError(f"values must be two different numbers, got {values!r}.")
     check_floating(image)
     low, high = (jnp.asarray(value, image.dtype) for value in values)
     half = (high - low) / 2

@@ -6,16 +6,10 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Int
 
-from .._rules import checked, Real
+from .._rules import Real
 from .._types import PyTree, Scalar
 
 
-@checked(
-    learning_rate=Real(above=0, schedule=True),
-    b1=Real(at_least=0, below=1),
-    b2=Real(at_least=0, below=1),
-    eps=Real(at_least=0),
-)
 def amsgrad(
     learning_rate: float | Scalar | Callable,
     *,
@@ -58,6 +52,11 @@ def amsgrad(
         >>> [f"{value:.2f}" for value in optax.apply_updates(x, updates)]
         ['0.99', '-1.99']
     """
+
+    # Not by the decorator: `optax.inject_hyperparams` would make it a part of the optimizer.
+    learning_rate = Real(above=0, schedule=True)("learning_rate", learning_rate)
+    b1, b2 = (Real(at_least=0, below=1)(*pair) for pair in (("b1", b1), ("b2", b2)))
+    eps = Real(at_least=0)("eps", eps)
 
     def init(params: PyTree) -> optax.ScaleByAmsgradState:
         zeros = jax.tree.map(jnp.zeros_like, params)
