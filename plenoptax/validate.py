@@ -16,6 +16,9 @@ from jax.core import Tracer
 from jax.typing import DTypeLike
 
 from ._axes import advise_on_axes, advised_on_axes
+from ._numbers import say_how_to_fit
+from ._precision import refuse_half
+from ._rules import checked, Whole
 from ._traces import is_same, refuse_changed, trace
 from ._tree import describe
 from ._types import PyTree
@@ -43,7 +46,8 @@ def validate_input(
         allowed_range: Lowest and highest value that raise no warning; None for any.
 
     Raises:
-        TypeError: If it is not an array of real or complex numbers of floating point.
+        TypeError: If it is not an array of real or complex numbers of floating point, or is in half
+            precision, in which a synthesis cannot take its small steps.
         ValueError: If it has values that are infinite or not a number, or is a batch.
 
     Warns:
@@ -59,6 +63,7 @@ def validate_input(
             "The image is an array of floating-point numbers, such as plenoptax.load_images "
             f"returns; got {type(input_tensor).__name__ if dtype is None else dtype}."
         )
+    refuse_half("The image of a synthesis", dtype)
     if no_batch and input_tensor.ndim > 3:
         raise ValueError(
             "One image is wanted, of shape (channel, height, width); got an array of shape "
@@ -73,13 +78,18 @@ def validate_input(
     if allowed_range is None or np.iscomplexobj(values):
         return
     low, high = allowed_range
-    if values.size and (values.min() < low or values.max() > high):
+    if not values.size:
+        return
+    lowest, highest = float(values.min()), float(values.max())
+    if lowest < low or highest > high:
         warn_caller(
-            f"The image has values from {values.min():.3g} to {values.max():.3g}, outside of "
-            f"[{low:g}, {high:g}]: divide it by its range, or give a penalty of that range."
+            f"The image has values from {lowest:.3g} to {highest:.3g}, outside of "
+            f"[{low:g}, {high:g}]: {say_how_to_fit((lowest, highest), (low, high))}, or give a "
+            "penalty of its range."
         )
 
 
+@checked(image_shape=Whole(1, several=True))
 def validate_model(
     model: Callable,
     image_shape: tuple[int, ...] | None = None,
@@ -127,6 +137,7 @@ def validate_model(
     _check_differentiable("The model", model, image)
 
 
+@checked(image_shape=Whole(1, several=True))
 def validate_coarse_to_fine(
     model: Callable,
     image_shape: tuple[int, ...] | None = None,
@@ -172,6 +183,7 @@ def validate_coarse_to_fine(
             )
 
 
+@checked(image_shape=Whole(1, several=True))
 def validate_metric(
     metric: Callable,
     image_shape: tuple[int, ...] | None = None,
@@ -247,6 +259,7 @@ def validate_loss(loss_function: Callable, representation: PyTree) -> None:
     refuse_changed("The loss", loss_function, traced)
 
 
+@checked(image_shape=Whole(1, several=True))
 def validate_penalty(
     penalty_function: Callable,
     image_shape: tuple[int, ...] | None = None,
@@ -281,6 +294,7 @@ def validate_penalty(
     _check_differentiable(what, penalty_function, image)
 
 
+@checked(image_shape=Whole(1, several=True), n_checks=Whole(1))
 def validate_convert_tensor_dict(
     model: Any,
     image_shape: tuple[int, ...] | None = None,

@@ -110,6 +110,38 @@ def test_images():
     validate.validate_input(jnp.array([[[0.0, 255.0]]]), allowed_range=(0, 255))
 
 
+OUT_OF_RANGE = {
+    "overshoot": (
+        lambda image: image,
+        r"clip it \(jnp.clip\(image, 0, 1\) moves values by up to 0.\d+",
+    ),
+    "8 bits": (lambda image: 255 * image, "divide it by its range"),
+    "contrast": (lambda image: 2 * image - 1, "shift and scale it"),
+}
+
+
+@pytest.mark.parametrize("name", OUT_OF_RANGE)
+def test_images_out_of_range_come_with_the_way_into_it(name, unchecked):
+    change, way = OUT_OF_RANGE[name]
+    # What is resampled rings at edges.
+    image = change(plx.process.shrink(jnp.zeros((1, 16, 16)).at[:, :, 5:11].set(1), 2))
+    with pytest.warns(UserWarning, match=way):
+        plx.Metamer(image, plx.models.Gaussian(3))
+    with pytest.warns(UserWarning, match=way), pytest.raises(ValueError, match=way):
+        plx.mad_competition_set(image, plx.metric.mse, plx.metric.mse, key=jax.random.key(0))
+    with pytest.warns(UserWarning, match=way):
+        plx.metric.nlpd(image, image)
+
+
+def test_the_range_that_is_checked_is_that_of_the_penalty():
+    wide = ft.partial(plx.regularize.penalize_range, allowed_range=(0.0, 2.0))
+    image, model = jnp.full((1, 4, 4), 1.5), plx.models.Gaussian(3)
+    plx.Metamer(image, model, penalty_function=wide)
+    plx.Metamer(image, model, penalty_lambda=0)
+    with pytest.warns(UserWarning, match=r"outside of \[0, 2\]: clip it \(jnp.clip\(image, 0, 2\)"):
+        plx.Metamer(image + 0.75, model, penalty_function=wide)
+
+
 def squares(a, b):
     return jnp.mean((a - b) ** 2)
 

@@ -6,6 +6,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._compiled import compiled
+from .._precision import refuse_half
+from .._rules import checked, Whole
 from .._tree import flatten_real
 from ._noise import AbstractNoise
 
@@ -56,6 +58,7 @@ class LinearMap(eqx.Module):
         """The products ``J^T J v``: of the Fisher information, if the noise is in the map."""
         return self.transpose(self(vectors))
 
+    @checked(block=Whole(1))
     def dense(self, block: int = 64) -> Float[Array, "m n"]:
         """The map as a matrix, by rows or by columns, whichever are fewer.
 
@@ -97,7 +100,7 @@ def linearize(
     Args:
         function: From an array to an array or a tree of arrays. Complex responses count as pairs of
             real ones.
-        x: Where to linearize.
+        x: Where to linearize, in float32 or float64.
         noise: What corrupts the response: the map then goes to the coordinates of the response in
             which the noise is standard normal, so that ``fisher`` is the Fisher information. By
             default independent noise of variance 1.
@@ -110,6 +113,7 @@ def linearize(
 
     Raises:
         ValueError: If the noise does not fit the response.
+        TypeError: If `x` is in half precision.
 
     Example:
         >>> import jax.numpy as jnp, plenoptax as plx
@@ -117,6 +121,7 @@ def linearize(
         >>> square.fisher(jnp.ones((1, 4))).tolist()
         [[4.0, 4.0, 4.0, 4.0]]
     """
+    refuse_half("The point of linearization", x.dtype)
     response, linear = _linearize(function, x, noise)
     if noise is not None:
         noise.check(response)

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from .._rules import checked, Real, Whole
 from .._types import Key
 from ._eigenpairs import (
     are_resolved,
@@ -61,9 +62,11 @@ class Power(eqx.Module):
     """
 
     operator: LinearMap
-    k: int = eqx.field(static=True, default=1)
-    max_iter: int = eqx.field(static=True, default=1000)
-    stop_criterion: float = eqx.field(static=True, default=1e-7)
+    k: int = eqx.field(static=True, default=1, converter=Whole(1).of("k"))
+    max_iter: int = eqx.field(static=True, default=1000, converter=Whole(1).of("max_iter"))
+    stop_criterion: float = eqx.field(
+        static=True, default=1e-7, converter=Real(at_least=0).of("stop_criterion")
+    )
 
     def init(self, *, key: Key) -> PowerState:
         """The state before the first step."""
@@ -157,6 +160,7 @@ def _iterate(
     return vectors, products, jnp.sum(vectors * products, axis=1)
 
 
+@checked(k=Whole(1), p=Whole(0), q=Whole(0))
 def randomized_svd(
     operator: LinearMap, k: int = 1, *, key: Key, p: int = 5, q: int = 2
 ) -> tuple[Eigenpairs, float]:

@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
+from .._precision import in_single_precision
+from .._rules import checked, Real
 from .._types import PyTree, Scalar
 from ._differences import mse
 
@@ -34,6 +36,7 @@ class WeightedSum(eqx.Module):
     terms: tuple[Callable, ...]
     weights: Float[Array, " terms"]
 
+    @checked(weights=Real())
     def __init__(self, terms: Sequence[Callable], weights: ArrayLike | Sequence[ArrayLike]):
         """Choose the terms.
 
@@ -47,6 +50,7 @@ class WeightedSum(eqx.Module):
         """
         self.terms, self.weights = _check_terms(terms, weights)
 
+    @in_single_precision("arguments")
     def __call__(self, *arguments: PyTree, **kwargs: Any) -> Scalar:
         """Add the terms up.
 
@@ -88,6 +92,7 @@ class SoftMaximum(eqx.Module):
     weights: Float[Array, " terms"]
     temperature: Scalar
 
+    @checked(weights=Real(), temperature=Real(above=0))
     def __init__(
         self,
         terms: Sequence[Callable],
@@ -110,6 +115,7 @@ class SoftMaximum(eqx.Module):
         self.terms, self.weights = _check_terms(terms, weights)
         self.temperature = jnp.asarray(temperature, jnp.result_type(float))
 
+    @in_single_precision("arguments")
     def __call__(self, *arguments: PyTree, **kwargs: Any) -> Scalar:
         """Find the soft maximum.
 
@@ -159,9 +165,12 @@ class ZScored(eqx.Module):
             loss_function: By default the mean squared difference.
 
         Raises:
-            ValueError: If the two differ in structure or shapes.
+            ValueError: If the two differ in structure or shapes, or a standard deviation is
+                negative or not finite.
         """
         _check_structure("The standard deviation", standard_deviation, mean)
+        for leaf in jax.tree.leaves(standard_deviation):
+            Real(at_least=0)("standard_deviation", leaf)
         self.mean, self.standard_deviation = jax.tree.map(jnp.asarray, (mean, standard_deviation))
         shapes = [
             [x.shape for x in jax.tree.leaves(tree)]
@@ -174,6 +183,7 @@ class ZScored(eqx.Module):
             )
         self.loss_function = loss_function
 
+    @in_single_precision("synth_rep", "ref_rep")
     def __call__(self, synth_rep: PyTree, ref_rep: PyTree, **kwargs: Any) -> Scalar:
         """Compare two representations.
 

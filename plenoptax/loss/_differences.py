@@ -4,10 +4,12 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array
 
+from .._precision import in_single_precision
 from .._scale import power_of_two
 from .._types import PyTree, Scalar
 
 
+@in_single_precision("synth_rep", "ref_rep")
 def mse(synth_rep: PyTree, ref_rep: PyTree, **kwargs: Any) -> Scalar:
     """Average the squared difference over all values of the representations.
 
@@ -27,6 +29,7 @@ def mse(synth_rep: PyTree, ref_rep: PyTree, **kwargs: Any) -> Scalar:
     return sum_of_squares(differences) / sum(d.size for d in differences)
 
 
+@in_single_precision("synth_rep", "ref_rep")
 def l2_norm(synth_rep: PyTree, ref_rep: PyTree, **kwargs: Any) -> Scalar:
     """Compute the Euclidean norm of the difference of the representations.
 
@@ -49,6 +52,7 @@ def l2_norm(synth_rep: PyTree, ref_rep: PyTree, **kwargs: Any) -> Scalar:
     return safe_sqrt(sum_of_squares(subtract(synth_rep, ref_rep)))
 
 
+@in_single_precision("synth_rep", "ref_rep")
 def relative_sse(synth_rep: PyTree, ref_rep: PyTree, **kwargs: Any) -> Scalar:
     """Divide the sum of squared differences by the sum of squares of the reference.
 

@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Inexact
 
 from .._compiled import compiled
+from .._precision import in_single_precision, refuse_half
 from .._types import Scalar
 from ._differences import safe_sqrt, subtract, sum_of_squares
 
@@ -31,6 +32,7 @@ class WeightedL2Norm(eqx.Module):
 
     weights: Inexact[Array, "..."]
 
+    @in_single_precision("synth_rep", "ref_rep")
     def __call__(self, synth_rep: Inexact[Array, "..."], ref_rep: Inexact[Array, "..."]) -> Scalar:
         """Compare two representations.
 
@@ -43,6 +45,7 @@ class WeightedL2Norm(eqx.Module):
         """
         return safe_sqrt(sum_of_squares([self.weigh(synth_rep, ref_rep)]))
 
+    @in_single_precision("synth_rep", "ref_rep")
     def weigh(
         self, synth_rep: Inexact[Array, "..."], ref_rep: Inexact[Array, "..."]
     ) -> Inexact[Array, "..."]:
@@ -81,7 +84,7 @@ def groupwise_relative_l2_norm_factory(
     Raises:
         ValueError: If ``reweighting_dict`` has a key that the representation lacks, or a value
             that does not broadcast to its group.
-        TypeError: If the model lacks one of the two methods.
+        TypeError: If the model lacks one of the two methods, or the image is in half precision.
 
     Example:
         >>> import jax.numpy as jnp
@@ -99,6 +102,7 @@ def groupwise_relative_l2_norm_factory(
         >>> print(f"{loss(model(2 * image), model(image)):.4f}")
         1.4142
     """
+    refuse_half("The target image of a loss", image.dtype)
     _check_convertible(model)
     groups = model.convert_to_dict(model(image))
     factors = _check_keys(reweighting_dict, groups)
@@ -132,7 +136,8 @@ def portilla_simoncelli_loss_factory(
         ValueError: If ``reweighting_dict`` has a key that the representation lacks, or a value
             that does not broadcast to its group; or if pixel statistics are not six or highpass
             variances not one to a channel, and ``reweighting_dict`` does not weight them.
-        TypeError: If the model lacks ``convert_to_dict`` or ``convert_to_tensor``.
+        TypeError: If the model lacks ``convert_to_dict`` or ``convert_to_tensor``, or the image is
+            in half precision.
 
     Warns:
         UserWarning: If the representation has no ``"pixel_statistics"`` or no
@@ -152,6 +157,7 @@ def portilla_simoncelli_loss_factory(
         >>> print(loss.weights)
         [[  1.   1.   1.   1.   0.   0. 100.]]
     """
+    refuse_half("The target image of a loss", image.dtype)
     _check_convertible(model)
     representation = eqx.filter_eval_shape(model, image)
     groups = eqx.filter_eval_shape(lambda m, r: m.convert_to_dict(r), model, representation)

@@ -9,6 +9,8 @@ from jax.core import Tracer
 from jaxtyping import Array, Float, Int
 
 from .._compiled import call_compiled, compiled
+from .._precision import in_single_precision, refuse_half
+from .._rules import checked, Real, Whole
 from .._types import Key, Scalar
 from ..linalg import linearize
 from ._weighted import WeightedL2Norm
@@ -53,6 +55,7 @@ class WhitenedLoss(eqx.Module):
     base: WeightedL2Norm
     whitening: Float[Array, "*channel number number"]
 
+    @in_single_precision("synth_rep", "ref_rep")
     def __call__(self, synth_rep: Float[Array, "..."], ref_rep: Float[Array, "..."]) -> Scalar:
         """Compare two representations; for what is raised see `WeightedL2Norm`."""
         difference = self.base.weigh(synth_rep, ref_rep)
@@ -61,6 +64,7 @@ class WhitenedLoss(eqx.Module):
         return 0.5 * jnp.sum(jnp.matmul(whitening, rows, precision=jax.lax.Precision.HIGHEST) ** 2)
 
 
+@checked(num_samples=Whole(1), ridge=Real(at_least=0))
 def whitened_loss_factory(
     model: Callable[[Array], Array],
     image: Float[Array, "..."],
@@ -102,6 +106,7 @@ def whitened_loss_factory(
     Raises:
         ValueError: If the representation is too large, or no array of real numbers; or if `base`
             does not fit it.
+        TypeError: If the image is in half precision, whose rounding is larger than the noise.
 
     Example:
         >>> import jax.numpy as jnp, plenoptax as plx
@@ -112,10 +117,7 @@ def whitened_loss_factory(
         >>> print(f"{loss(jnp.array([10.0, 2.0]), jnp.zeros(2)):.4f}")
         0.2778
     """
-    if num_samples is not None and num_samples < 1:
-        raise ValueError(f"num_samples is at least 1, or None; got {num_samples}.")
-    if not ridge >= 0:
-        raise ValueError(f"The ridge is not negative; got {ridge}.")
+    refuse_half("The target image of a loss", image.dtype)
     response = call_compiled(model, image)
     _check(response, channelwise)
     base = WeightedL2Norm(jnp.ones_like(response)) if base is None else base

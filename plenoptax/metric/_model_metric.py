@@ -4,6 +4,8 @@ from typing import final
 import equinox as eqx
 import jax.numpy as jnp
 
+from .._precision import in_single_precision
+from .._rules import checked, Real
 from .._types import PyTree, Scalar
 from ..loss import mse
 from ._pair import safe_sqrt
@@ -27,7 +29,7 @@ class ModelMetric(eqx.Module):
     """
 
     model: Callable
-    epsilon: float = eqx.field(static=True, default=1e-10)
+    epsilon: float = eqx.field(static=True, default=1e-10, converter=Real(at_least=0).of("epsilon"))
 
     def __call__(self, img1: PyTree, img2: PyTree) -> Scalar:
         """Compare two images.
@@ -40,10 +42,16 @@ class ModelMetric(eqx.Module):
             ValueError: If the representations differ in structure or shape.
             TypeError: If they are not of floating point.
         """
-        mean_square = mse(self.model(img1), self.model(img2))
-        return safe_sqrt(mean_square + jnp.asarray(self.epsilon, mean_square.dtype))
+        return _distance(self.model(img1), self.model(img2), self.epsilon)
 
 
+@in_single_precision("first", "second")
+def _distance(first: PyTree, second: PyTree, epsilon: float) -> Scalar:
+    mean_square = mse(first, second)
+    return safe_sqrt(mean_square + jnp.asarray(epsilon, mean_square.dtype))
+
+
+@checked(epsilon=Real(at_least=0))
 def model_metric_factory(model: Callable, *, epsilon: float = 1e-10) -> ModelMetric:
     """Make a metric out of a model: how far apart two images are in its representation.
 

@@ -4,8 +4,10 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
+from .._precision import in_single_precision
+from .._rules import checked, Real
 from .._types import Scalar
-from ._pair import as_pair
+from ._pair import as_pair, keep_within
 from ._ssim import ssim_parts, warn_of_small_windows
 
 
@@ -13,6 +15,8 @@ from ._ssim import ssim_parts, warn_of_small_windows
 _POWER_FACTORS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 
 
+@checked(power_factors=Real(at_least=0), data_range=Real(above=0), floor=Real(at_least=0))
+@in_single_precision("img1", "img2")
 def ms_ssim(
     img1: Float[Array, "_channels height width"],
     img2: Float[Array, "_channels height width"],
@@ -68,6 +72,8 @@ def ms_ssim(
     return _checked_ms_ssim(img1, img2, power_factors, data_range, floor)
 
 
+@checked(power_factors=Real(at_least=0), data_range=Real(above=0), floor=Real(at_least=0))
+@in_single_precision("img1", "img2")
 def ms_ssim_distance(
     img1: Float[Array, "_channels height width"],
     img2: Float[Array, "_channels height width"],
@@ -107,7 +113,7 @@ def _checked_ms_ssim(
     data_range: int | float | Scalar,
     floor: float,
 ) -> Scalar:
-    first, second = as_pair(img1, img2, data_range, stacklevel=4)
+    first, second = as_pair(img1, img2, data_range, stacklevel=5)
     powers = _POWER_FACTORS if power_factors is None else power_factors
     powers = jnp.asarray(powers, first.dtype)
     if powers.ndim != 1 or not powers.size:
@@ -115,10 +121,8 @@ def _checked_ms_ssim(
             "power_factors must be a sequence of one number for each scale, got shape "
             f"{powers.shape}."
         )
-    if floor < 0:
-        raise ValueError(f"floor must be 0 or positive, got {floor}.")
     halvings = powers.size - 1
-    warn_of_small_windows([-(-size // 2**halvings) for size in first.shape[-2:]], stacklevel=4)
+    warn_of_small_windows([-(-size // 2**halvings) for size in first.shape[-2:]], stacklevel=5)
     return _ms_ssim(first, second, powers, jnp.asarray(data_range, first.dtype), floor)
 
 
@@ -139,7 +143,7 @@ def _ms_ssim(img1: Array, img2: Array, powers: Array, data_range: Scalar, floor:
         is_positive = average > jnp.finfo(average.dtype).tiny
         factor = jnp.where(is_positive, average, 1) ** power
         product = product * jnp.where(is_positive | (power == 0), factor, 0)
-    return product.mean()
+    return keep_within(product.mean(), 0.0, 1.0)
 
 
 def _halve(image: Float[Array, "channel height width"]) -> Float[Array, "channel rows columns"]:

@@ -1,10 +1,12 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .._precision import in_single_precision
 from .._types import Scalar
 from ._pair import as_floats
 
 
+@in_single_precision("img1", "img2")
 def mse(img1: Float[Array, "*shape"], img2: Float[Array, "*shape"]) -> Scalar:
     """Average the squared difference over all pixels.
 

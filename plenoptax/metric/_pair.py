@@ -1,10 +1,12 @@
 import warnings
 
 import jax.numpy as jnp
+from jax import lax
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float
 
 from .._axes import advise_on_axes, warn_of_axes
+from .._numbers import say_how_to_fit
 from .._types import Scalar
 
 
@@ -65,11 +67,17 @@ def as_pair(
         if lowest < 0 or highest > data_range:
             warnings.warn(
                 f"The images should lie in [0, {float(data_range):g}] and have values from "
-                f"{lowest:g} to {highest:g}: the metric may mean nothing. Rescale them first.",
+                f"{lowest:g} to {highest:g}: the metric may mean nothing. What leaves the range: "
+                f"{say_how_to_fit((lowest, highest), (0.0, float(data_range)))}.",
                 stacklevel=stacklevel,
             )
     shape = jnp.broadcast_shapes(first.shape, second.shape)
     return jnp.broadcast_to(first, shape), jnp.broadcast_to(second, shape)
+
+
+def keep_within(value: Float[Array, "..."], low: float, high: float) -> Float[Array, "..."]:
+    """Clip away what rounding adds beyond a bound; derivatives stay those of the value."""
+    return value + lax.stop_gradient(jnp.clip(value, low, high) - value)
 
 
 def safe_sqrt(value: Float[Array, "..."]) -> Float[Array, "..."]:

@@ -5,12 +5,15 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
+from jax import lax
 from jaxtyping import Array, Float
 
+from .._precision import in_single_precision
+from .._rules import checked, Real
 from .._scale import power_of_two
 from .._types import Scalar
 from ..process import gaussian_blur
-from ._pair import as_pair
+from ._pair import as_pair, keep_within
 
 
 Pad = Literal[False, "constant", "reflect", "replicate", "circular"]
@@ -19,6 +22,8 @@ _WINDOW_SIZE = 11
 _WINDOW_STD = 1.5
 
 
+@checked(data_range=Real(above=0))
+@in_single_precision("img1", "img2")
 def ssim(
     img1: Float[Array, "_channels height width"],
     img2: Float[Array, "_channels height width"],
@@ -69,6 +74,8 @@ def ssim(
     return _ssim(*_as_ssim_arguments(img1, img2, pad, data_range), weighted, pad)
 
 
+@checked(data_range=Real(above=0))
+@in_single_precision("img1", "img2")
 def ssim_map(
     img1: Float[Array, "_channels height width"],
     img2: Float[Array, "_channels height width"],
@@ -103,6 +110,8 @@ def ssim_map(
     return _ssim_map(*_as_ssim_arguments(img1, img2, pad, data_range), pad)
 
 
+@checked(data_range=Real(above=0))
+@in_single_precision("img1", "img2")
 def ssim_distance(
     img1: Float[Array, "_channels height width"],
     img2: Float[Array, "_channels height width"],
@@ -147,19 +156,25 @@ def ssim_parts(
     # The stabilizing constants of a small range, which are squares, may not be representable.
     img1, img2 = img1 / data_range, img2 / data_range
     size = min(_WINDOW_SIZE, *img1.shape[-2:])
+    # Variances of what deviates from a common level lose fewer digits to the squares of the means.
+    # Zeros beyond the edges would not be zeros at that level.
+    level = 0.0 if pad == "constant" else (img1 + img2).mean((-2, -1), keepdims=True) / 2
+    level = lax.stop_gradient(level)
+    img1, img2 = img1 - level, img2 - level
     maps = [img1, img2, img1 * img2, img1**2 + img2**2] + ([img1**2] if weighted else [])
     pad_mode = "valid" if pad is False else pad
     averages = gaussian_blur(jnp.stack(maps), size, _WINDOW_STD, pad_mode=pad_mode)
-    mean1, mean2, product, squares = averages[:4]
+    deviation1, deviation2, product, squares = averages[:4]
     # The index depends on both variances through their sum, so one map serves for both.
-    covariance = product - mean1 * mean2
-    variances = squares - mean1**2 - mean2**2
+    covariance = product - deviation1 * deviation2
+    variances = squares - deviation1**2 - deviation2**2
+    mean1, mean2 = level + deviation1, level + deviation2
     c1, c2 = 0.01**2, 0.03**2
     luminance = (2 * mean1 * mean2 + c1) / (mean1**2 + mean2**2 + c1)
     contrast_structure = (2 * covariance + c2) / (variances + c2)
     weight = None
     if weighted:
-        variance1 = averages[4] - mean1**2
+        variance1 = averages[4] - deviation1**2
         pair = jnp.stack([variance1, variances - variance1])
         # In windows without contrast rounding leaves variances just below zero.
         weight = jnp.log1p(jnp.maximum(pair, 0) / c2).sum(0)
@@ -182,8 +197,8 @@ def _as_ssim_arguments(
     modes = (False, "constant", "reflect", "replicate", "circular")
     if pad not in modes:
         raise ValueError(f"pad must be one of {list(modes)}, got {pad!r}.")
-    first, second = as_pair(img1, img2, data_range, stacklevel=4)
-    warn_of_small_windows(first.shape, stacklevel=4)
+    first, second = as_pair(img1, img2, data_range, stacklevel=5)
+    warn_of_small_windows(first.shape, stacklevel=5)
     return first, second, jnp.asarray(data_range, first.dtype)
 
 
@@ -191,15 +206,15 @@ def _as_ssim_arguments(
 def _ssim(img1: Array, img2: Array, data_range: Scalar, weighted: bool, pad: Pad) -> Scalar:
     index, _, weight = ssim_parts(img1, img2, data_range, pad=pad, weighted=weighted)
     if weight is None:
-        return index.mean()
+        return keep_within(index.mean(), -1.0, 1.0)
     # Of weights as small as the square of a faint contrast, the square is 0.
     weight = weight / power_of_two(weight.max((-2, -1), keepdims=True))
     total = weight.sum((-2, -1))
     is_flat = total == 0
     average = (index * weight).sum((-2, -1)) / jnp.where(is_flat, 1, total)
-    return jnp.where(is_flat, index.mean((-2, -1)), average).mean()
+    return keep_within(jnp.where(is_flat, index.mean((-2, -1)), average).mean(), -1.0, 1.0)
 
 
 @functools.partial(jax.jit, static_argnames="pad")
 def _ssim_map(img1: Array, img2: Array, data_range: Scalar, pad: Pad) -> Array:
-    return ssim_parts(img1, img2, data_range, pad=pad)[0]
+    return keep_within(ssim_parts(img1, img2, data_range, pad=pad)[0], -1.0, 1.0)

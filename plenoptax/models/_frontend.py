@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .._precision import in_single_precision
+from .._rules import checked, Real, Whole
 from .._types import Key
 from ..process import disk, gaussian_blur
 from ._frontend_parts import check_pretrained, gain_scalars, normalize, show_filters
@@ -44,6 +46,7 @@ class LinearNonlinear(eqx.Module):
     center_surround: CenterSurround
     activation: Callable = eqx.field(static=True)
 
+    @checked(kernel_size=Whole(1, several=True), amplitude_ratio=Real(at_least=1))
     def __init__(
         self,
         kernel_size: int | tuple[int, int],
@@ -77,6 +80,7 @@ class LinearNonlinear(eqx.Module):
         )
         self.activation = activation
 
+    @in_single_precision("x")
     def __call__(self, x: Float[Array, "1 height width"]) -> Float[Array, "1 height width"]:
         """Respond to an image of shape (1, height, width)."""
         return self.activation(self.center_surround(x))
@@ -129,6 +133,7 @@ class LuminanceGainControl(eqx.Module):
     luminance_scalar: Float[Array, " 1"]
     activation: Callable = eqx.field(static=True)
 
+    @checked(kernel_size=Whole(1, several=True), amplitude_ratio=Real(at_least=1))
     def __init__(
         self,
         kernel_size: int | tuple[int, int],
@@ -167,6 +172,7 @@ class LuminanceGainControl(eqx.Module):
         (self.luminance_scalar,) = gain_scalars(pretrained, key, scalar)
         self.activation = activation
 
+    @in_single_precision("x")
     def __call__(self, x: Float[Array, "1 height width"]) -> Float[Array, "1 height width"]:
         """Respond to an image of shape (1, height, width)."""
         linear, luminance = self.center_surround(x), self.luminance(x)
@@ -223,6 +229,7 @@ class LuminanceContrastGainControl(eqx.Module):
     contrast_scalar: Float[Array, " 1"]
     activation: Callable = eqx.field(static=True)
 
+    @checked(kernel_size=Whole(1, several=True), amplitude_ratio=Real(at_least=1))
     def __init__(
         self,
         kernel_size: int | tuple[int, int],
@@ -258,6 +265,7 @@ class LuminanceContrastGainControl(eqx.Module):
         self.luminance_scalar, self.contrast_scalar = gain_scalars(pretrained, key, [2.94], [34.03])
         self.activation = activation
 
+    @in_single_precision("x")
     def __call__(self, x: Float[Array, "1 height width"]) -> Float[Array, "1 height width"]:
         """Respond to an image of shape (1, height, width)."""
         return self.activation(_control_gain(self, x))
@@ -313,6 +321,7 @@ class OnOff(eqx.Module):
     apply_mask: bool = eqx.field(static=True)
     activation: Callable = eqx.field(static=True)
 
+    @checked(kernel_size=Whole(1, several=True), amplitude_ratio=Real(at_least=1))
     def __init__(
         self,
         kernel_size: int | tuple[int, int],
@@ -351,6 +360,7 @@ class OnOff(eqx.Module):
         self.apply_mask = apply_mask
         self.activation = activation
 
+    @in_single_precision("x")
     def __call__(self, x: Float[Array, "1 height width"]) -> Float[Array, "2 height width"]:
         """Respond to an image of shape (1, height, width)."""
         response = self.activation(_control_gain(self, x))

@@ -7,6 +7,8 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
 from .._axes import advise_on_axes
+from .._precision import in_single_precision
+from .._rules import checked, Real, Whole
 from .._types import Key, PyTree, Scalar
 from ..process import circular_gaussian2d, gaussian_blur, same_padding
 
@@ -49,6 +51,7 @@ class Gaussian(eqx.Module):
     kernel_size: tuple[int, int] = eqx.field(static=True)
     pad_mode: str = eqx.field(static=True)
 
+    @checked(kernel_size=Whole(1, several=True), std=Real(above=0), out_channels=Whole(1))
     def __init__(
         self,
         kernel_size: int | tuple[int, int],
@@ -83,6 +86,7 @@ class Gaussian(eqx.Module):
         """The windows, as ``plenoptax.process.circular_gaussian2d`` gives them."""
         return circular_gaussian2d(self.kernel_size, self.std)
 
+    @in_single_precision("x")
     def __call__(
         self, x: Float[Array, "*channel height width"]
     ) -> Float[Array, "out_channels height width"]:
@@ -129,6 +133,13 @@ class CenterSurround(eqx.Module):
     kernel_size: tuple[int, int] = eqx.field(static=True)
     pad_mode: str = eqx.field(static=True)
 
+    @checked(
+        kernel_size=Whole(1, several=True),
+        amplitude_ratio=Real(at_least=1),
+        center_std=Real(above=0),
+        surround_std=Real(above=0),
+        out_channels=Whole(1),
+    )
     def __init__(
         self,
         kernel_size: int | tuple[int, int],
@@ -162,8 +173,8 @@ class CenterSurround(eqx.Module):
                     f"{name} must be a scalar or have one value for each of {out_channels} output "
                     f"channels, got {value}."
                 )
-        if np.ndim(amplitude_ratio) != 0 or amplitude_ratio < 1:
-            raise ValueError(f"amplitude_ratio must be one number from 1, got {amplitude_ratio}.")
+        if np.ndim(amplitude_ratio) != 0:
+            raise ValueError(f"amplitude_ratio must be one number, got {amplitude_ratio}.")
         center = Gaussian(kernel_size, center_std, pad_mode, out_channels)
         surround = Gaussian(kernel_size, surround_std, pad_mode, out_channels)
         self.center_std = center.std
@@ -180,6 +191,7 @@ class CenterSurround(eqx.Module):
         surround = circular_gaussian2d(self.kernel_size, self.surround_std)
         return self._gains(center.dtype)[:, None] * (center - surround)
 
+    @in_single_precision("x")
     def __call__(
         self, x: Float[Array, "*channel height width"]
     ) -> Float[Array, "out_channels height width"]:
@@ -216,6 +228,7 @@ class Linear(eqx.Module):
     filt: Float[Array, "channel 1 height width"]
     pad_mode: str = eqx.field(static=True)
 
+    @checked(kernel_size=Whole(1, several=True))
     def __init__(
         self,
         kernel_size: int | tuple[int, int] = (3, 3),
@@ -250,6 +263,7 @@ class Linear(eqx.Module):
             self.filt = jax.random.uniform(key, (2, *low.shape), low.dtype, -bound, bound)
         self.pad_mode = pad_mode
 
+    @in_single_precision("x")
     def __call__(
         self, x: Float[Array, "*channel height width"]
     ) -> Float[Array, "out_channels height width"]:

@@ -10,6 +10,7 @@ from jaxtyping import Array, ArrayLike, Float, Shaped
 
 from .._axes import advise_on_axes, advise_on_size
 from .._compiled import warn_of_deadlock
+from .._rules import checked, Whole
 from ._naive import advise_on_rank
 from ._portilla_simoncelli_layout import gather_indices, Label, scale_labels, statistic_groups
 from ._portilla_simoncelli_statistics import Masks, measure, texture_masks
@@ -86,6 +87,12 @@ class PortillaSimoncelli(eqx.Module):
     weights: Float[Array, " statistic"] | None
     magnitude_means: bool = eqx.field(static=True)
 
+    @checked(
+        image_shape=Whole(1, several=True),
+        n_scales=Whole(1),
+        n_orientations=Whole(2),
+        spatial_corr_width=Whole(1),
+    )
     def __init__(
         self,
         image_shape: Sequence[int],
@@ -123,14 +130,7 @@ class PortillaSimoncelli(eqx.Module):
                 f"image_shape must be the height and the width, got {image_shape}."
                 f"{advice or ' For an image, give image.shape[-2:].'}"
             )
-        for name, value, least in (
-            ("n_scales", n_scales, 1),
-            ("n_orientations", n_orientations, 2),
-            ("spatial_corr_width", spatial_corr_width, 1),
-        ):
-            if value < least:
-                raise ValueError(f"{name} must be at least {least}, got {value}.")
-        self.image_shape = (int(image_shape[0]), int(image_shape[1]))
+        self.image_shape = (image_shape[0], image_shape[1])
         self.n_scales = n_scales
         self.n_orientations = n_orientations
         self.spatial_corr_width = spatial_corr_width
@@ -340,10 +340,13 @@ class PortillaSimoncelli(eqx.Module):
             )
 
     def _check_scales(self, scales: Sequence[Label]) -> tuple[Label, ...]:
-        unknown = [label for label in scales if label not in self.scales]
+        # 0.0 and False are equal to 0.
+        known = [(type(label), label) for label in self.scales]
+        labels = [label.item() if isinstance(label, np.generic) else label for label in scales]
+        unknown = [label for label in labels if (type(label), label) not in known]
         if unknown or not scales:
             raise ValueError(f"scales must be some of {self.scales}, got {scales!r}.")
-        return tuple(scales)
+        return tuple(labels)
 
     def _check_length(self, representation: ArrayLike) -> Array:
         representation = jnp.asarray(representation)

@@ -170,12 +170,13 @@ def draw_image(
     process_image: Callable | None = None,
     zoom: float | int | None = None,
     title: str | None = None,
-    vrange: str | Sequence[float | int] = (0, 1),
+    vrange: str | Sequence[float | int] | None = None,
     as_rgb: bool | None = None,
     cmap: Any = None,
     **kwargs: Any,
 ) -> Drawn:
     """See `synthesis_imshow`."""
+    vrange = one.allowed_range if vrange is None else vrange
 
     def panel_at(step: int) -> Panel:
         image = one.shown(step).image
@@ -226,6 +227,9 @@ def draw_histogram(
     options = defaults | kwargs
     axes = histogram(list(named.values()), batch_idx=None, ylim=ylim, ax=ax, **options)
     outlines: list[Any] = list(axes.patches[-len(named) :])
+    if not one.distortions:
+        for end in one.allowed_range:
+            axes.axvline(end, color="0.4", linewidth=0.8, linestyle=":", label="_range")
 
     def show(step: int, rescale: bool) -> None:
         density = bool(kwargs.get("density", False))

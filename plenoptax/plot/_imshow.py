@@ -4,6 +4,7 @@ from typing import Any, NamedTuple, TYPE_CHECKING
 
 import numpy as np
 
+from .._rules import checked, Whole
 from ._layout import (
     check_zoom,
     create_axes,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     import matplotlib.image
 
 
+@checked(batch_idx=Whole(), channel_idx=Whole(), col_wrap=Whole(1))
 def imshow(
     image: Any,
     vrange: str | Sequence[float | int] = "indep1",

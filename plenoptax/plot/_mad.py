@@ -44,7 +44,8 @@ def mad_imshow_all(
         metric2_name: What the second metric is called. Equal names are numbered.
         zoom: See `imshow`.
         **kwargs: Further arguments of `imshow`, except ``ax`` and ``col_wrap``. Unless given,
-            ``vrange`` is (0, 1). A list of titles has one for each picture, row by row.
+            ``vrange`` is the range that the penalty of the first competition allows, or (0, 1). A
+            list of titles has one for each picture, row by row.
 
     Returns:
         The figure.
@@ -64,7 +65,7 @@ def mad_imshow_all(
     }
     if len(views[0].image_steps) and views[0].image_steps[0] == 0:
         images[3] = ("Initial image", views[0].images[0])
-    chosen = choose(kwargs)
+    chosen = choose({"vrange": views[0].allowed_range} | kwargs)
     groups = {cell: panels_of_image(images[cell][1], **chosen.of_panels) for cell in sorted(images)}
     width = max(map(len, groups.values()))
     places = [(cell, part) for cell, panels in groups.items() for part in range(len(panels))]

@@ -1,6 +1,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, TYPE_CHECKING
 
+from .._rules import checked, Real, Whole
 from ..solve import Batched
 from ._drawn import draw_error, draw_histogram, draw_image, draw_losses
 from ._view import place_of_distortion, view
@@ -10,6 +11,7 @@ if TYPE_CHECKING:
     import matplotlib.axes
 
 
+@checked(iteration=Whole(), batch_idx=Whole())
 def synthesis_loss(
     result: Any,
     iteration: int | None = None,
@@ -62,6 +64,7 @@ def synthesis_loss(
     return draw_losses(views, iteration, plot_penalties, ax, **kwargs).axes
 
 
+@checked(batch_idx=Whole(), channel_idx=Whole(), distortion_scale=Real(), iteration=Whole())
 def synthesis_imshow(
     result: Any,
     batch_idx: int = 0,
@@ -74,8 +77,10 @@ def synthesis_imshow(
     title: str | None = None,
     **kwargs: Any,
 ) -> "matplotlib.axes.Axes":
-    """Show the image of a synthesis, pixel by pixel, with black at 0 and white at 1.
+    """Show the image of a synthesis, pixel by pixel.
 
+    Black and white are the ends of the range that the penalty of the synthesis allows, or 0 and 1
+    where no penalty on the range is known (see `plenoptax.regularize.allowed_range_of`).
     An image of three or four channels is shown in colors, a sequence of images as a strip of
     frames.
 
@@ -92,8 +97,8 @@ def synthesis_imshow(
             which the image was recorded. The default is the image that was returned.
         ax: The axes to draw in. The default makes a figure.
         title: The title; the default tells the method and the step.
-        **kwargs: ``vrange``, (0, 1) unless given, ``cmap`` and ``as_rgb`` of `imshow`, and further
-            arguments of ``matplotlib.axes.Axes.imshow``.
+        **kwargs: ``vrange``, the range above unless given, ``cmap`` and ``as_rgb`` of `imshow`, and
+            further arguments of ``matplotlib.axes.Axes.imshow``.
 
     Returns:
         The axes.
@@ -122,6 +127,7 @@ def synthesis_imshow(
     return draw_image(one, one.shown(iteration).step, ax, title=title, **options, **kwargs).axes
 
 
+@checked(batch_idx=Whole(), channel_idx=Whole(), iteration=Whole())
 def synthesis_histogram(
     result: Any,
     batch_idx: int | None = None,
@@ -135,7 +141,8 @@ def synthesis_histogram(
 ) -> "matplotlib.axes.Axes":
     """Show how often which pixel values occur in the image of a synthesis, and in its target.
 
-    It tells what left the range of an image. Of eigendistortions, the distortions are shown. The
+    It tells what left the range of an image, whose ends are dotted lines: the range that the
+    penalty of the synthesis allows, or 0 and 1. Of eigendistortions, the distortions are shown. The
     bins cover all the recorded images, so that the histograms of several steps can be compared.
 
     Args:
@@ -177,6 +184,7 @@ def synthesis_histogram(
     return draw_histogram(one, one.shown(iteration).step, ax, **options, **kwargs).axes
 
 
+@checked(batch_idx=Whole(), iteration=Whole())
 def metamer_representation_error(
     result: Any,
     batch_idx: int = 0,

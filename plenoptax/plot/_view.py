@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from ..regularize import allowed_range_of
 from ..solve import Batched, BatchedTrace, State
 from ._panels import as_numbers
 
@@ -45,6 +46,14 @@ class View(NamedTuple):
     image_steps: Any = ()
     status: Any = None
     distortions: Mapping[str, np.ndarray] = MappingProxyType({})
+
+    @property
+    def allowed_range(self) -> tuple[float, float]:
+        """The values of black and white: the range that the penalty allows, or [0, 1]."""
+        problem = getattr(self.problem, "geodesic", self.problem)
+        penalty = getattr(problem, "penalty_function", None)
+        found = allowed_range_of(penalty, getattr(problem, "penalty_lambda", 0.0))
+        return found if found is not None and np.isfinite(found).all() else (0.0, 1.0)
 
     @property
     def last(self) -> int:

@@ -4,6 +4,9 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Complex, Float, Inexact
 
+from .._precision import in_single_precision
+from .._rules import checked, Real
+
 
 def crop_spectrum(
     spectrum: Inexact[Array, "*batch height width"], shape: tuple[int, int], *, half: bool = False
@@ -46,15 +49,16 @@ def pad_spectrum(
     return _pad_axis(spectrum, columns, -1)
 
 
+@checked(factor=Real(above=1))
+@in_single_precision("x")
 def expand(
     x: Inexact[Array, "*batch height width"], factor: int | float
 ) -> Inexact[Array, "*batch rows columns"]:
-    """Enlarge images by zero-padding their spectrum, the inverse of ``shrink``.
+    """Enlarge images by zero-padding their spectrum, so that ``shrink`` gives them back.
 
-    Along an axis of even size, the Nyquist frequency is shared between its positive and its
-    negative copy, mirrored but not conjugated: the convention of the MATLAB texture code of
-    Portilla and Simoncelli (2000), which keeps only the part of it that is even. Images without
-    energy at that frequency, as all of odd size are, are interpolated exactly.
+    Along an axis of even size, half of the Nyquist frequency goes to its positive and half to its
+    negative copy. That is the smoothest interpolation; every image is interpolated exactly.
+    (plenoptic mirrors one of the halves, and loses the part of it that is not even.)
 
     Args:
         x: Images, real or complex.
@@ -74,27 +78,30 @@ def expand(
     """
     shape = _scaled_shape(x, factor, 1.0)
     spectrum = jnp.fft.fft2(x)
-    for axis, other, size in ((-2, -1, shape[0]), (-1, -2, shape[1])):
+    for axis, size in ((-2, shape[0]), (-1, shape[1])):
         given = spectrum.shape[axis]
         padded = _pad_axis(spectrum, size, axis)
         if given % 2 == 0:
             # fft2 order: index -k is the frequency -k, and so is size - k.
-            negative = _row(padded, size - given // 2, axis) / 2
-            mirrored = jnp.roll(jnp.flip(negative, other), 1, other)
-            padded = _with_row(padded, negative, size - given // 2, axis)
-            padded = _with_row(padded, mirrored, given // 2, axis)
+            nyquist = _row(padded, size - given // 2, axis) / 2
+            padded = _with_row(padded, nyquist, size - given // 2, axis)
+            padded = _with_row(padded, nyquist, given // 2, axis)
         spectrum = padded
     return _like(jnp.fft.ifft2(spectrum * _ratio(shape, x)), x)
 
 
+@checked(factor=Real(above=1))
+@in_single_precision("x")
 def shrink(
     x: Inexact[Array, "*batch height width"], factor: int | float
 ) -> Inexact[Array, "*batch rows columns"]:
-    """Reduce images by cropping their spectrum, the inverse of ``expand``.
+    """Reduce images by cropping their spectrum, which undoes ``expand``.
 
     Frequencies that do not fit are dropped, so nothing is aliased, but there are ripples around
-    edges. Along an axis whose new size is even, the new Nyquist frequency is the mean of the
-    positive and the negative one of ``x``.
+    edges: an image in [0, 1] can leave this range by some percent, and is to be clipped before it
+    is given to a synthesis. Along an axis whose new size is even, the new Nyquist frequency is the
+    sum of the positive and the negative one of ``x``, which is what its samples have. (plenoptic
+    takes their mean.)
 
     Args:
         x: Images, real or complex.
@@ -109,7 +116,7 @@ def shrink(
     Example:
         >>> import jax.numpy as jnp
         >>> from plenoptax.process import expand, shrink
-        >>> image = jnp.tile(jnp.asarray([1.0, 0.0, -1.0, 0.0]), (4, 2))
+        >>> image = jnp.eye(4)
         >>> bool(jnp.allclose(shrink(expand(image, 2), 2), image, atol=1e-6))
         True
     """
@@ -120,11 +127,12 @@ def shrink(
         if size % 2 == 0:
             given = spectrum.shape[axis]
             both = _row(spectrum, size // 2, axis) + _row(spectrum, given - size // 2, axis)
-            cropped = _with_row(cropped, both / 2, size // 2, axis)
+            cropped = _with_row(cropped, both, size // 2, axis)
         spectrum = cropped
     return _like(jnp.fft.ifft2(spectrum * _ratio(shape, x)), x)
 
 
+@in_single_precision("x")
 def autocorrelation(
     x: Float[Array, "*batch height width"],
 ) -> Float[Array, "*batch height width"]:
@@ -148,6 +156,7 @@ def autocorrelation(
     return jnp.fft.fftshift(power, axes=(-2, -1)) / (x.shape[-2] * x.shape[-1])
 
 
+@checked(phase_factor=Real())
 def modulate_phase(
     x: Complex[Array, "*batch height width"], phase_factor: int | float = 2
 ) -> Complex[Array, "*batch height width"]:
@@ -211,8 +220,6 @@ def _with_row(spectrum: Array, row: Array, index: int, axis: int) -> Array:
 
 
 def _scaled_shape(x: Array, factor: int | float, exponent: float) -> tuple[int, int]:
-    if factor <= 1:
-        raise ValueError(f"factor must be above 1, got {factor}.")
     exact = [size * factor**exponent for size in x.shape[-2:]]
     shape = round(exact[0]), round(exact[1])
     if not all(map(isclose, exact, shape)):

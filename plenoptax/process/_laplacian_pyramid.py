@@ -2,6 +2,8 @@ import equinox as eqx
 from jaxtyping import Array, Float
 
 from .._axes import warn_of_axes
+from .._precision import in_single_precision
+from .._rules import checked, Whole
 from ._convolution import blur_downsample, upsample_blur
 
 
@@ -32,6 +34,7 @@ class LaplacianPyramid(eqx.Module):
     n_scales: int = eqx.field(static=True)
     scale_filter: bool = eqx.field(static=True)
 
+    @checked(n_scales=Whole(1))
     def __init__(self, n_scales: int = 5, scale_filter: bool = False):
         """Choose the number of scales.
 
@@ -45,11 +48,10 @@ class LaplacianPyramid(eqx.Module):
         Raises:
             ValueError: ``n_scales`` is less than 1.
         """
-        if n_scales < 1:
-            raise ValueError(f"n_scales must be 1 or more, got {n_scales}.")
         self.n_scales = n_scales
         self.scale_filter = scale_filter
 
+    @in_single_precision("x")
     def __call__(
         self, x: Float[Array, "*batch height width"]
     ) -> list[Float[Array, "*batch _rows _columns"]]:
@@ -74,6 +76,7 @@ class LaplacianPyramid(eqx.Module):
             x = coarser
         return [*y, x]
 
+    @in_single_precision("y")
     def recon_pyr(
         self, y: list[Float[Array, "*batch _rows _columns"]]
     ) -> Float[Array, "*batch height width"]:

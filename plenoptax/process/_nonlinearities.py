@@ -6,6 +6,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Complex, Float, Inexact
 
+from .._precision import in_single_precision
+from .._rules import checked, Real
 from ._convolution import blur_downsample, upsample_blur
 from ._signal import refuse_negative, safe_sqrt
 
@@ -15,6 +17,7 @@ Bands: TypeAlias = OrderedDict[int | str | tuple[int, int], Inexact[Array, "..."
 Coefficients: TypeAlias = Mapping[int | str | tuple[int, int], Inexact[Array, "..."]]
 
 
+@in_single_precision("x")
 def rectangular_to_polar(
     x: Inexact[Array, "*shape"],
 ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
@@ -46,6 +49,7 @@ def rectangular_to_polar(
     return jnp.abs(x), jnp.angle(jnp.where(nonzero, x, 1))
 
 
+@in_single_precision("amplitude", "phase")
 def polar_to_rectangular(
     amplitude: Float[Array, "*shape"], phase: Float[Array, "*shape"]
 ) -> Complex[Array, "*shape"]:
@@ -115,6 +119,8 @@ def polar_to_rectangular_dict(energy: Coefficients, state: Coefficients) -> Band
     return _synthesize(polar_to_rectangular, energy, state, True)
 
 
+@checked(epsilon=Real(at_least=0))
+@in_single_precision("x")
 def local_gain_control(
     x: Inexact[Array, "*batch height width"], epsilon: int | float = 1e-8
 ) -> tuple[Float[Array, "*batch rows columns"], Inexact[Array, "*batch height width"]]:
@@ -142,6 +148,8 @@ def local_gain_control(
     return norm, x * jnp.asarray(1 / _gain(norm, x, epsilon), x.dtype)
 
 
+@checked(epsilon=Real(at_least=0))
+@in_single_precision("norm", "direction")
 def local_gain_release(
     norm: Float[Array, "*batch rows columns"],
     direction: Inexact[Array, "*batch height width"],

@@ -1,6 +1,8 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .._rules import checked, Whole
+
 
 _NUMPY_PAD_MODES = {
     "constant": "constant",
@@ -10,6 +12,11 @@ _NUMPY_PAD_MODES = {
 }
 
 
+@checked(
+    kernel_size=Whole(1, several=True),
+    stride=Whole(1, several=True),
+    dilation=Whole(1, several=True),
+)
 def same_padding(
     image: Float[Array, "*batch height width"],
     kernel_size: int | tuple[int, int],

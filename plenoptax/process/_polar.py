@@ -5,7 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from .._rules import checked, Real, Whole
 
+
+@checked(size=Whole(1, several=True), exponent=Real(), origin=Real())
 def polar_radius(
     size: int | Sequence[int],
     exponent: int | float = 1,
@@ -30,6 +33,7 @@ def polar_radius(
     return jnp.asarray(np.where((radius > 0) | (exponent == 0), powers, 0.0))
 
 
+@checked(size=Whole(1, several=True), phase=Real(), origin=Real())
 def polar_angle(
     size: int | Sequence[int],
     phase: int | float = 0,
@@ -64,6 +68,9 @@ def polar_angle(
     return jnp.asarray((angle + (np.pi - phase)) % (2 * np.pi) - np.pi)
 
 
+@checked(
+    img_size=Whole(1, several=True), outer_radius=Real(at_least=0), inner_radius=Real(at_least=0)
+)
 def disk(
     img_size: int | Sequence[int],
     outer_radius: int | float | None = None,
@@ -78,6 +85,9 @@ def disk(
         inner_radius: Distance up to which the mask is 1; a raised cosine joins the two. Default:
             half of ``outer_radius``. If it is the same, the edge is hard.
 
+    Raises:
+        ValueError: A radius is negative, or the inner one is the larger.
+
     Example:
         >>> from plenoptax.process import disk
         >>> disk((1, 9), outer_radius=4, inner_radius=2)
@@ -86,6 +96,10 @@ def disk(
     height, width = _pair(img_size)
     outer = (min(height, width) - 1) / 2 if outer_radius is None else outer_radius
     inner = outer / 2 if inner_radius is None else inner_radius
+    if inner > outer:
+        raise ValueError(
+            f"inner_radius must not be larger than outer_radius, got {inner:g} and {outer:g}."
+        )
     radius = np.hypot(*_ramps((height, width), None))
     slope = max(outer - inner, np.finfo(np.float64).tiny)
     with np.errstate(over="ignore"):

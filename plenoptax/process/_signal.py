@@ -1,4 +1,3 @@
-import operator
 from collections.abc import Sequence
 from types import ModuleType
 from typing import TypeAlias
@@ -8,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Inexact
 
+from .._precision import in_single_precision
+from .._rules import checked, Real, Whole
 from .._scale import power_of_two
 from .._types import Key
 
@@ -15,6 +16,8 @@ from .._types import Key
 Samples: TypeAlias = Float[Array, " samples"] | Float[np.ndarray, " samples"]
 
 
+@checked(a=Real(), b=Real())
+@in_single_precision("x")
 def rescale(
     x: Float[Array, "*shape"], a: int | float = 0, b: int | float = 1
 ) -> Float[Array, "*shape"]:
@@ -43,6 +46,7 @@ def rescale(
     return a + (b - a) * (unit / jnp.where(varies, unit.max(), 1))
 
 
+@checked(output_size=Whole(1))
 def center_crop(
     x: Inexact[Array, "*batch height width"], output_size: int
 ) -> Inexact[Array, "*batch size size"]:
@@ -56,8 +60,7 @@ def center_crop(
         output_size: Height and width of the square, in pixels.
 
     Raises:
-        TypeError: ``output_size`` is not an integer.
-        ValueError: ``output_size`` is not positive, or larger than the images.
+        ValueError: ``output_size`` is not a whole number, not positive, or larger than the images.
 
     Example:
         >>> import jax.numpy as jnp
@@ -65,20 +68,18 @@ def center_crop(
         >>> center_crop(jnp.arange(15.0).reshape(3, 5), 3)[1]
         Array([6., 7., 8.], dtype=float32)
     """
-    try:
-        size = operator.index(output_size)
-    except TypeError as error:
-        raise TypeError(f"output_size must be an integer, got {output_size!r}.") from error
     height, width = x.shape[-2:]
-    if not 0 < size <= min(height, width):
+    if output_size > min(height, width):
         raise ValueError(
             f"output_size must be from 1 to {min(height, width)} for images of "
-            f"{(height, width)}, got {size}."
+            f"{(height, width)}, got {output_size}."
         )
-    top, left = height // 2 - size // 2, width // 2 - size // 2
-    return x[..., top : top + size, left : left + size]
+    top, left = height // 2 - output_size // 2, width // 2 - output_size // 2
+    return x[..., top : top + output_size, left : left + output_size]
 
 
+@checked(noise_mse=Real(at_least=0))
+@in_single_precision("img")
 def add_noise(
     img: Float[Array, "*shape height width"], noise_mse: ArrayLike | list[float], *, key: Key
 ) -> Float[Array, "... height width"]:
@@ -108,7 +109,6 @@ def add_noise(
         >>> [f"{mse:.4f}" for mse in ((noisy - image[None]) ** 2).mean(axis=(1, 2, 3))]
         ['0.0100', '0.0400']
     """
-    refuse_negative(noise_mse, "noise_mse")
     if img.shape[-2] * img.shape[-1] < 2:
         raise ValueError(
             f"The image must have two pixels or more for noise of mean zero, got {img.shape}."
@@ -121,6 +121,7 @@ def add_noise(
     return img.reshape((1,) * mse.ndim + img.shape) + noise / rms * scale
 
 
+@checked(width=Real(above=0), position=Real())
 def raised_cosine(
     width: int | float = 1,
     position: int | float = 0,
@@ -150,6 +151,7 @@ def raised_cosine(
     return jnp.asarray(X), jnp.asarray(values[0] + (values[1] - values[0]) * step)
 
 
+@in_single_precision("x_new")
 def interpolate1d(x_new: Float[Array, "*shape"], Y: Samples, X: Samples) -> Float[Array, "*shape"]:
     """Read a function off its samples, along straight lines between them.
 
@@ -168,6 +170,8 @@ def interpolate1d(x_new: Float[Array, "*shape"], Y: Samples, X: Samples) -> Floa
     return jnp.interp(x_new, jnp.asarray(X, x_new.dtype), jnp.asarray(Y, x_new.dtype))
 
 
+@checked(harmonics=Whole(0, several=True))
+@in_single_precision("basis")
 def steer(
     basis: Float[Array, "*batch filters"],
     angle: ArrayLike,

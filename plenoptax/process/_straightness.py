@@ -3,11 +3,15 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from .._precision import in_single_precision
+from .._rules import checked, Real, Whole
 from .._scale import power_of_two
 from .._types import Key
 from ._signal import safe_sqrt
 
 
+@checked(n_steps=Whole(1))
+@in_single_precision("start", "stop")
 def make_straight_line(
     start: Float[Array, "*shape"], stop: Float[Array, "*shape"], n_steps: int
 ) -> Float[Array, "time *shape"]:
@@ -33,6 +37,8 @@ def make_straight_line(
     return (1 - time) * start[None] + time * stop[None]
 
 
+@checked(n_steps=Whole(1), max_norm=Real(at_least=0))
+@in_single_precision("start", "stop")
 def sample_brownian_bridge(
     start: Float[Array, "*shape"],
     stop: Float[Array, "*shape"],
@@ -70,8 +76,6 @@ def sample_brownian_bridge(
         >>> bool((path[-1] == stop).all())
         True
     """
-    if max_norm < 0:
-        raise ValueError(f"max_norm must not be negative, got {max_norm}.")
     line = make_straight_line(start, stop, n_steps)
     std = 2 * max_norm / np.sqrt(max(start.size, 1) * n_steps)
     steps = jax.random.normal(key, (n_steps, *start.shape), start.dtype)
@@ -80,6 +84,7 @@ def sample_brownian_bridge(
     return line + float(std) * bridge
 
 
+@in_single_precision("sequence")
 def deviation_from_line(
     sequence: Float[Array, "time *shape"], normalize: bool = True
 ) -> tuple[Float[Array, " time"], Float[Array, " time"]]:
@@ -124,6 +129,7 @@ def deviation_from_line(
     return along / divisor, away / divisor
 
 
+@checked(n_steps=Whole(1))
 def translation_sequence(
     image: Float[Array, "*batch height width"], n_steps: int = 10
 ) -> Float[Array, "time *batch height width"]:
@@ -146,20 +152,13 @@ def translation_sequence(
                [2., 0., 1.],
                [1., 2., 0.]], dtype=float32)
     """
-    _check_steps(n_steps)
     return jnp.stack([jnp.roll(image, shift, axis=-1) for shift in range(n_steps + 1)])
 
 
 def _times(start: Array, stop: Array, n_steps: int) -> Array:
-    _check_steps(n_steps)
     if start.shape != stop.shape:
         raise ValueError(
             f"start and stop must have the same shape, got {start.shape} and {stop.shape}."
         )
     times = jnp.asarray(np.linspace(0, 1, n_steps + 1), start.dtype)
     return times.reshape(-1, *(1,) * start.ndim)
-
-
-def _check_steps(n_steps: int):
-    if n_steps < 1:
-        raise ValueError(f"n_steps must be 1 or more, got {n_steps}.")

@@ -5,6 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
+from .._precision import in_single_precision, to_single
+from .._rules import checked, Real
 from .._types import Images, Scalar
 from ._pixels import check_floating
 
@@ -46,6 +48,7 @@ class Closeness(eqx.Module):
         self.image = jnp.asarray(image)
         self.weights = None if weights is None else jnp.broadcast_to(weights, image.shape)
 
+    @in_single_precision("image")
     def __call__(self, image: Float[Array, "..."]) -> Scalar:
         """Sum the weighted squares of the differences.
 
@@ -94,6 +97,7 @@ class Histogram(eqx.Module):
         """
         self.values = _sorted_values(image)
 
+    @in_single_precision("image")
     def __call__(self, image: Images) -> Scalar:
         """Find the mean over the channels of the squared distances.
 
@@ -138,6 +142,7 @@ class PowerSpectrum(eqx.Module):
     radial: bool = eqx.field(static=True)
     image_shape: tuple[int, ...] = eqx.field(static=True)
 
+    @checked(floor=Real(above=0))
     def __init__(self, image: Images, *, radial: bool = True, floor: float = (1 / 255) ** 2 / 12):
         """Choose the target.
 
@@ -152,13 +157,12 @@ class PowerSpectrum(eqx.Module):
             ValueError: If the floor is not positive.
             TypeError: If the image is not of floating point.
         """
-        if not floor > 0:
-            raise ValueError(f"floor must be positive, got {floor}.")
-        self.power = _power(image, radial)
+        self.power = _power(to_single(image), radial)
         self.floor = jnp.asarray(floor, jnp.result_type(float))
         self.radial = radial
         self.image_shape = image.shape
 
+    @in_single_precision("image")
     def __call__(self, image: Images) -> Scalar:
         """Compare spectra, each channel with its own.
 

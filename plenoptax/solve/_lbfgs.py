@@ -6,6 +6,7 @@ import optax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int
 
+from .._rules import checked, Real, Whole
 from .._tree import largest_magnitude, norm, tree_where
 from .._types import PyTree, Scalar
 from ._inverse_hessian import (
@@ -57,6 +58,12 @@ class LBFGSState(NamedTuple):
     exhausted: Bool[Array, ""]
 
 
+@checked(
+    memory_size=Whole(1),
+    sufficient_decrease=Real(at_least=0, below=1),
+    curvature=Real(above=0, below=1),
+    max_trials=Whole(1),
+)
 def lbfgs(
     memory_size: int = 100,
     *,
@@ -107,8 +114,6 @@ def lbfgs(
         >>> bool(value < 1e-6)
         True
     """
-    if memory_size < 1:
-        raise ValueError(f"The memory holds at least one pair; got memory_size={memory_size}.")
 
     def init(params: PyTree) -> LBFGSState:
         return _before_first_evaluation(params, memory_size)

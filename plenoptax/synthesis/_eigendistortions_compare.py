@@ -8,6 +8,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, ArrayLike, Bool, Float
 
+from .._rules import checked, Real, Whole
 from .._tree import flatten_real
 from .._types import Key, Scalar
 from ..linalg import AbstractNoise, linearize, LinearMap
@@ -36,6 +37,7 @@ class Detectability(NamedTuple):
     is_bound: Bool[np.ndarray, " k"]
 
 
+@checked(d_prime=Real(above=0))
 def equal_detectability(
     found: Eigendistortions,
     model: Callable,
@@ -69,8 +71,6 @@ def equal_detectability(
         >>> scales.is_linear.tolist()
         [True, True]
     """
-    if not d_prime > 0:
-        raise ValueError(f"d_prime is positive; got {d_prime}.")
     check_models(found.image, model)
     is_bound = found.eigenvalues <= found.floor
     alpha = d_prime / np.sqrt(np.maximum(found.eigenvalues, found.floor))
@@ -103,6 +103,7 @@ def _change(
     return jax.vmap(one)(directions, alpha)
 
 
+@checked(ridge=Real(at_least=0), max_steps=Whole(1))
 def principal_distortions(
     image: Float[Array, "*shape"],
     models: Sequence[Callable],

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from .._numbers import as_whole_number
+from .._rules import checked, Real, Whole
 from .._tree import name_of
 from ..linalg import AbstractNoise, AbstractSubspace, EigenStatus, linearize
 from ..validate import validate_input, validate_model
@@ -63,6 +63,7 @@ class GeneralizedEigendistortions(eqx.Module):
         return "\n".join(lines)
 
 
+@checked(k=Whole(1), ridge=Real(above=0))
 def generalized_eigendistortions(
     image: Float[Array, "*shape"],
     model: Callable,
@@ -115,7 +116,6 @@ def generalized_eigendistortions(
         True
     """
     check_models(image, model, other_model)
-    k = as_whole_number("k", k, at_least=1)
     maps = [linearize(m, image, noise=noise, subspace=subspace) for m in (model, other_model)]
     n = maps[0].input_size
     if n > _LARGEST:
@@ -123,8 +123,6 @@ def generalized_eigendistortions(
             f"There are {n} dimensions; matrices of that size are too large. Give a subspace, or "
             "compare the models with principal_distortions."
         )
-    if not ridge > 0:
-        raise ValueError(f"The ridge is positive; got {ridge}.")
     first, second = (np.asarray(each.dense(), np.float64) for each in maps)
     values, basis = np.linalg.eigh(second.T @ second)
     if not values[-1] > 0:

@@ -9,6 +9,8 @@ from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int
 
 from .._compiled import call_compiled
+from .._numbers import say_how_to_fit
+from .._rules import checked, Real
 from .._tree import largest_magnitude, norm
 from .._types import Key, PyTree, Scalar
 from ..parametrize import AbstractParametrization, Pixels
@@ -76,6 +78,11 @@ class MADCompetition(AbstractOneStageProblem):
     penalty_lambda: Scalar | Callable
     parametrization: AbstractParametrization
 
+    @checked(
+        metric_tradeoff_lambda=Real(at_least=0, words=("auto",)),
+        reference_value=Real(above=0),
+        initial_noise=Real(above=0),
+    )
     def __init__(
         self,
         image: Array,
@@ -122,7 +129,6 @@ class MADCompetition(AbstractOneStageProblem):
         """
         if minmax not in ("min", "max"):
             raise ValueError(f"minmax is 'min' or 'max'; got {minmax!r}.")
-        _check_positive(initial_noise, "initial_noise")
         image = as_jax(image)
         check_images(image, penalty_function, penalty_lambda)
         validate_metric(optimized_metric, image.shape, image.dtype)
@@ -151,8 +157,6 @@ class MADCompetition(AbstractOneStageProblem):
         if reference_value is None:
             noise = jax.random.normal(jax.random.key(0), self.image.shape, self.image.dtype)
             reference_value = self.evaluate_reference(self.image + self.initial_noise * noise)
-        else:
-            _check_positive(reference_value, "reference_value")
         self.reference_value = jnp.asarray(reference_value, self.image.dtype)
 
     @property
@@ -329,11 +333,6 @@ def check_within_pixels(image: Array) -> None:
     if low < 0 or high > 1:
         raise ValueError(
             "The constraint keeps the image within [0, 1], but the image to compare with has "
-            f"values from {low:g} to {high:g}. Say the range: "
-            "parametrization=plenoptax.parametrize.Pixels(bounds=(lowest, highest))."
+            f"values from {low:g} to {high:g}: {say_how_to_fit((low, high), (0.0, 1.0))}, or give "
+            "its range: parametrization=plenoptax.parametrize.Pixels(bounds=(lowest, highest))."
         )
-
-
-def _check_positive(number: float | Scalar, name: str) -> None:
-    if not isinstance(number, Tracer) and not number > 0:
-        raise ValueError(f"{name} is a positive number; got {number}.")

@@ -6,10 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.core import Tracer
 from jaxtyping import Array, Int
 
-from .._numbers import as_whole_number
+from .._rules import checked, Real, Whole
 from .._types import Key, PyTree, Scalar
 from ..parametrize import AbstractParametrization
 from ..regularize import penalize_range
@@ -88,6 +87,12 @@ class MetamerCTF(AbstractImageProblem):
     scales: tuple[str, ...] = eqx.field(static=True)
     stage_scales: tuple[tuple, ...] = eqx.field(static=True)
 
+    @checked(
+        change_scale_criterion=Real(at_least=0),
+        change_scale_loss=Real(at_least=0),
+        ctf_iters_to_check=Whole(1),
+        max_stage_steps=Whole(1),
+    )
     def __init__(
         self,
         image: Array,
@@ -136,7 +141,6 @@ class MetamerCTF(AbstractImageProblem):
         check_target(image, model, penalty_function, penalty_lambda)
         if coarse_to_fine not in ("together", "separate"):
             raise ValueError(f"coarse_to_fine is 'together' or 'separate'; got {coarse_to_fine!r}.")
-        ctf_iters_to_check = as_whole_number("ctf_iters_to_check", ctf_iters_to_check, at_least=1)
         self.max_stage_steps = as_stage_limit(max_stage_steps, ctf_iters_to_check)
         validate_coarse_to_fine(model, image_shape=image.shape, image_dtype=image.dtype)
         self.model = model
@@ -151,8 +155,8 @@ class MetamerCTF(AbstractImageProblem):
         self.penalty_function = penalty_function
         self.penalty_lambda = as_weight(penalty_lambda)
         self.parametrization = as_parametrization(parametrization)
-        self.change_scale_criterion = _optional("change_scale_criterion", change_scale_criterion)
-        self.change_scale_loss = _optional("change_scale_loss", change_scale_loss)
+        self.change_scale_criterion = _optional(change_scale_criterion)
+        self.change_scale_loss = _optional(change_scale_loss)
         self.ctf_iters_to_check = ctf_iters_to_check
         labels = tuple(model.scales)  # pyright: ignore[reportFunctionMemberAccess]
         self.stage_scales, self.scales = plan_stages(labels, coarse_to_fine)
@@ -257,14 +261,11 @@ def _represent_scales(model: Callable, image: Array, scales: tuple) -> PyTree:
     return model(image, scales=list(scales))
 
 
-def _optional(name: str, value: float | Scalar | None) -> Scalar | None:
-    if value is None:
-        return None
-    if not isinstance(value, Tracer) and not value >= 0:
-        raise ValueError(f"{name} is a number, at least 0, or None; got {value!r}.")
-    return jnp.asarray(value, jnp.result_type(float))
+def _optional(value: float | Scalar | None) -> Scalar | None:
+    return None if value is None else jnp.asarray(value, jnp.result_type(float))
 
 
+@checked(max_steps=Whole(0), num_seeds=Whole(1))
 def metamer_ctf(
     image: Array,
     model: Callable,

@@ -7,6 +7,8 @@ import optax
 from jaxtyping import Array, Int
 
 from .._axes import advised_on_axes
+from .._precision import refuse_half
+from .._rules import checked, Whole
 from .._traces import refuse_changed, trace
 from .._types import Key, PyTree, Scalar
 from ..parametrize import AbstractParametrization
@@ -51,6 +53,7 @@ class Objective(AbstractOneStageProblem):
     penalty_lambda: Scalar | Callable
     parametrization: AbstractParametrization
 
+    @checked(image_shape=Whole(1, several=True))
     def __init__(
         self,
         objective_function: Callable,
@@ -70,12 +73,12 @@ class Objective(AbstractOneStageProblem):
             image_shape: The shape of the image, or of the set: (image, channel, height, width).
             penalty_function: By default what lies outside of [0, 1], squared and summed.
             penalty_lambda: Its weight, or a function of how many steps have been accepted.
-            image_dtype: The dtype of the image.
+            image_dtype: The dtype of the image, float32 or float64.
             parametrization: By default the pixels themselves.
 
         Raises:
-            TypeError: If the objective or the penalty is of the wrong kind; see
-                `plenoptax.validate`.
+            TypeError: If the objective or the penalty is of the wrong kind (see
+                `plenoptax.validate`), or the image would be in half precision.
             ValueError: If one of them does not return one number that can be differentiated.
         """
         shape = tuple(image_shape)
@@ -83,6 +86,7 @@ class Objective(AbstractOneStageProblem):
             raise TypeError(
                 f"The objective is a callable of an image; got {type(objective_function).__name__}."
             )
+        refuse_half("The image of a synthesis", image_dtype)
         image = jax.ShapeDtypeStruct(shape, image_dtype)
         with advised_on_axes(shape):
             traced = trace("The objective", objective_function, image)
@@ -125,6 +129,7 @@ def _value_and_terms(output: PyTree) -> tuple[Scalar, dict[str, Array]]:
     return output if isinstance(output, tuple) else (output, {})
 
 
+@checked(max_steps=Whole(0), num_seeds=Whole(1))
 def synthesize(
     objective_function: Callable,
     image_shape: tuple[int, ...],

@@ -4,7 +4,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Int
 
-from .._numbers import as_whole_number
 from ..solve import AbstractProblem, Stage, Status, Trace
 
 
@@ -33,7 +32,6 @@ def as_stage_limit(max_steps: int | None, shortest: int) -> Int[Array, ""] | Non
     """
     if max_steps is None:
         return None
-    max_steps = as_whole_number("max_stage_steps", max_steps, at_least=1)
     if max_steps < shortest:
         raise ValueError(
             f"max_stage_steps={max_steps} ends a stage before ctf_iters_to_check={shortest} steps "

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from plenoptax.metric import model_metric_factory, mse
-from plenoptax.models import Gaussian
+from plenoptax.models import Gaussian, Identity
 from plenoptax.plot import (
     eigendistortion_imshow_all,
     geodesic_deviation_from_line,
@@ -18,6 +18,7 @@ from plenoptax.plot import (
     synthesis_loss,
     synthesis_status,
 )
+from plenoptax.regularize import penalize_range
 from plenoptax.solve import State, Status
 
 from .standins import make_competition, make_eigendistortions, make_geodesic, make_result, vector
@@ -29,6 +30,42 @@ def shown(axes):
 
 def heads(figure):
     return [axes.get_title().split("\n")[0] for axes in figure.axes]
+
+
+WIDE = functools.partial(penalize_range, allowed_range=(-1.0, 3.0))
+
+
+@pytest.mark.parametrize(
+    ("penalty", "weight", "wanted"),
+    [
+        (WIDE, 0.1, (-1, 3)),
+        (WIDE, 0.0, (0, 1)),
+        (penalize_range, 0.1, (0, 1)),
+        (functools.partial(penalize_range, allowed_range=(0.0, np.inf)), 0.1, (0, 1)),
+    ],
+)
+def test_plots_have_the_range_that_the_penalty_was_given(penalty, weight, wanted):
+    result = make_result(Identity())
+    result.problem.penalty_function, result.problem.penalty_lambda = penalty, jnp.asarray(weight)
+    included = ["synthesis_imshow", "synthesis_histogram"]
+    for iteration in (None, 5):
+        axes = synthesis_status(result, iteration=iteration, included_plots=included).axes
+        assert axes[0].images[0].get_clim() == wanted
+        assert [line.get_xdata()[0] for line in axes[1].lines] == list(wanted)
+    assert synthesis_imshow(result, vrange=(0, 2)).images[0].get_clim() == (0, 2)
+
+
+def test_competitions_and_paths_have_the_range_of_their_penalty():
+    results = [make_competition(metric) for metric in (mse, mse, mse, mse)]
+    for one in results:
+        one.problem.penalty_function, one.problem.penalty_lambda = WIDE, jnp.asarray(0.1)
+    assert mad_imshow_all(*results).axes[0].images[0].get_clim() == (-1, 3)
+    path = make_geodesic()
+    path.problem.penalty_function, path.problem.penalty_lambda = WIDE, jnp.asarray(0.1)
+    axes = synthesis_imshow(path)
+    assert axes.images[0].get_clim() == (-1, 3)
+    # White between the frames is the white of the frames.
+    assert shown(axes).max() == 3
 
 
 def assert_tidy(figure):
