@@ -48,6 +48,7 @@ def orthonormal_rows(
     return jax.lax.scan(add, jnp.zeros_like(block), items)
 
 
+@jax.jit
 def fill_with_noise(rows: Float[Array, "b n"], key: Key) -> Float[Array, "b n"]:
     """Orthonormal rows, of which those that are zero are drawn anew."""
     drawn = jax.random.normal(key, rows.shape, rows.dtype)

@@ -38,10 +38,10 @@ class Power(eqx.Module):
 
     The top is iterated first, then the bottom with F shifted by the largest eigenvalue. Both start
     from noise, and not, as plenoptic's do, from F times noise, which has nothing of a null space.
-    It stops when the eigenvalues change by no more than `stop_criterion`, absolute, which says
-    little about the vectors: they are ``converged`` where ``|F v - l v| <= 0.05 l``, else
-    ``stagnated``. ``BlockLanczos`` needs far fewer products. One product with F is taken a step,
-    which serves the eigenvalues and the next step.
+    It stops when the eigenvalues change by no more than `stop_criterion`, absolute, or than the
+    largest one is rounded. That says little about the vectors: they are ``converged`` where ``|F v
+    - l v| <= 0.05 l``, else ``stagnated``. ``BlockLanczos`` needs far fewer products. One product
+    with F is taken a step, which serves the eigenvalues and the next step.
 
     Attributes:
         operator: The map J.
@@ -94,14 +94,18 @@ class Power(eqx.Module):
         """One iteration at the end that is being worked on."""
         end = int(np.argmax(self._unfinished(state)))
         first = state.num_steps[end] == 0
-        shift = jnp.asarray(state.values[0, 0] if end else 0.0, self.operator.dtype)
+        shift = float(state.values[0, 0]) if end else 0.0
         vectors, products, values = _iterate(
-            self.operator, state.vectors[end], None if first else state.products[end], shift
+            self.operator,
+            state.vectors[end],
+            None if first else state.products[end],
+            jnp.asarray(shift, self.operator.dtype),
         )
         values = np.asarray(values, np.float64)
         change = np.linalg.norm(values - state.values[end])
         is_done = state.is_done.copy()
-        is_done[end] = change <= self.stop_criterion
+        rounding = float(jnp.finfo(self.operator.dtype).eps) * max(values[0], shift)
+        is_done[end] = change <= max(self.stop_criterion, rounding)
         num_steps, all_values = state.num_steps.copy(), state.values.copy()
         num_steps[end] += 1
         all_values[end] = values
@@ -154,10 +158,17 @@ def _iterate(
     operator: LinearMap, vectors: Array, products: Array | None, shift: Array
 ) -> tuple[Array, Array, Array]:
     products = operator.fisher(vectors) if products is None else products
-    # What a map annihilates, or only scales, leaves nothing once it is shifted.
-    vectors = fill_with_noise(orthonormal_rows(products - shift * vectors)[0], jax.random.key(0))
+    # What a map only scales leaves nothing but rounding once it is shifted: noise is as good.
+    rounding = 8 * jnp.finfo(shift.dtype).eps * shift
+    rows, _ = orthonormal_rows(products - shift * vectors, rounding)
+    vectors = fill_with_noise(rows, jax.random.key(0))
     products = operator.fisher(vectors)
     return vectors, products, jnp.sum(vectors * products, axis=1)
+
+
+@compiled_with_operator
+def _orthonormal_products(operator: LinearMap, rows: Float[Array, "b n"]) -> Float[Array, "b n"]:
+    return orthonormal_rows(operator.fisher(rows))[0]
 
 
 @checked(k=Whole(1), p=Whole(0), q=Whole(0))
@@ -191,9 +202,9 @@ def randomized_svd(
     n, dtype = operator.input_size, operator.dtype
     first, second = jax.random.split(key)
     width = min(k + p, n)
-    rows = orthonormal_rows(jax.random.normal(first, (width, n), dtype))[0]
+    rows = jax.random.normal(first, (width, n), dtype)
     for _ in range(q + 1):
-        rows, _ = orthonormal_rows(operator.fisher(rows))
+        rows = _orthonormal_products(operator, rows)
     rows = fill_with_noise(rows, second)
     small = jnp.matmul(operator(rows), operator(rows).T, precision=PRECISION)
     _, mixing = jnp.linalg.eigh(small)
