@@ -29,7 +29,7 @@ def read_image(
     if outside > 0:
         warnings.warn(
             f"{path}: {outside:.2%} of its pixels have colors that sRGB lacks; they are clipped",
-            stacklevel=4,
+            stacklevel=3,
         )
     if orientation == "apply":
         pixels = _turn(pixels, picture.orientation)
