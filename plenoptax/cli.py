@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import logging
 import os
 import pathlib
 import sys
@@ -42,6 +43,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _parser()
     options = parser.parse_args(arguments)
     _use_compilation_cache()
+    # What tifffile logs of a damaged file would stand beside the one line that says so.
+    logging.getLogger("tifffile").addHandler(logging.NullHandler())
     try:
         _metamer(options)
     except (ValueError, TypeError, OSError) as error:

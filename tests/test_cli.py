@@ -1,4 +1,5 @@
 import json
+import logging
 import signal
 
 import imageio.v3 as iio
@@ -380,3 +381,17 @@ def test_compiled_programs_are_kept_where_the_system_keeps_such_things(
 def test_a_compilation_cache_of_the_user_is_used(folder, tmp_path):
     assert run("brick.png", *GAUSSIAN) == 0
     assert jax.config.jax_compilation_cache_dir == str(tmp_path / "cache")
+
+
+def test_an_image_file_that_cannot_be_read_is_said_in_one_line(folder, capsys, monkeypatch):
+    # As outside of pytest, which takes what is logged.
+    for name in ("", "tifffile"):
+        monkeypatch.setattr(logging.getLogger(name), "handlers", [])
+    # Its tags are to begin at byte 1000.
+    (folder / "cut.tif").write_bytes(b"II*\0\xe8\3\0\0" + bytes(40))
+    (folder / "scan.heic").write_bytes(b"\0\0\0\x18ftypheic" + bytes(40))
+    for name in ("cut.tif", "scan.heic"):
+        assert run(name) == 2
+        error = capsys.readouterr().err
+        assert error.startswith(f"plenoptax: {name} cannot be read: ")
+        assert error.count("\n") == 1

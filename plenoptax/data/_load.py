@@ -56,7 +56,7 @@ def load_images(
         orientation: ``"apply"`` turns the image as the file says, ``"ignore"`` leaves the rows and
             columns as they are stored.
         max_pixels: The most pixels that an image may have. Larger ones are refused before they
-            are decoded. The default, 8192 by 8192, takes 1.6 GB in color while it is read.
+            are decoded. The default is 8192 by 8192, which take about 2.5 GB in color.
 
     Returns:
         Shape ``(channel, height, width)`` for a file, ``(image, channel, height, width)`` for a
@@ -94,9 +94,10 @@ def load_images(
         )
     if isinstance(paths, str | PathLike):
         return jnp.asarray(read(Path(paths)))
-    if len(paths) == 0:
+    files = [Path(path) for path in paths]
+    if not files:
         raise ValueError("paths is an empty list: give at least one image file")
-    return _stack([(Path(path), read(Path(path))) for path in paths])
+    return _stack([(file, read(file)) for file in files])
 
 
 def to_numpy(x: Any, squeeze: bool = False) -> np.ndarray:

@@ -42,18 +42,18 @@ def read_other(stream: BinaryIO, max_pixels: int) -> Picture:
     """Read what Pillow reads, where its answer is what the file says."""
     image = _open(stream)
     check_size(image.height, image.width, max_pixels)
-    num_frames = getattr(image, "n_frames", 1)
+    # The layers of Photoshop are not frames: their sum is what is read.
+    num_frames = 1 if image.format == "PSD" else getattr(image, "n_frames", 1)
     if num_frames > 1:
         raise ValueError(f"it holds {num_frames} frames, where one is wanted")
     _check_depth(image, stream)
-    if image.mode in ("P", "PA") or "transparency" in image.info:
-        image_of_known_mode = image.convert("RGBA")
-    else:
-        image_of_known_mode = image
-    pixels = np.asarray(image_of_known_mode) / (1 if image_of_known_mode.mode == "1" else 255)
-    pixels = pixels.reshape(image.height, image.width, -1)
-    alpha = pixels[..., -1:] if image_of_known_mode.mode in ("LA", "RGBA") else None
-    pixels = pixels if alpha is None else pixels[..., :-1]
+    is_expanded = image.mode in ("P", "PA") or "transparency" in image.info
+    expanded = image.convert("RGBA") if is_expanded else image
+    values = np.asarray(expanded).reshape(image.height, image.width, -1)
+    pixels = values / (1 if expanded.mode == "1" else 255)
+    alpha = None
+    if expanded.mode in ("LA", "RGBA"):
+        pixels, alpha = pixels[..., :-1], pixels[..., -1:]
     profile = image.info.get("icc_profile")
     encoding = read_profile(profile, pixels.shape[-1] == 1) if profile else None
     return Picture(pixels, alpha, encoding, image.getexif().get(0x0112, 1))

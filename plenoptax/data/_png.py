@@ -170,7 +170,9 @@ def _unfilter(filters: np.ndarray, lines: np.ndarray, step: int) -> np.ndarray:
         nearest = np.where(from_above <= from_corner, above, corner)
         nearest = np.where((from_left <= from_above) & (from_left <= from_corner), left, nearest)
         kinds = filters[first : last + 1, None]
-        predicted = np.choose(kinds, [0, left, above, (left + above) >> 1, nearest])
+        predicted = np.choose(
+            kinds, [np.zeros_like(left), left, above, (left + above) >> 1, nearest]
+        )
         flat[part] += predicted.astype(np.uint8)
     return np.ascontiguousarray(padded[1:, 1:]).reshape(rows, -1)
 
@@ -223,6 +225,8 @@ def _encoding(chunks: dict[bytes, bytes], is_gray: bool) -> Encoding | None:
         return None
     matrix = None
     if b"cHRM" in chunks and not is_gray:
-        white, *colors = np.array(struct.unpack(">8I", chunks[b"cHRM"])).reshape(4, 2) / 100000
-        matrix = to_srgb(colorants(*colors, white))
+        white, red, green, blue = (
+            np.array(struct.unpack(">8I", chunks[b"cHRM"])).reshape(4, 2) / 100000
+        )
+        matrix = to_srgb(colorants(red, green, blue, white))
     return Encoding((power_curve(1 / gamma),), matrix)

@@ -29,7 +29,7 @@ def read_image(
     if outside > 0:
         warnings.warn(
             f"{path}: {outside:.2%} of its pixels have colors that sRGB lacks; they are clipped",
-            stacklevel=4,
+            stacklevel=3,
         )
     if orientation == "apply":
         pixels = _turn(pixels, picture.orientation)
@@ -71,7 +71,8 @@ def _convert(picture: Picture, as_gray: bool, linear: bool) -> tuple[np.ndarray,
         pixels = pixels @ np.array([[0.2125], [0.7154], [0.0721]])
     elif not as_gray and pixels.shape[-1] == 1:
         pixels = np.repeat(pixels, 3, axis=-1)
-    return np.clip(pixels, 0, 1), outside
+    # Rounding, and linear colors that sRGB lacks.
+    return np.clip(pixels, 0, 1) if linear else pixels, outside
 
 
 def _turn(pixels: np.ndarray, orientation: int) -> np.ndarray:

@@ -59,10 +59,8 @@ def _tags_of_only_page(file: Any) -> dict[int, Any]:
     tags = {tag.code: tag.value for tag in pages[0].tags}
     # tifffile leaves out what it cannot read, and only logs it.
     file.filehandle.seek(pages[0].offset)
-    count = file.filehandle.read(file.tiff.tagnosize)
-    if len(list(pages[0].tags)) < int.from_bytes(
-        count, {"<": "little", ">": "big"}[file.byteorder]
-    ):
+    count = np.frombuffer(file.filehandle.read(file.tiff.tagnosize), file.tiff.tagnoformat)
+    if len(list(pages[0].tags)) < count[0]:
         raise ValueError("its tags are damaged")
     num_frames = max(len(pages), tags.get(_DEPTH, 1))
     # Some programs write many frames behind the tags of one.
@@ -86,7 +84,7 @@ def _common(tags: dict[int, Any], tag: int, name: str) -> int:
 
 
 def _check_colors(tags: dict[int, Any]) -> None:
-    photometric = tags.get(_PHOTOMETRIC)
+    photometric = tags.get(_PHOTOMETRIC, -1)
     if photometric not in _COLORS:
         name = _REFUSED_COLORS.get(photometric, f"photometric interpretation {photometric}")
         raise ValueError(f"its colors are {name}: convert it to gray or sRGB first")

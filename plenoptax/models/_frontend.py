@@ -103,7 +103,7 @@ class LuminanceGainControl(eqx.Module):
     The response is ``activation(linear / (1 + luminance_scalar * luminance))``, where ``linear``
     is the image filtered by ``center_surround``, and ``luminance`` the image blurred by a Gaussian.
 
-    What is known of the scale of the images that it was fitted to, ``LinearNonlinear`` says.
+    See ``LinearNonlinear`` for the scale of the images that the pretrained values were fitted to.
 
     Values of one's own are set by name with ``equinox.tree_at``. The names are plenoptic's.
 
@@ -202,7 +202,7 @@ class LuminanceContrastGainControl(eqx.Module):
     1e-6``, where ``blurred`` is ``normed**2`` blurred by a Gaussian. Where that is 0, so is the
     gradient of its root: value and gradient are finite on all images, also constant ones.
 
-    What is known of the scale of the images that it was fitted to, ``LinearNonlinear`` says.
+    See ``LinearNonlinear`` for the scale of the images that the pretrained values were fitted to.
 
     Attributes:
         center_surround: The filter.
@@ -292,7 +292,7 @@ class OnOff(eqx.Module):
     Each is a ``LuminanceContrastGainControl`` with parameters of its own. It is the model of
     Berardino et al. that predicts human thresholds for distortions best.
 
-    What is known of the scale of the images that it was fitted to, ``LinearNonlinear`` says.
+    See ``LinearNonlinear`` for the scale of the images that the pretrained values were fitted to.
 
     Attributes:
         center_surround: The filters.

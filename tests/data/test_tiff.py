@@ -233,6 +233,22 @@ def test_tiff_of_jpeg_is_what_pillow_gives(tmp_path):
     np.testing.assert_allclose(got, np.moveaxis(turned_by_pillow, -1, 0) / 255, atol=1e-6)
 
 
+@pytest.mark.parametrize("subsampling", [0, 2])
+def test_tiff_of_jpeg_in_luma_and_chroma_is_what_pillow_gives(tmp_path, subsampling):
+    pixels = (np.asarray(data.chelsea()) * 255).astype(np.uint8)[:, :32, :48]
+    stream = io.BytesIO()
+    Image.fromarray(np.moveaxis(pixels, 0, -1)).save(stream, "jpeg", subsampling=subsampling)
+    wanted = np.moveaxis(np.asarray(Image.open(stream)), -1, 0) / 255
+    step = 2 if subsampling else 1
+    content = tiff(
+        np.zeros((32, 48, 3), int),
+        tags={259: 7, 262: 6, 530: (step, step)},
+        encode=lambda rows: stream.getvalue(),
+    )
+    got = read(tmp_path, content, as_gray=False)
+    np.testing.assert_allclose(got, wanted, atol=2 / 255)
+
+
 def test_tiff_with_reversed_bits(tmp_path, x64):
     samples = ramp(4095)
 
