@@ -23,7 +23,7 @@ def largest_magnitude(tree: PyTree) -> Scalar:
 
 
 def norm(tree: PyTree) -> Scalar:
-    """The Euclidean norm of all elements, whose squares may be out of the range of their dtype."""
+    """The Euclidean norm of all elements. Their squares may be out of the range of their dtype."""
     largest = largest_magnitude(tree)
     scale = jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1)
     return scale * optax.tree.norm(jax.tree.map(lambda leaf: leaf / scale, tree))

@@ -7,7 +7,7 @@ from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int
 
 from .._rules import checked, Real, Whole
-from .._tree import largest_magnitude, norm, tree_where
+from .._tree import tree_where
 from .._types import PyTree, Scalar
 from ._inverse_hessian import (
     empty_inverse_hessian,
@@ -23,8 +23,8 @@ class LBFGSState(NamedTuple):
     All values, gradients and slopes in it are those of the objective times `normalizer`.
 
     Attributes:
-        normalizer: The power of two that brings the largest element of the gradient at the first
-            anchor to about 1, so that no inner product of gradients leaves the range of its dtype.
+        normalizer: A power of two, by which the largest element of the first gradient is about 1.
+            Inner products of gradients then stay in the range of their dtype.
         memory: The inverse Hessian. Its `point` and `gradient` are the anchor, which is the point
             accepted last, and the gradient there, of the elements that can follow it.
         blocked: 1 for the elements that a constraint keeps from becoming larger, -1 for those that
@@ -82,6 +82,11 @@ def lbfgs(
     A trial that is not finite is rejected like one that does not decrease. When the trials run out
     the search starts again along the bare gradient; when they run out there too, the synthesis is
     on a plateau (or nonfinite, if the trials were).
+
+    The unit of the objective does not matter: multiplied by a power of two, it leads to the same
+    points bit for bit, as long as its own values and gradients stay in the range of their dtype.
+    The first step, and one that starts again along the bare gradient, is one unit long, or a
+    thousandth of the norm of the point where that is more.
 
     With a hard constraint both conditions are judged by where the projection lets the step end. An
     element that it does not let move, such as a pixel at its bound, is left out of the gradient
@@ -219,15 +224,15 @@ def _from_new_anchor(
 def _normalize(
     state: LBFGSState, gradient: Float[Array, " size"], value: Scalar
 ) -> tuple[Bool[Array, ""], Scalar]:
-    """Whether to begin again with this gradient, and the power of two to multiply it by then.
+    """Whether to begin at this point, with an empty memory, and the power of two to multiply by.
 
-    That is so at the first anchor, and where the gradient has changed so much since the last time
-    that inner products would soon overflow or vanish.
+    The first point is one to begin at. So is one where the gradient has grown or fallen so far
+    since then that inner products would soon overflow or vanish.
     """
     limits = jnp.finfo(gradient.dtype)
     far = 2.0 ** (3 * limits.maxexp // 8)
     # The value has to stay in range too, however small the gradient is.
-    size = jnp.maximum(largest_magnitude(gradient), jnp.abs(value) / far)
+    size = jnp.maximum(jnp.max(jnp.abs(gradient)), jnp.abs(value) / far)
     begins = state.fresh | (size > far) | ((size > 0) & (size < 1 / far))
     factor = jax.lax.reduce_precision(1 / jnp.where(size > 0, size, 1), limits.nexp, 0)
     factor = jnp.clip(factor, limits.tiny, 1 / limits.tiny)
@@ -274,9 +279,8 @@ def _steepest(
 ) -> tuple[Scalar, Float[Array, " size"], Scalar]:
     """The inverse Hessian where nothing is known, the direction that it gives, and the slope.
 
-    The length of the step follows the point and not the gradient, whose unit is the objective's:
-    one unit, or a thousandth of the point where that is more.
+    The length of the direction does not depend on the gradient, whose unit is the objective's.
     """
-    length = norm(gradient)
-    scale = jnp.maximum(1, 1e-3 * norm(point)) / jnp.where(length > 0, length, 1)
+    length = jnp.linalg.norm(gradient)
+    scale = jnp.maximum(1, 1e-3 * jnp.linalg.norm(point)) / jnp.where(length > 0, length, 1)
     return scale, -scale * gradient, -scale * length**2

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array
 
-from .._tree import check_alike, is_array, largest_magnitude, leaves_by_path, norm, tree_where
+from .._tree import check_alike, is_array, leaves_by_path, norm, tree_where
 from .._types import PyTree
 from ._batch import Batched
 from ._problem import AbstractProblem
@@ -66,7 +66,7 @@ def _step(problem: AbstractProblem, solver: Solver, state: State) -> tuple[State
 
     (loss, terms), gradient = jax.value_and_grad(objective, has_aux=True)(state.z)
     # The norm of finite elements may still be too large for their dtype.
-    finite = jnp.isfinite(loss) & jnp.isfinite(largest_magnitude(gradient))
+    finite = jnp.isfinite(loss) & _all_finite(gradient)
     # optax mixes integers and floating-point numbers, which strict promotion would refuse.
     with jax.numpy_dtype_promotion("standard"):
         updates, optimizer_state = solver.optimizer.update(
@@ -204,14 +204,18 @@ def _verdict(optimizer_state: PyTree, finite: Array) -> tuple[Array, Array]:
 def _overflows(new: PyTree, old: PyTree) -> Array:
     """Whether an array of an optimizer's state has left the range of its dtype in this step."""
 
-    def left(new: Array, old: Array) -> Array:
+    def arrays(state: PyTree) -> list[Array]:
         # Line searches have scalars that are infinite at times.
-        if new.ndim == 0 or not jnp.issubdtype(new.dtype, jnp.inexact):
-            return jnp.zeros((), bool)
-        return jnp.isfinite(largest_magnitude(old)) & ~jnp.isfinite(largest_magnitude(new))
+        return [leaf for leaf in jax.tree.leaves(state) if leaf.ndim]
 
-    leaves = jax.tree.leaves(jax.tree.map(left, new, old))
-    return jnp.any(jnp.stack([jnp.zeros((), bool), *leaves]))
+    return _all_finite(arrays(old)) & ~_all_finite(arrays(new))
+
+
+def _all_finite(tree: PyTree) -> Array:
+    finite = jnp.ones((), bool)
+    for leaf in jax.tree.leaves(tree):
+        finite &= jnp.all(jnp.isfinite(leaf))
+    return finite
 
 
 def _find(optimizer_state: PyTree, name: str) -> Array | None:
@@ -244,7 +248,7 @@ def _is_plateau_schedule(node: PyTree) -> bool:
 
 
 def _distance(problem: AbstractProblem, a: PyTree, b: PyTree) -> Array:
-    return norm(problem.decode(a) - problem.decode(b))
+    return optax.tree.norm(problem.decode(a) - problem.decode(b))
 
 
 def _keep_dtypes(new: PyTree, old: PyTree) -> PyTree:
