@@ -116,7 +116,7 @@ def add_noise(
     return img.reshape((1,) * mse.ndim + img.shape) + noise / rms * scale
 
 
-@checked(width=Real(above=0), position=Real())
+@checked(width=Real(above=0), position=Real(), values=Real())
 def raised_cosine(
     width: int | float = 1,
     position: int | float = 0,

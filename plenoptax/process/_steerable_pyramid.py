@@ -226,6 +226,7 @@ class SteerablePyramidFreq(eqx.Module):
             parts.append(_masked(coarser, self._lowpass[0]))
         return self._real_image(sum(parts[1:], parts[0]), 0)
 
+    @checked(angles=Real())
     @in_single_precision("pyr_coeffs")
     def steer_coeffs(
         self,
