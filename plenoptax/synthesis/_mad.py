@@ -144,11 +144,6 @@ class MADCompetition(AbstractOneStageProblem):
             parametrization = _default_pixels(self.image, metric_tradeoff_lambda is None)
         self.parametrization = as_parametrization(parametrization)
         if isinstance(metric_tradeoff_lambda, str):
-            if metric_tradeoff_lambda != "auto":
-                raise ValueError(
-                    "metric_tradeoff_lambda is a number, 'auto', or None for a constraint; got "
-                    f"{metric_tradeoff_lambda!r}."
-                )
             metric_tradeoff_lambda = _balance(optimized_metric, reference_metric, self.image)
         if metric_tradeoff_lambda is not None:
             metric_tradeoff_lambda = jnp.asarray(metric_tradeoff_lambda, jnp.result_type(float))
