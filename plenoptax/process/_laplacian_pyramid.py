@@ -2,7 +2,7 @@ import equinox as eqx
 from jaxtyping import Array, Float
 
 from .._precision import in_single_precision
-from .._rules import checked, Whole
+from .._rules import checked, COUNT
 from ._convolution import blur_downsample, upsample_blur
 
 
@@ -33,7 +33,7 @@ class LaplacianPyramid(eqx.Module):
     n_scales: int = eqx.field(static=True)
     scale_filter: bool = eqx.field(static=True)
 
-    @checked(n_scales=Whole(1))
+    @checked(n_scales=COUNT)
     def __init__(self, n_scales: int = 5, scale_filter: bool = False):
         """Choose the number of scales.
 

@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 import optax
 
-from .._rules import checked, Whole
+from .._rules import checked, STEPS
 from ._batch import Batched, check_problem
 from ._checkpoint import as_writer, Checkpoint
 from ._driver import Driver
@@ -18,7 +18,7 @@ from ._status import NonfiniteError, Status
 from ._trace import BatchedTrace, Trace
 
 
-@checked(max_steps=Whole(0))
+@checked(max_steps=STEPS)
 def run(
     problem: AbstractProblem | Batched,
     solver: Solver | optax.GradientTransformation,

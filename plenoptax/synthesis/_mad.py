@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from .._compiled import call_compiled
 from .._numbers import say_how_to_fit
-from .._rules import checked, Real
+from .._rules import checked, POSITIVE, Real
 from .._types import Key, PyTree, Scalar
 from ..parametrize import AbstractParametrization, Pixels
 from ..regularize import penalize_range
@@ -79,8 +79,8 @@ class MADCompetition(AbstractOneStageProblem):
 
     @checked(
         metric_tradeoff_lambda=Real(at_least=0, words=("auto",)),
-        reference_value=Real(above=0),
-        initial_noise=Real(above=0),
+        reference_value=POSITIVE,
+        initial_noise=POSITIVE,
     )
     def __init__(
         self,

@@ -147,7 +147,7 @@ def test_synthetic_stimuli_draw_only_the_fractal():
         (lambda: data.grating(8, period=0.0), "period is a finite number above 0"),
         (
             lambda: data.grating(8, contrast=1.5),
-            "contrast is a finite number at least 0 and at most 1",
+            "contrast is .* at most 1",
         ),
         (lambda: data.checkerboard(8, square_size=0), "square_size is a whole number, at least 1"),
         (lambda: data.pink_noise(1, key=jax.random.key(0)), "single pixel"),
