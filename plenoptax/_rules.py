@@ -116,6 +116,11 @@ class Real(_Rule):
         return " or ".join([number.strip(), *words])
 
 
+INDEX, STEPS, COUNT = Whole(), Whole(0), Whole(1)
+SIZES = Whole(1, several=True)
+NUMBER, POSITIVE, NOT_NEGATIVE = Real(), Real(above=0), Real(at_least=0)
+
+
 def checked(**rules: Whole | Real) -> Callable[[Function], Function]:
     """Decorate a function to check the numbers that it is given before it runs.
 

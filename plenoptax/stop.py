@@ -13,7 +13,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
-from ._rules import checked, Real, Whole
+from ._rules import checked, COUNT, Real
 from ._types import PyTree, Scalar
 
 
@@ -114,7 +114,7 @@ class LossChange(_WindowStop):
 
     watched = "loss"
 
-    @checked(tolerance=Real(at_least=0, finite=False), window=Whole(1))
+    @checked(tolerance=Real(at_least=0, finite=False), window=COUNT)
     def __init__(self, tolerance: float | Scalar = 1e-4, window: int = 50):
         super().__init__(tolerance, window)
 
@@ -142,7 +142,7 @@ class RelativeLossChange(_WindowStop):
 
     watched = "loss"
 
-    @checked(tolerance=Real(at_least=0, finite=False), window=Whole(1))
+    @checked(tolerance=Real(at_least=0, finite=False), window=COUNT)
     def __init__(self, tolerance: float | Scalar = 1e-3, window: int = 50):
         super().__init__(tolerance, window)
 
@@ -168,7 +168,7 @@ class PixelChange(_WindowStop):
 
     watched = "pixel_change_norm"
 
-    @checked(tolerance=Real(at_least=0, finite=False), window=Whole(1))
+    @checked(tolerance=Real(at_least=0, finite=False), window=COUNT)
     def __init__(self, tolerance: float | Scalar = 1e-4, window: int = 50):
         super().__init__(tolerance, window)
 

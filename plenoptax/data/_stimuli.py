@@ -5,14 +5,14 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
-from .._rules import checked, Real, Whole
+from .._rules import checked, COUNT, NUMBER, POSITIVE, Real, SIZES, Whole
 
 
 @checked(
-    size=Whole(1, several=True),
-    period=Real(above=0),
-    direction=Real(),
-    phase=Real(),
+    size=SIZES,
+    period=POSITIVE,
+    direction=NUMBER,
+    phase=NUMBER,
     contrast=Real(at_least=0, at_most=1),
 )
 def grating(
@@ -47,10 +47,10 @@ def grating(
 
 
 @checked(
-    size=Whole(1, several=True),
-    period=Real(above=0),
-    directions=Real(),
-    phase=Real(),
+    size=SIZES,
+    period=POSITIVE,
+    directions=NUMBER,
+    phase=NUMBER,
     contrast=Real(at_least=0, at_most=1),
 )
 def plaid(
@@ -85,7 +85,7 @@ def plaid(
     return _image((first + second) / 2)
 
 
-@checked(size=Whole(1, several=True), square_size=Whole(1))
+@checked(size=SIZES, square_size=COUNT)
 def checkerboard(
     size: int | tuple[int, int] = 256, *, square_size: int = 16
 ) -> Float[Array, "1 height width"]:
@@ -111,7 +111,7 @@ def checkerboard(
     return _image((rows // square_size + columns // square_size) % 2.0)
 
 
-@checked(size=Whole(1, several=True), phase=Real())
+@checked(size=SIZES, phase=NUMBER)
 def zone_plate(
     size: int | tuple[int, int] = 256, *, phase: float = 0.0
 ) -> Float[Array, "1 height width"]:
@@ -139,7 +139,7 @@ def zone_plate(
     return _image(0.5 + 0.5 * _zone_plate(size, phase))
 
 
-@checked(size=Whole(1, several=True), exponent=Real())
+@checked(size=SIZES, exponent=NUMBER)
 def pink_noise(
     size: int | tuple[int, int] = 256, *, key: PRNGKeyArray, exponent: float = 1.0
 ) -> Float[Array, "1 height width"]:

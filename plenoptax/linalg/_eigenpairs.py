@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._rules import checked, Whole
+from .._rules import checked, COUNT
 from .._types import Key
 from ._operator import compiled_with_operator, LinearMap
 
@@ -153,7 +153,7 @@ def dense_ends(
     return right, left, singular, rank
 
 
-@checked(k=Whole(1))
+@checked(k=COUNT)
 def exact(
     operator: LinearMap, *, k: int | None = None, which: str = "both", key: Key | None = None
 ) -> tuple[Eigenpairs, Float[Array, "m n"]]:

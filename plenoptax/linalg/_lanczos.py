@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._rules import checked, Real, Whole
+from .._rules import checked, COUNT, POSITIVE
 from .._types import Key
 from ._eigenpairs import (
     are_resolved,
@@ -89,7 +89,7 @@ class BlockLanczos(eqx.Module):
     block_size: int = eqx.field(static=True)
     capacity: int = eqx.field(static=True)
 
-    @checked(k=Whole(1), rtol=Real(above=0), block_size=Whole(1), capacity=Whole(1))
+    @checked(k=COUNT, rtol=POSITIVE, block_size=COUNT, capacity=COUNT)
     def __init__(
         self,
         operator: LinearMap,

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float
 
-from .._rules import checked, Real
+from .._rules import checked, NOT_NEGATIVE, POSITIVE
 
 
 class AbstractNoise(eqx.Module):
@@ -128,7 +128,7 @@ class PoissonNoise(AbstractNoise):
     duration: Array
     dispersion: Array
 
-    @checked(duration=Real(above=0), dispersion=Real(at_least=0))
+    @checked(duration=POSITIVE, dispersion=NOT_NEGATIVE)
     def __init__(self, duration: ArrayLike = 1.0, dispersion: ArrayLike = 0.0):
         """Set the attributes."""
         self.duration = jnp.asarray(duration)

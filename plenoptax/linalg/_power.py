@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-from .._rules import checked, Real, Whole
+from .._rules import checked, COUNT, NOT_NEGATIVE, STEPS
 from .._types import Key
 from ._eigenpairs import (
     are_resolved,
@@ -62,10 +62,10 @@ class Power(eqx.Module):
     """
 
     operator: LinearMap
-    k: int = eqx.field(static=True, default=1, converter=Whole(1).of("k"))
-    max_iter: int = eqx.field(static=True, default=1000, converter=Whole(1).of("max_iter"))
+    k: int = eqx.field(static=True, default=1, converter=COUNT.of("k"))
+    max_iter: int = eqx.field(static=True, default=1000, converter=COUNT.of("max_iter"))
     stop_criterion: float = eqx.field(
-        static=True, default=1e-7, converter=Real(at_least=0).of("stop_criterion")
+        static=True, default=1e-7, converter=NOT_NEGATIVE.of("stop_criterion")
     )
 
     def init(self, *, key: Key) -> PowerState:
@@ -171,7 +171,7 @@ def _orthonormal_products(operator: LinearMap, rows: Float[Array, "b n"]) -> Flo
     return orthonormal_rows(operator.fisher(rows))[0]
 
 
-@checked(k=Whole(1), p=Whole(0), q=Whole(0))
+@checked(k=COUNT, p=STEPS, q=STEPS)
 def randomized_svd(
     operator: LinearMap, k: int = 1, *, key: Key, p: int = 5, q: int = 2
 ) -> tuple[Eigenpairs, float]:

@@ -3,13 +3,13 @@ from typing import Any
 import numpy as np
 from tqdm.auto import tqdm
 
-from .._rules import checked, Whole
+from .._rules import checked, COUNT
 from ._eigenpairs import Eigenpairs
 from ._lanczos import BlockLanczos
 from ._power import Power
 
 
-@checked(max_products=Whole(1))
+@checked(max_products=COUNT)
 def solve(
     solver: BlockLanczos | Power,
     state: Any,

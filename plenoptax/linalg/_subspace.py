@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from .._rules import Whole
+from .._rules import COUNT
 
 
 class AbstractSubspace(eqx.Module):
@@ -42,7 +42,7 @@ class Linear(AbstractSubspace):
     """
 
     function: Callable
-    size: int = eqx.field(static=True, converter=Whole(1).of("size"))
+    size: int = eqx.field(static=True, converter=COUNT.of("size"))
 
     def __call__(self, z: Float[Array, " size"]) -> Float[Array, "*shape"]:
         """The input of coordinates."""

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
 from .._precision import in_single_precision
-from .._rules import checked, Real
+from .._rules import checked, NOT_NEGATIVE, NUMBER, POSITIVE
 from .._types import PyTree, Scalar
 from ._differences import mse
 
@@ -36,7 +36,7 @@ class WeightedSum(eqx.Module):
     terms: tuple[Callable, ...]
     weights: Float[Array, " terms"]
 
-    @checked(weights=Real())
+    @checked(weights=NUMBER)
     def __init__(self, terms: Sequence[Callable], weights: ArrayLike | Sequence[ArrayLike]):
         """Choose the terms.
 
@@ -92,7 +92,7 @@ class SoftMaximum(eqx.Module):
     weights: Float[Array, " terms"]
     temperature: Scalar
 
-    @checked(weights=Real(), temperature=Real(above=0))
+    @checked(weights=NUMBER, temperature=POSITIVE)
     def __init__(
         self,
         terms: Sequence[Callable],
@@ -170,7 +170,7 @@ class ZScored(eqx.Module):
         """
         _check_structure("The standard deviation", standard_deviation, mean)
         for leaf in jax.tree.leaves(standard_deviation):
-            Real(at_least=0)("standard_deviation", leaf)
+            NOT_NEGATIVE("standard_deviation", leaf)
         self.mean, self.standard_deviation = jax.tree.map(jnp.asarray, (mean, standard_deviation))
         shapes = [
             [x.shape for x in jax.tree.leaves(tree)]

@@ -10,7 +10,7 @@ from jaxtyping import Array, Float, Int
 
 from .._compiled import call_compiled, compiled
 from .._precision import in_single_precision, refuse_half
-from .._rules import checked, Real, Whole
+from .._rules import checked, COUNT, NOT_NEGATIVE
 from .._types import Key, Scalar
 from ..linalg import linearize
 from ._weighted import WeightedL2Norm
@@ -64,7 +64,7 @@ class WhitenedLoss(eqx.Module):
         return 0.5 * jnp.sum(jnp.matmul(whitening, rows, precision=jax.lax.Precision.HIGHEST) ** 2)
 
 
-@checked(num_samples=Whole(1), ridge=Real(at_least=0))
+@checked(num_samples=COUNT, ridge=NOT_NEGATIVE)
 def whitened_loss_factory(
     model: Callable[[Array], Array],
     image: Float[Array, "..."],

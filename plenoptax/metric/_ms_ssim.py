@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
 from .._precision import in_single_precision
-from .._rules import checked, Real
+from .._rules import checked, NOT_NEGATIVE, POSITIVE
 from .._types import Scalar
 from ._pair import as_pair, keep_within
 from ._ssim import ssim_parts, warn_of_small_windows
@@ -15,7 +15,7 @@ from ._ssim import ssim_parts, warn_of_small_windows
 _POWER_FACTORS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 
 
-@checked(power_factors=Real(at_least=0), data_range=Real(above=0), floor=Real(at_least=0))
+@checked(power_factors=NOT_NEGATIVE, data_range=POSITIVE, floor=NOT_NEGATIVE)
 @in_single_precision("img1", "img2")
 def ms_ssim(
     img1: Float[Array, "_channels height width"],
@@ -72,7 +72,7 @@ def ms_ssim(
     return _checked_ms_ssim(img1, img2, power_factors, data_range, floor)
 
 
-@checked(power_factors=Real(at_least=0), data_range=Real(above=0), floor=Real(at_least=0))
+@checked(power_factors=NOT_NEGATIVE, data_range=POSITIVE, floor=NOT_NEGATIVE)
 @in_single_precision("img1", "img2")
 def ms_ssim_distance(
     img1: Float[Array, "_channels height width"],

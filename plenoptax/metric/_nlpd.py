@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 
 from .._axes import warn_of_axes
 from .._precision import in_single_precision
-from .._rules import checked, Real
+from .._rules import checked, NOT_NEGATIVE
 from .._types import Scalar
 from ..process import correlate_separable, LaplacianPyramid
 from ._pair import as_pair, safe_sqrt
@@ -32,7 +32,7 @@ _NORMALIZATION = (
 _REACH = 2
 
 
-@checked(epsilon=Real(at_least=0))
+@checked(epsilon=NOT_NEGATIVE)
 @in_single_precision("img1", "img2")
 def nlpd(
     img1: Float[Array, "_channels height width"],

@@ -8,7 +8,7 @@ from jaxtyping import Array, ArrayLike, Float
 
 from .._axes import advise_on_axes
 from .._precision import in_single_precision
-from .._rules import checked, Real, Whole
+from .._rules import checked, COUNT, POSITIVE, Real, SIZES
 from .._types import Key, PyTree, Scalar
 from ..process import circular_gaussian2d, gaussian_blur, same_padding
 
@@ -51,7 +51,7 @@ class Gaussian(eqx.Module):
     kernel_size: tuple[int, int] = eqx.field(static=True)
     pad_mode: str = eqx.field(static=True)
 
-    @checked(kernel_size=Whole(1, several=True), std=Real(above=0), out_channels=Whole(1))
+    @checked(kernel_size=SIZES, std=POSITIVE, out_channels=COUNT)
     def __init__(
         self,
         kernel_size: int | tuple[int, int],
@@ -134,11 +134,11 @@ class CenterSurround(eqx.Module):
     pad_mode: str = eqx.field(static=True)
 
     @checked(
-        kernel_size=Whole(1, several=True),
+        kernel_size=SIZES,
         amplitude_ratio=Real(at_least=1),
-        center_std=Real(above=0),
-        surround_std=Real(above=0),
-        out_channels=Whole(1),
+        center_std=POSITIVE,
+        surround_std=POSITIVE,
+        out_channels=COUNT,
     )
     def __init__(
         self,
@@ -228,7 +228,7 @@ class Linear(eqx.Module):
     filt: Float[Array, "channel 1 height width"]
     pad_mode: str = eqx.field(static=True)
 
-    @checked(kernel_size=Whole(1, several=True))
+    @checked(kernel_size=SIZES)
     def __init__(
         self,
         kernel_size: int | tuple[int, int] = (3, 3),

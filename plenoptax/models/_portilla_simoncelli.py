@@ -10,7 +10,7 @@ from jaxtyping import Array, ArrayLike, Float, Shaped
 
 from .._axes import advise_on_axes, advise_on_size
 from .._compiled import warn_of_deadlock
-from .._rules import checked, Whole
+from .._rules import checked, COUNT, SIZES, Whole
 from ._naive import advise_on_rank
 from ._portilla_simoncelli_layout import gather_indices, Label, scale_labels, statistic_groups
 from ._portilla_simoncelli_statistics import Masks, measure, texture_masks
@@ -87,12 +87,7 @@ class PortillaSimoncelli(eqx.Module):
     weights: Float[Array, " statistic"] | None
     magnitude_means: bool = eqx.field(static=True)
 
-    @checked(
-        image_shape=Whole(1, several=True),
-        n_scales=Whole(1),
-        n_orientations=Whole(2),
-        spatial_corr_width=Whole(1),
-    )
+    @checked(image_shape=SIZES, n_scales=COUNT, n_orientations=Whole(2), spatial_corr_width=COUNT)
     def __init__(
         self,
         image_shape: Sequence[int],

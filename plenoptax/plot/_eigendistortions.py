@@ -7,7 +7,7 @@ from typing import Any, TYPE_CHECKING
 import jax.numpy as jnp
 import numpy as np
 
-from .._rules import checked, Whole
+from .._rules import checked, INDEX, NUMBER, Whole
 from ._imshow import choose, draw_panels, panel_limits
 from ._layout import font_size, place_size, root_figure
 from ._panels import Panel, panels_of_image
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import matplotlib.figure
 
 
-@checked(eigenindex=Whole(several=True), channel_idx=Whole())
+@checked(eigenindex=Whole(several=True), channel_idx=INDEX, distortion_scale=NUMBER)
 def eigendistortion_imshow_all(
     eigendistortion: Any,
     eigenindex: int | np.integer | Sequence[int | np.integer] | np.ndarray = (0, -1),

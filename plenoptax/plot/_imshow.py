@@ -4,7 +4,7 @@ from typing import Any, NamedTuple, TYPE_CHECKING
 
 import numpy as np
 
-from .._rules import checked, Whole
+from .._rules import checked, COUNT, INDEX
 from ._layout import (
     check_zoom,
     create_axes,
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import matplotlib.image
 
 
-@checked(batch_idx=Whole(), channel_idx=Whole(), col_wrap=Whole(1))
+@checked(batch_idx=INDEX, channel_idx=INDEX, col_wrap=COUNT)
 def imshow(
     image: Any,
     vrange: str | Sequence[float | int] = "indep1",

@@ -3,7 +3,7 @@ import textwrap
 from collections.abc import Callable
 from typing import Any, TYPE_CHECKING
 
-from .._rules import checked, Real, Whole
+from .._rules import checked, INDEX, POSITIVE
 from ..solve import Status
 from ._animation import animate
 from ._arrange import assign_axes, check_names, new_figure
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import matplotlib.figure
 
 
-@checked(batch_idx=Whole(), channel_idx=Whole(), iteration=Whole())
+@checked(batch_idx=INDEX, channel_idx=INDEX, iteration=INDEX)
 def synthesis_status(
     result: Any,
     batch_idx: int = 0,
@@ -91,7 +91,7 @@ def synthesis_status(
     return figure
 
 
-@checked(framerate=Real(above=0), batch_idx=Whole(), channel_idx=Whole())
+@checked(framerate=POSITIVE, batch_idx=INDEX, channel_idx=INDEX)
 def synthesis_animate(
     result: Any,
     framerate: float | int = 10,

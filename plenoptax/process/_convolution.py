@@ -5,13 +5,13 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
 from .._precision import in_single_precision
-from .._rules import checked, Whole
+from .._rules import checked, COUNT, SIZES, Whole
 from ._filters import filter_taps, gaussian_window
 from ._padding import as_pair
 from ._separable import band_matrix, correlate_axes, fold, multiply
 
 
-@checked(stride=Whole(1))
+@checked(stride=COUNT)
 @in_single_precision("image")
 def correlate_separable(
     image: Float[Array, "*batch height width"],
@@ -64,7 +64,7 @@ def correlate_separable(
     return correlate_axes(image, vertical, horizontal, pad_mode, stride)
 
 
-@checked(kernel_size=Whole(1, several=True))
+@checked(kernel_size=SIZES)
 @in_single_precision("image")
 def gaussian_blur(
     image: Float[Array, "*batch height width"],
@@ -166,7 +166,7 @@ def upsample_convolve(
     return responses.sum(axis=-3)
 
 
-@checked(n_scales=Whole(1))
+@checked(n_scales=COUNT)
 @in_single_precision("image")
 def blur_downsample(
     image: Float[Array, "*batch height width"],
@@ -199,7 +199,7 @@ def blur_downsample(
     return image
 
 
-@checked(odd=Whole(0, several=True), n_scales=Whole(1))
+@checked(odd=Whole(0, several=True), n_scales=COUNT)
 @in_single_precision("image")
 def upsample_blur(
     image: Float[Array, "*batch height width"],

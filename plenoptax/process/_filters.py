@@ -5,7 +5,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
 from .._precision import in_single_precision
-from .._rules import checked, Real, Whole
+from .._rules import checked, COUNT, POSITIVE, SIZES
 from ._padding import as_pair
 
 
@@ -45,7 +45,7 @@ _DAUBECHIES = {
 _BINOMIAL = {"haar": 2, "gauss3": 3, "gauss5": 5}
 
 
-@checked(kernel_size=Whole(1))
+@checked(kernel_size=COUNT)
 @in_single_precision("std")
 def gaussian_window(kernel_size: int, std: Float[Array, "*batch"]) -> Float[Array, "*batch taps"]:
     """Sample a Gaussian around the middle of ``kernel_size`` pixels and normalize its sum to 1.
@@ -77,7 +77,7 @@ def gaussian_window(kernel_size: int, std: Float[Array, "*batch"]) -> Float[Arra
     return window / window.sum(axis=-1, keepdims=True)
 
 
-@checked(kernel_size=Whole(1, several=True), std=Real(above=0), out_channels=Whole(1))
+@checked(kernel_size=SIZES, std=POSITIVE, out_channels=COUNT)
 @in_single_precision("std")
 def circular_gaussian2d(
     kernel_size: int | tuple[int, int],
@@ -117,7 +117,7 @@ def circular_gaussian2d(
     return vertical[:, None, :, None] * horizontal[:, None, None, :]
 
 
-@checked(kernel_size=Whole(1), std=Real(above=0))
+@checked(kernel_size=COUNT, std=POSITIVE)
 @in_single_precision("std")
 def gaussian1d(
     kernel_size: int = 11, std: ArrayLike | list[float] = 1.5

@@ -5,7 +5,7 @@ from jax import lax
 from jaxtyping import Array, Complex, Float, Inexact
 
 from .._precision import in_single_precision
-from .._rules import checked, Real
+from .._rules import checked, NUMBER, Real
 
 
 def crop_spectrum(
@@ -156,7 +156,7 @@ def autocorrelation(
     return jnp.fft.fftshift(power, axes=(-2, -1)) / (x.shape[-2] * x.shape[-1])
 
 
-@checked(phase_factor=Real())
+@checked(phase_factor=NUMBER)
 def modulate_phase(
     x: Complex[Array, "*batch height width"], phase_factor: int | float = 2
 ) -> Complex[Array, "*batch height width"]:

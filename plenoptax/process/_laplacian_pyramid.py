@@ -3,7 +3,7 @@ from jaxtyping import Array, Float
 
 from .._axes import warn_of_axes
 from .._precision import in_single_precision
-from .._rules import checked, Whole
+from .._rules import checked, COUNT
 from ._convolution import blur_downsample, upsample_blur
 
 
@@ -34,7 +34,7 @@ class LaplacianPyramid(eqx.Module):
     n_scales: int = eqx.field(static=True)
     scale_filter: bool = eqx.field(static=True)
 
-    @checked(n_scales=Whole(1))
+    @checked(n_scales=COUNT)
     def __init__(self, n_scales: int = 5, scale_filter: bool = False):
         """Choose the number of scales.
 

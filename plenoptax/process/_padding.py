@@ -1,7 +1,7 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._rules import checked, Whole
+from .._rules import checked, SIZES
 
 
 _NUMPY_PAD_MODES = {
@@ -12,11 +12,7 @@ _NUMPY_PAD_MODES = {
 }
 
 
-@checked(
-    kernel_size=Whole(1, several=True),
-    stride=Whole(1, several=True),
-    dilation=Whole(1, several=True),
-)
+@checked(kernel_size=SIZES, stride=SIZES, dilation=SIZES)
 def same_padding(
     image: Float[Array, "*batch height width"],
     kernel_size: int | tuple[int, int],

@@ -5,10 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._rules import checked, Real, Whole
+from .._rules import checked, NOT_NEGATIVE, NUMBER, SIZES
 
 
-@checked(size=Whole(1, several=True), exponent=Real(), origin=Real())
+@checked(size=SIZES, exponent=NUMBER, origin=NUMBER)
 def polar_radius(
     size: int | Sequence[int],
     exponent: int | float = 1,
@@ -33,7 +33,7 @@ def polar_radius(
     return jnp.asarray(np.where((radius > 0) | (exponent == 0), powers, 0.0))
 
 
-@checked(size=Whole(1, several=True), phase=Real(), origin=Real())
+@checked(size=SIZES, phase=NUMBER, origin=NUMBER)
 def polar_angle(
     size: int | Sequence[int],
     phase: int | float = 0,
@@ -68,9 +68,7 @@ def polar_angle(
     return jnp.asarray((angle + (np.pi - phase)) % (2 * np.pi) - np.pi)
 
 
-@checked(
-    img_size=Whole(1, several=True), outer_radius=Real(at_least=0), inner_radius=Real(at_least=0)
-)
+@checked(img_size=SIZES, outer_radius=NOT_NEGATIVE, inner_radius=NOT_NEGATIVE)
 def disk(
     img_size: int | Sequence[int],
     outer_radius: int | float | None = None,

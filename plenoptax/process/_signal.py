@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Inexact
 
 from .._precision import in_single_precision
-from .._rules import checked, Real, Whole
+from .._rules import checked, COUNT, NOT_NEGATIVE, NUMBER, POSITIVE, Whole
 from .._scale import power_of_two
 from .._types import Key
 
@@ -16,7 +16,7 @@ from .._types import Key
 Samples: TypeAlias = Float[Array, " samples"] | Float[np.ndarray, " samples"]
 
 
-@checked(a=Real(), b=Real())
+@checked(a=NUMBER, b=NUMBER)
 @in_single_precision("x")
 def rescale(
     x: Float[Array, "*shape"], a: int | float = 0, b: int | float = 1
@@ -46,7 +46,7 @@ def rescale(
     return a + (b - a) * (unit / jnp.where(varies, unit.max(), 1))
 
 
-@checked(output_size=Whole(1))
+@checked(output_size=COUNT)
 def center_crop(
     x: Inexact[Array, "*batch height width"], output_size: int
 ) -> Inexact[Array, "*batch size size"]:
@@ -78,7 +78,7 @@ def center_crop(
     return x[..., top : top + output_size, left : left + output_size]
 
 
-@checked(noise_mse=Real(at_least=0))
+@checked(noise_mse=NOT_NEGATIVE)
 @in_single_precision("img")
 def add_noise(
     img: Float[Array, "*shape height width"], noise_mse: ArrayLike | list[float], *, key: Key
@@ -121,7 +121,7 @@ def add_noise(
     return img.reshape((1,) * mse.ndim + img.shape) + noise / rms * scale
 
 
-@checked(width=Real(above=0), position=Real())
+@checked(width=POSITIVE, position=NUMBER, values=NUMBER)
 def raised_cosine(
     width: int | float = 1,
     position: int | float = 0,

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float, Inexact
 from .._axes import advise_on_axes, advise_on_size
 from .._compiled import warn_of_deadlock
 from .._precision import in_single_precision
-from .._rules import checked, Real, Whole
+from .._rules import checked, INDEX, NUMBER, POSITIVE, SIZES, STEPS, Whole
 from ._fourier import crop_spectrum, pad_spectrum
 from ._steerable_masks import angular_mask, frequency_grid, level_shape, radial_masks
 from ._steerable_tensor import convert_pyr_to_tensor, convert_tensor_to_pyr
@@ -70,12 +70,7 @@ class SteerablePyramidFreq(eqx.Module):
     _oriented: tuple[Array, ...]
     _analytic: tuple[Array, ...]
 
-    @checked(
-        image_shape=Whole(1, several=True),
-        height=Whole(0, words=("auto",)),
-        order=Whole(0),
-        twidth=Real(above=0),
-    )
+    @checked(image_shape=SIZES, height=Whole(0, words=("auto",)), order=STEPS, twidth=POSITIVE)
     def __init__(
         self,
         image_shape: Sequence[int],
@@ -228,6 +223,7 @@ class SteerablePyramidFreq(eqx.Module):
             parts.append(_masked(coarser, self._lowpass[0]))
         return self._real_image(sum(parts[1:], parts[0]), 0)
 
+    @checked(angles=NUMBER)
     @in_single_precision("pyr_coeffs")
     def steer_coeffs(
         self,
@@ -372,7 +368,7 @@ def _selection(given: Sequence | int | str | None, valid: Sequence, name: str) -
     if given is None or (isinstance(given, str) and given == "all"):
         return list(valid)
     given = [given] if isinstance(given, str) or np.ndim(given) == 0 else list(given)
-    given = [one if isinstance(one, str) else Whole()(name, one) for one in given]
+    given = [one if isinstance(one, str) else INDEX(name, one) for one in given]
     if not given or any(value not in valid for value in given):
         raise ValueError(f"{name} must be one or more of {list(valid)}, got {given}.")
     return [value for value in valid if value in given]

@@ -4,13 +4,13 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .._precision import in_single_precision
-from .._rules import checked, Real, Whole
+from .._rules import checked, COUNT, NOT_NEGATIVE
 from .._scale import power_of_two
 from .._types import Key
 from ._signal import safe_sqrt
 
 
-@checked(n_steps=Whole(1))
+@checked(n_steps=COUNT)
 @in_single_precision("start", "stop")
 def make_straight_line(
     start: Float[Array, "*shape"], stop: Float[Array, "*shape"], n_steps: int
@@ -37,7 +37,7 @@ def make_straight_line(
     return (1 - time) * start[None] + time * stop[None]
 
 
-@checked(n_steps=Whole(1), max_norm=Real(at_least=0))
+@checked(n_steps=COUNT, max_norm=NOT_NEGATIVE)
 @in_single_precision("start", "stop")
 def sample_brownian_bridge(
     start: Float[Array, "*shape"],
@@ -129,7 +129,7 @@ def deviation_from_line(
     return along / divisor, away / divisor
 
 
-@checked(n_steps=Whole(1))
+@checked(n_steps=COUNT)
 def translation_sequence(
     image: Float[Array, "*batch height width"], n_steps: int = 10
 ) -> Float[Array, "time *batch height width"]:

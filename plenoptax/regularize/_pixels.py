@@ -7,7 +7,7 @@ from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float
 
 from .._precision import in_single_precision
-from .._rules import checked, Real
+from .._rules import checked, NOT_NEGATIVE, NUMBER, Real
 from .._types import Images, Scalar
 
 
@@ -61,7 +61,7 @@ def penalize_range(
     return jnp.sum(excess**2)
 
 
-@checked(smoothing=Real(at_least=0))
+@checked(smoothing=NOT_NEGATIVE)
 @in_single_precision("image")
 def penalize_total_variation(image: Images, smoothing: float = 0.0) -> Scalar:
     """Sum the size of the gradient over the pixels, which favors flat regions with sharp borders.
@@ -170,7 +170,7 @@ def penalize_nonbinary(
     """
     if len(values) != 2:
         raise ValueError(f"values must be a pair, got {values!r}.")
-    rule = Real()
+    rule = NUMBER
     is_known = not any(isinstance(rule("values", value), Tracer) for value in values)
     if is_known and np.any(np.asarray(values[0]) == np.asarray(values[1])):
         raise ValueError(f"values must be two different numbers, got {values!r}.")

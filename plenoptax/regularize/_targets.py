@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
 from .._precision import in_single_precision, to_single
-from .._rules import checked, Real
+from .._rules import checked, POSITIVE
 from .._types import Images, Scalar
 from ._pixels import check_floating
 
@@ -142,7 +142,7 @@ class PowerSpectrum(eqx.Module):
     radial: bool = eqx.field(static=True)
     image_shape: tuple[int, ...] = eqx.field(static=True)
 
-    @checked(floor=Real(above=0))
+    @checked(floor=POSITIVE)
     def __init__(self, image: Images, *, radial: bool = True, floor: float = (1 / 255) ** 2 / 12):
         """Choose the target.
 

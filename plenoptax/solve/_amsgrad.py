@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Int
 
-from .._rules import Real
+from .._rules import NOT_NEGATIVE, Real
 from .._types import PyTree, Scalar
 
 
@@ -74,7 +74,7 @@ def amsgrad(
     # Not by the decorator: `optax.inject_hyperparams` would make it a part of the optimizer.
     learning_rate = Real(above=0, schedule=True)("learning_rate", learning_rate)
     b1, b2 = (Real(at_least=0, below=1)(*pair) for pair in (("b1", b1), ("b2", b2)))
-    eps = Real(at_least=0)("eps", eps)
+    eps = NOT_NEGATIVE("eps", eps)
 
     def init(params: PyTree) -> AMSGradState:
         zeros = jax.tree.map(jnp.zeros_like, params)

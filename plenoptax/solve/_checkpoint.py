@@ -3,7 +3,7 @@ import os
 import pathlib
 import time
 
-from .._rules import Real
+from .._rules import NOT_NEGATIVE
 from ._batch import Batched
 from ._files import save
 from ._problem import AbstractProblem
@@ -30,7 +30,7 @@ class Checkpoint:
     seconds: float = 30
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "seconds", Real(at_least=0)("seconds", self.seconds))
+        object.__setattr__(self, "seconds", NOT_NEGATIVE("seconds", self.seconds))
 
 
 class CheckpointWriter:

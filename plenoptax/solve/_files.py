@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from .._rules import checked, Real
+from .._rules import checked, NOT_NEGATIVE
 from .._tree import check_alike, describe, leaves_by_path
 from .._types import PyTree
 from ._archive import Archive, write_archive
@@ -82,7 +82,7 @@ def save(
     write_archive(path, meta, arrays)
 
 
-@checked(tensor_equality_atol=Real(at_least=0), tensor_equality_rtol=Real(at_least=0))
+@checked(tensor_equality_atol=NOT_NEGATIVE, tensor_equality_rtol=NOT_NEGATIVE)
 def load(
     path: str | os.PathLike,
     like: State,

@@ -6,7 +6,7 @@ import optax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int
 
-from .._rules import checked, Real, Whole
+from .._rules import checked, COUNT, Real
 from .._tree import tree_where
 from .._types import PyTree, Scalar
 from ._inverse_hessian import (
@@ -59,10 +59,10 @@ class LBFGSState(NamedTuple):
 
 
 @checked(
-    memory_size=Whole(1),
+    memory_size=COUNT,
     sufficient_decrease=Real(at_least=0, below=1),
     curvature=Real(above=0, below=1),
-    max_trials=Whole(1),
+    max_trials=COUNT,
 )
 def lbfgs(
     memory_size: int = 100,

@@ -4,7 +4,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from .._rules import checked, Whole
+from .._rules import checked, INDEX
 
 
 @dataclasses.dataclass(frozen=True)
@@ -82,7 +82,7 @@ class Trace:
         """What is known of one iteration; see `get_progress`."""
         return self.get_progress(iteration, warn=False)
 
-    @checked(iteration=Whole())
+    @checked(iteration=INDEX)
     def get_progress(
         self,
         iteration: int | None,

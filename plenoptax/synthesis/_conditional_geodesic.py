@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Bool, Int
 
-from .._rules import checked, Real, Whole
+from .._rules import checked, COUNT, NOT_NEGATIVE, POSITIVE, STEPS
 from .._tree import tree_where
 from .._types import Key, PyTree, Scalar
 from ..solve import AbstractProblem, Checkpoint, lbfgs, Record, Solver, Stage
@@ -52,7 +52,7 @@ class ConditionalGeodesic(AbstractProblem):
     energy_bound: Scalar
     num_stages: int = eqx.field(static=True)
 
-    @checked(energy_bound=Real(above=0), num_stages=Whole(1))
+    @checked(energy_bound=POSITIVE, num_stages=COUNT)
     def __init__(self, geodesic: Geodesic, energy_bound: float | Scalar, *, num_stages: int = 20):
         """Pose the problem.
 
@@ -196,7 +196,7 @@ class _Multiplier(eqx.Module):
         return jnp.maximum(self.value + self.weight * excess, 0)
 
 
-@checked(tolerance=Real(at_least=0), energy_bound=Real(above=0), max_steps=Whole(0))
+@checked(tolerance=NOT_NEGATIVE, energy_bound=POSITIVE, max_steps=STEPS)
 def conditional_geodesic(
     result: Result,
     tolerance: float = 0.01,

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._rules import checked, Real, Whole
+from .._rules import checked, COUNT, NOT_NEGATIVE, POSITIVE, STEPS
 from .._tree import check_alike, is_array, leaves_by_path, name_of
 from .._types import Key
 from ..linalg import (
@@ -33,13 +33,13 @@ from ._problem import as_jax, check_finite
 
 
 @checked(
-    k=Whole(1),
-    rtol=Real(above=0),
-    max_products=Whole(1),
-    p=Whole(0),
-    q=Whole(0),
-    max_iter=Whole(1),
-    stop_criterion=Real(at_least=0),
+    k=COUNT,
+    rtol=POSITIVE,
+    max_products=COUNT,
+    p=STEPS,
+    q=STEPS,
+    max_iter=COUNT,
+    stop_criterion=NOT_NEGATIVE,
 )
 def eigendistortions(
     image: Float[Array, "*shape"],

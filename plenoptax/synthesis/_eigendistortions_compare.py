@@ -8,7 +8,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, ArrayLike, Bool, Float
 
-from .._rules import checked, Real, Whole
+from .._rules import checked, COUNT, NOT_NEGATIVE, POSITIVE
 from .._tree import flatten_real
 from .._types import Key, Scalar
 from ..linalg import AbstractNoise, linearize, LinearMap
@@ -37,7 +37,7 @@ class Detectability(NamedTuple):
     is_bound: Bool[np.ndarray, " k"]
 
 
-@checked(d_prime=Real(above=0))
+@checked(d_prime=POSITIVE)
 def equal_detectability(
     found: Eigendistortions,
     model: Callable,
@@ -103,7 +103,7 @@ def _change(
     return jax.vmap(one)(directions, alpha)
 
 
-@checked(ridge=Real(at_least=0), max_steps=Whole(1))
+@checked(ridge=NOT_NEGATIVE, max_steps=COUNT)
 def principal_distortions(
     image: Float[Array, "*shape"],
     models: Sequence[Callable],

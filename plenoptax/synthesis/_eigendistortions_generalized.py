@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from .._rules import checked, Real, Whole
+from .._rules import checked, COUNT, POSITIVE
 from .._tree import name_of
 from ..linalg import AbstractNoise, AbstractSubspace, EigenStatus, linearize
 from ..validate import validate_input, validate_model
@@ -63,7 +63,7 @@ class GeneralizedEigendistortions(eqx.Module):
         return "\n".join(lines)
 
 
-@checked(k=Whole(1), ridge=Real(above=0))
+@checked(k=COUNT, ridge=POSITIVE)
 def generalized_eigendistortions(
     image: Float[Array, "*shape"],
     model: Callable,

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
-from .._rules import checked, Whole
+from .._rules import checked, COUNT, STEPS, Whole
 from .._tree import describe
 from .._types import Key, PyTree, Scalar
 from ..parametrize import AbstractParametrization
@@ -229,7 +229,7 @@ class Geodesic(AbstractOneStageProblem):
         """
         return jerkiness(self.model, geodesic)
 
-    @checked(n_steps=Whole(1))
+    @checked(n_steps=COUNT)
     def respace(self, geodesic: Path, n_steps: int | None = None) -> Path:
         """The same path at constant speed, as the model measures it.
 
@@ -247,7 +247,7 @@ class Geodesic(AbstractOneStageProblem):
         return jnp.concatenate([self.image_a[None], frames, self.image_b[None]])
 
 
-@checked(max_steps=Whole(0), num_seeds=Whole(1))
+@checked(max_steps=STEPS, num_seeds=COUNT)
 def geodesic(
     image_a: Array,
     image_b: Array,

@@ -10,7 +10,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from .._compiled import call_compiled
 from .._numbers import say_how_to_fit
-from .._rules import checked, Real
+from .._rules import checked, POSITIVE, Real
 from .._tree import largest_magnitude, norm
 from .._types import Key, PyTree, Scalar
 from ..parametrize import AbstractParametrization, Pixels
@@ -80,8 +80,8 @@ class MADCompetition(AbstractOneStageProblem):
 
     @checked(
         metric_tradeoff_lambda=Real(at_least=0, words=("auto",)),
-        reference_value=Real(above=0),
-        initial_noise=Real(above=0),
+        reference_value=POSITIVE,
+        initial_noise=POSITIVE,
     )
     def __init__(
         self,
@@ -145,11 +145,6 @@ class MADCompetition(AbstractOneStageProblem):
             parametrization = _default_pixels(self.image, metric_tradeoff_lambda is None)
         self.parametrization = as_parametrization(parametrization)
         if isinstance(metric_tradeoff_lambda, str):
-            if metric_tradeoff_lambda != "auto":
-                raise ValueError(
-                    "metric_tradeoff_lambda is a number, 'auto', or None for a constraint; got "
-                    f"{metric_tradeoff_lambda!r}."
-                )
             metric_tradeoff_lambda = _balance(optimized_metric, reference_metric, self.image)
         if metric_tradeoff_lambda is not None:
             metric_tradeoff_lambda = jnp.asarray(metric_tradeoff_lambda, jnp.result_type(float))

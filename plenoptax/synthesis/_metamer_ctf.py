@@ -8,7 +8,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, Int
 
-from .._rules import checked, Real, Whole
+from .._rules import checked, COUNT, NOT_NEGATIVE, STEPS
 from .._types import Key, PyTree, Scalar
 from ..parametrize import AbstractParametrization
 from ..regularize import penalize_range
@@ -88,10 +88,10 @@ class MetamerCTF(AbstractImageProblem):
     stage_scales: tuple[tuple, ...] = eqx.field(static=True)
 
     @checked(
-        change_scale_criterion=Real(at_least=0),
-        change_scale_loss=Real(at_least=0),
-        ctf_iters_to_check=Whole(1),
-        max_stage_steps=Whole(1),
+        change_scale_criterion=NOT_NEGATIVE,
+        change_scale_loss=NOT_NEGATIVE,
+        ctf_iters_to_check=COUNT,
+        max_stage_steps=COUNT,
     )
     def __init__(
         self,
@@ -265,7 +265,7 @@ def _optional(value: float | Scalar | None) -> Scalar | None:
     return None if value is None else jnp.asarray(value, jnp.result_type(float))
 
 
-@checked(max_steps=Whole(0), num_seeds=Whole(1))
+@checked(max_steps=STEPS, num_seeds=COUNT)
 def metamer_ctf(
     image: Array,
     model: Callable,

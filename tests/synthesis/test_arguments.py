@@ -147,7 +147,7 @@ def test_losses_that_are_none_are_named(loss, error, match, image, unchecked):
         ({"key": 0}, TypeError, r"jax\.random\.key\(0\); got 0"),
         ({"penalty_lambda": None}, ValueError, "penalty_lambda is a finite number"),
         ({"penalty_lambda": "0.1"}, ValueError, "penalty_lambda is a finite number"),
-        ({"num_seeds": 0}, ValueError, "num_seeds is at least 1"),
+        ({"num_seeds": 0}, ValueError, "num_seeds is a whole number, at least 1"),
         ({"parametrization": "sigmoid"}, TypeError, "such as Sigmoid"),
         ({"parametrization": plx.parametrize.Sigmoid}, TypeError, "such as Sigmoid"),
     ],
