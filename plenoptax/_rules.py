@@ -148,7 +148,7 @@ def checked(**rules: Whole | Real) -> Callable[[Function], Function]:
                     given.arguments[name] = rules[name](name, value)
             return function(*given.args, **given.kwargs)
 
-        wrapped.rules = rules  # pyright: ignore[reportFunctionMemberAccess]
+        wrapped.rules = rules  # pyright: ignore[reportAttributeAccessIssue]
         return wrapped  # pyright: ignore[reportReturnType]
 
     return decorate

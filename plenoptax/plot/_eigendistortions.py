@@ -74,12 +74,10 @@ def eigendistortion_imshow_all(
         ['eigendistortion 0', 'eigendistortion 255', 'image']
         >>> plt.close(figure)
     """
-    places = [place_of_distortion(eigendistortion, int(one)) for one in np.atleast_1d(eigenindex)]
-    scales = (
-        [distortion_scale] * len(places)
-        if np.ndim(distortion_scale) == 0
-        else list(distortion_scale)
-    )
+    indices = np.atleast_1d(np.asarray(eigenindex))
+    places = [place_of_distortion(eigendistortion, int(one)) for one in indices]
+    scales = np.asarray(distortion_scale).tolist()
+    scales = scales if isinstance(scales, list) else [scales] * len(places)
     if len(scales) != len(places):
         raise ValueError(
             f"there were {len(scales)} values of distortion_scale for {len(places)} "
@@ -89,7 +87,7 @@ def eigendistortion_imshow_all(
     distortions = [np.asarray(eigendistortion.eigendistortions[place]) for place in places]
     added = [image, *(image + scale * d for scale, d in zip(scales, distortions, strict=True))]
     chosen = choose(kwargs)
-    options = chosen.of_panels | {"channel_idx": channel_idx}
+    options: dict[str, Any] = {**chosen.of_panels, "channel_idx": channel_idx}
     below = [panels_of_image(one, **options) for one in _processed(process_image, added)]
     vrange = chosen.vrange or "indep0"
     if process_distortion is None:

@@ -1,6 +1,6 @@
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -367,11 +367,11 @@ def _masked(spectrum: Array, mask: Array) -> Array:
 def _selection(given: Sequence | int | str | None, valid: Sequence, name: str) -> list:
     if given is None or (isinstance(given, str) and given == "all"):
         return list(valid)
-    given = [given] if isinstance(given, str) or np.ndim(given) == 0 else list(given)
-    given = [one if isinstance(one, str) else INDEX(name, one) for one in given]
-    if not given or any(value not in valid for value in given):
-        raise ValueError(f"{name} must be one or more of {list(valid)}, got {given}.")
-    return [value for value in valid if value in given]
+    several: Any = [given] if isinstance(given, str) or np.ndim(given) == 0 else given
+    chosen = [one if isinstance(one, str) else INDEX(name, one) for one in several]
+    if not chosen or any(value not in valid for value in chosen):
+        raise ValueError(f"{name} must be one or more of {list(valid)}, got {chosen}.")
+    return [value for value in valid if value in chosen]
 
 
 def _as_shape(image_shape: Sequence[int]) -> tuple[int, int]:
@@ -380,7 +380,8 @@ def _as_shape(image_shape: Sequence[int]) -> tuple[int, int]:
             f"image_shape must be the height and the width, got {image_shape}."
             f"{advise_on_axes(image_shape)}"
         )
-    return tuple(image_shape)
+    height, width = image_shape
+    return height, width
 
 
 def _as_height(height: Literal["auto"] | int, image_shape: tuple[int, int]) -> int:
