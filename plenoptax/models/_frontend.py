@@ -102,7 +102,6 @@ class LuminanceGainControl(eqx.Module):
 
     The response is ``activation(linear / (1 + luminance_scalar * luminance))``, where ``linear``
     is the image filtered by ``center_surround``, and ``luminance`` the image blurred by a Gaussian.
-
     See ``LinearNonlinear`` for the scale of the images that the pretrained values were fitted to.
 
     Values of one's own are set by name with ``equinox.tree_at``. The names are plenoptic's.
@@ -201,7 +200,6 @@ class LuminanceContrastGainControl(eqx.Module):
     ``activation(normed / (1 + contrast_scalar * contrast))`` with ``contrast = sqrt(blurred) +
     1e-6``, where ``blurred`` is ``normed**2`` blurred by a Gaussian. Where that is 0, so is the
     gradient of its root: value and gradient are finite on all images, also constant ones.
-
     See ``LinearNonlinear`` for the scale of the images that the pretrained values were fitted to.
 
     Attributes:
@@ -291,7 +289,6 @@ class OnOff(eqx.Module):
 
     Each is a ``LuminanceContrastGainControl`` with parameters of its own. It is the model of
     Berardino et al. that predicts human thresholds for distortions best.
-
     See ``LinearNonlinear`` for the scale of the images that the pretrained values were fitted to.
 
     Attributes:
