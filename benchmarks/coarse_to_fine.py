@@ -106,7 +106,7 @@ def print_row(*cells):
 
 def print_overview(found):
     methods = list(found[0][1][0]["losses"])
-    print_row("texture", "evaluations", "of which in the last stage", *methods, "plateaus")
+    print_row("texture", "evaluations", "in the last stage", *methods, "plateaus")
     print("|---" * (len(methods) + 4) + "|")
     for name, runs in found:
         losses = [[run["losses"][method] for run in runs] for method in methods]
@@ -126,8 +126,8 @@ def print_groups(found, other):
     ratios = [[compare_groups(runs, other, error) for error in ERRORS] for _, runs in found]
     for group in ratios[0][0]:
         print_row(group, *(" / ".join(f"{of[group]:.2g}" for of in texture) for texture in ratios))
-    wins = [sum(of[group] <= 1 for group in of) for texture in ratios for of in texture[:1]]
-    print_row("at least as good in", *(f"{n} of {len(ratios[0][0])}" for n in wins))
+    wins = [sum(ratio <= 1 for ratio in relative.values()) for relative, _ in ratios]
+    print_row("at least as good, relative", *(f"{n} of {len(ratios[0][0])}" for n in wins))
 
 
 def main():

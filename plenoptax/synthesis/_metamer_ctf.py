@@ -39,6 +39,11 @@ class MetamerCTF(AbstractImageProblem):
     the stop rule start anew in each stage; the rule can stop the synthesis in the last one only,
     after more than `ctf_iters_to_check` other steps there.
 
+    With L-BFGS, the default for Portilla-Simoncelli, stages do not pay: for photographs of textures
+    `plenoptax.metamer` finds smaller losses in as many evaluations, with the same loss or its own,
+    as the tables in ``benchmarks/README.md`` show. Take it unless you want to see the stages, or to
+    do as a published procedure did.
+
     Where the model has a method ``remove_scales(representation, scales)``, as `PortillaSimoncelli`
     has, each step evaluates the whole model once and selects. Otherwise the program holds the model
     once for each stage and takes the present one; such a program takes longer to compile and, with
@@ -292,6 +297,9 @@ def metamer_ctf(
     num_seeds: int | None = None,
 ) -> Result:
     """Synthesize a metamer from coarse to fine.
+
+    With the defaults for textures this does not pay: `metamer`, which minimizes all scales at once,
+    comes nearer in as many evaluations; see `MetamerCTF`.
 
     Args:
         image: See `metamer`.
