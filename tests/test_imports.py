@@ -12,7 +12,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 
 # A room may import the rooms above its own line, never one on its own line or below.
 HOUSE = (
-    ("_numbers", "_types"),
+    ("_numbers", "_scale", "_types"),
     ("_tree",),
     ("_compiled", "_traces"),
     ("process", "linalg"),
