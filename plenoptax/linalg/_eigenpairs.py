@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .._rules import checked, COUNT
+from .._scale import power_of_two
 from .._types import Key
 from ._operator import compiled_with_operator, LinearMap
 
@@ -71,16 +72,19 @@ def measure(
     operator: LinearMap, vectors: Float[Array, "k n"]
 ) -> tuple[Float[np.ndarray, " k"], Float[np.ndarray, " k"]]:
     """Eigenvalues as ``|J v|^2``, and the norms of ``F v - l v``."""
-    values, norms = _measure(operator, vectors)
-    return np.asarray(values, np.float64), np.asarray(norms, np.float64)
+    scale, values, norms = (np.asarray(each, np.float64) for each in _measure(operator, vectors))
+    return scale**2 * values, scale**2 * norms
 
 
 @compiled_with_operator
-def _measure(operator: LinearMap, vectors: Float[Array, "k n"]) -> tuple[Array, Array]:
+def _measure(operator: LinearMap, vectors: Float[Array, "k n"]) -> tuple[Array, Array, Array]:
+    # In units of the largest response: squares of faint responses would be rounded to zero.
     products = operator(vectors)
+    scale = power_of_two(jnp.max(jnp.abs(products)))
+    products = products / scale
     values = jnp.sum(products**2, axis=1)
-    residuals = operator.transpose(products) - values[:, None] * vectors
-    return values, jnp.linalg.norm(residuals, axis=1)
+    residuals = operator.transpose(products) / scale - values[:, None] * vectors
+    return scale, values, jnp.linalg.norm(residuals, axis=1)
 
 
 def bidiagonal_floor(largest: float, dtype: jnp.dtype) -> float:
@@ -218,7 +222,7 @@ def exact(
     ends: dict[str, Any] = {"top": EigenStatus.converged, "bottom": EigenStatus.converged}
     if null_dimension:
         ends["bottom"] = EigenStatus.null_space
-    if k is not None and wanted > len(rows):
+    if len(rows) < (1 if k is None else wanted):
         ends["top"] = EigenStatus.null_space
     if which != "both" and k is not None:
         ends["bottom" if which == "top" else "top"] = None

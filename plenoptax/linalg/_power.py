@@ -102,7 +102,9 @@ class Power(eqx.Module):
             jnp.asarray(shift, self.operator.dtype),
         )
         values = np.asarray(values, np.float64)
-        change = np.linalg.norm(values - state.values[end])
+        # The first change is from infinity, where a product may be, too.
+        with np.errstate(invalid="ignore"):
+            change = np.linalg.norm(values - state.values[end])
         is_done = state.is_done.copy()
         rounding = float(jnp.finfo(self.operator.dtype).eps) * max(values[0], shift)
         is_done[end] = change <= max(self.stop_criterion, rounding)

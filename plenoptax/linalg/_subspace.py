@@ -166,7 +166,8 @@ def complement(*vectors: Float[Array, "*shape"]) -> Complement:
     if len(shapes) != 1:
         raise ValueError(f"The arrays have one common shape; got {sorted(shapes) or 'none'}.")
     columns = np.stack([np.asarray(v, np.float64).ravel() for v in vectors], axis=1)
-    columns = columns / np.linalg.norm(columns, axis=0)
+    norms = np.linalg.norm(columns, axis=0)
+    columns = columns / np.where(norms > 0, norms, 1)
     singular = np.linalg.svd(columns, compute_uv=False)
     if not singular[-1] > 1e-6:
         raise ValueError("The arrays are linearly dependent (or zero): leave some of them out.")

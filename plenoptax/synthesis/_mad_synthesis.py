@@ -1,6 +1,5 @@
 import dataclasses
 import os
-import sys
 import warnings
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
@@ -25,6 +24,10 @@ from ._entry import pose_all, synthesize_problem
 from ._mad import check_within_pixels, MADCompetition
 from ._problem import as_jax, check_images
 from ._result import get_image, Result
+
+
+# More steps than there will be: only the image before the first is kept.
+_ONCE = 2**31 - 1
 
 
 class MADImages(NamedTuple):
@@ -159,7 +162,7 @@ def mad_competition(
 def _keep_start(record: Record | int | None) -> Record:
     """A record that keeps the image to start from, which is one of the six that are shown."""
     kept = record if isinstance(record, Record) else Record(every=0 if record is None else record)
-    return kept if kept.every else dataclasses.replace(kept, every=sys.maxsize)
+    return kept if kept.every else dataclasses.replace(kept, every=_ONCE)
 
 
 def _warned_of_lost(result: Result) -> Result:

@@ -178,5 +178,7 @@ def test_subspaces_that_are_empty_or_dependent_are_refused(unchecked):
         plx.linalg.mask(np.zeros((2, 2), bool))
     with pytest.raises(ValueError, match="dependent"):
         plx.linalg.complement(jnp.ones(4), 2 * jnp.ones(4))
+    with pytest.raises(ValueError, match="or zero"):
+        plx.linalg.complement(jnp.zeros(4))
     with pytest.raises(ValueError, match="shape"):
         plx.linalg.complement()

@@ -125,6 +125,16 @@ def test_a_randomized_search_has_no_state_to_go_on_from():
     assert is_status(pairs.status["top"], "nonfinite")
 
 
+def test_faint_responses_are_not_taken_for_proofs():
+    # The squares of such numbers are zero in float32, and with them the residuals.
+    singular = 1e-12 * np.linspace(1, 0.5, 12)
+    pairs = METHODS["power"](diagonal(*singular), 5)
+    exact = METHODS["exact"](diagonal(*singular), 5)
+    assert abs(pairs.values[0] / exact.values[0] - 1) > 0.1
+    assert is_status(pairs.status["top"], "stagnated")
+    assert is_status(pairs.status["bottom"], "stagnated")
+
+
 @pytest.mark.parametrize("sides", [(20, 20), (20, 30), (30, 20)])
 def test_float64_is_decomposed_with_all_its_digits(rng, x64, sides):
     # Squared, 1e-9 of the largest singular value would be lost in rounding.

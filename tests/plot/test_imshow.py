@@ -330,3 +330,10 @@ def test_import_of_plot_needs_neither_matplotlib_nor_a_backend():
     subprocess.run(
         [sys.executable, "-c", code], check=True, env={"JAX_PLATFORMS": "bogus", "PATH": ""}
     )
+
+
+def test_imshow_takes_a_norm_and_an_aspect_of_matplotlib(rng):
+    from matplotlib.colors import LogNorm
+
+    figure = imshow(1 + rng.random((8, 8)), norm=LogNorm(1, 10), aspect="equal")
+    assert figure.axes[0].images[0].norm.vmax == 10

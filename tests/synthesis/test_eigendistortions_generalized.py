@@ -1,3 +1,5 @@
+import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -84,3 +86,34 @@ def test_wrong_arguments_are_refused(x64, unchecked):
         compare([1] * 6, [1] * 6, ridge=0.0)
     with pytest.raises(ValueError, match="does not see any change"):
         compare([1] * 6, [0] * 6)
+
+
+class Complex(eqx.Module):
+    """A saturating response and complex ones; or the same as real numbers alone."""
+
+    weights: jax.Array
+    as_real: bool = eqx.field(static=True)
+
+    def __call__(self, image):
+        real, imaginary = self.weights @ image.ravel()
+        if self.as_real:
+            return jnp.concatenate([jnp.tanh(real), real, imaginary])
+        return jnp.tanh(real), jax.lax.complex(real, imaginary)
+
+
+@pytest.mark.parametrize("variances", [None, 4.0, np.linspace(1, 9, 9)])
+def test_detectability_of_complex_responses_is_that_of_their_parts(rng, variances):
+    image = jnp.asarray(IMAGE, jnp.float32)
+    weights = jnp.asarray(rng.normal(size=(2, 3, 6)), jnp.float32)
+    noise = None if variances is None else plx.linalg.GaussianNoise(variances)
+    found, wanted = (
+        plx.equal_detectability(
+            plx.eigendistortions(image, model, noise=noise, progress=False),
+            model,
+            0.03,
+            noise=noise,
+        )
+        for model in (Complex(weights, False), Complex(weights, True))
+    )
+    np.testing.assert_allclose(found.measured, wanted.measured, rtol=1e-5)
+    assert found.is_linear[0]

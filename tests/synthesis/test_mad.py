@@ -3,6 +3,7 @@ import functools as ft
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import matplotlib.pyplot as plt
 import numpy as np
 import optax
 import pytest
@@ -36,6 +37,27 @@ def four(photograph):
         max_steps=400,
         progress=False,
     )
+
+
+def test_a_set_is_shown_with_the_image_that_it_started_from():
+    image, start = jnp.full((1, 1, 2), 0.5), jnp.asarray([[[0.6, 0.4]]])
+    images = plx.mad_competition_set(
+        image,
+        l2,
+        l1,
+        initial_image=start,
+        max_steps=2,
+        record=plx.Record(best=True),
+        progress=False,
+    )
+    for result in images:
+        assert result.trace.image_steps.tolist() == [0]
+        np.testing.assert_array_equal(result.trace.images[0], start)
+    figure = plx.plot.mad_imshow_all(*images)
+    assert [axes.get_title().split("\n")[0] for axes in figure.axes] == [
+        "Reference", "Best l2", "Best l1", "Initial image", "Worst l2", "Worst l1"
+    ]  # fmt: skip
+    plt.close(figure)
 
 
 def test_two_pixels_reach_the_analytic_answers():
