@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import inspect
+import typing
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -116,6 +117,10 @@ class Real(_Rule):
         return " or ".join([number.strip(), *words])
 
 
+def _takes_none(parameter: inspect.Parameter) -> bool:
+    return type(None) in typing.get_args(parameter.annotation)
+
+
 INDEX, STEPS, COUNT = Whole(), Whole(0), Whole(1)
 SIZES = Whole(1, several=True)
 NUMBER, POSITIVE, NOT_NEGATIVE = Real(), Real(above=0), Real(at_least=0)
@@ -125,7 +130,7 @@ def checked(**rules: Whole | Real) -> Callable[[Function], Function]:
     """Decorate a function to check the numbers that it is given before it runs.
 
     Whole numbers reach it as Python integers, real numbers of NumPy as Python's. None passes where
-    it is the default.
+    the annotation has it.
 
     Args:
         rules: What each argument is, by name.
@@ -133,7 +138,7 @@ def checked(**rules: Whole | Real) -> Callable[[Function], Function]:
 
     def decorate(function: Function) -> Function:
         signature = inspect.signature(function)
-        optional = [name for name in rules if signature.parameters[name].default is None]
+        optional = [name for name in rules if _takes_none(signature.parameters[name])]
 
         @functools.wraps(function)
         def wrapped(*args: Any, **kwargs: Any) -> Any:

@@ -138,7 +138,7 @@ def test_rules_convert_what_they_let_through():
     @checked(
         count=Whole(1), sizes=Whole(1, several=True), height=Whole(words=("auto",)), rate=Real()
     )
-    def function(count, sizes=3, *, height="auto", rate=None):
+    def function(count, sizes=3, *, height="auto", rate: float | None = 1.0):
         return count, sizes, height, rate
 
     for count in (2, np.int8(2), np.int64(2), np.uint8(2), jnp.asarray(2)):
@@ -148,7 +148,9 @@ def test_rules_convert_what_they_let_through():
         found = function(1, sizes)[1]
         assert found == (3, 4)
         assert [type(one) for one in found] == [int, int]
-    assert function(count=np.int64(1), height=np.int64(-3)) == (1, 3, -3, None)
+    assert function(count=np.int64(1), height=np.int64(-3), rate=None) == (1, 3, -3, None)
+    with pytest.raises(ValueError, match="sizes is a whole number, at least 1; got None"):
+        function(1, None)
     found = function(1, rate=np.float64(0.5))[3]
     assert (type(found), found) == (float, 0.5)
     schedule = optax.constant_schedule(0.1)
