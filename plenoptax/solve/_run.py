@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 import optax
 
-from .._numbers import as_whole_number
+from .._rules import checked, STEPS
 from ._batch import Batched, check_problem
 from ._checkpoint import as_writer, Checkpoint
 from ._driver import Driver
@@ -19,6 +19,7 @@ from ._status import NonfiniteError, Status
 from ._trace import BatchedTrace, Trace
 
 
+@checked(max_steps=STEPS)
 def run(
     problem: AbstractProblem | Batched,
     solver: Solver | optax.GradientTransformation,
@@ -82,9 +83,8 @@ def run(
         >>> trace.losses.shape
         (6,)
     """
-    if max_steps is not None:
-        max_steps = as_whole_number("max_steps", max_steps, at_least=0)
-    elif not isinstance(state.memory, Stage) or state.memory.max_steps is None:
+    has_limit = isinstance(state.memory, Stage) and state.memory.max_steps is not None
+    if max_steps is None and not has_limit:
         raise ValueError(
             "max_steps=None is for problems in stages that have a limit of their own, such as "
             "MetamerCTF unless its max_stage_steps is None; give a whole number of steps."
