@@ -13,7 +13,6 @@ from ._progress import Interrupt, ProgressBar
 from ._record import as_record, Record
 from ._session import Session
 from ._solver import as_solver, Solver
-from ._stage import Stage
 from ._state import State
 from ._status import NonfiniteError, Status
 from ._trace import BatchedTrace, Trace
@@ -83,8 +82,7 @@ def run(
         >>> trace.losses.shape
         (6,)
     """
-    has_limit = isinstance(state.memory, Stage) and state.memory.max_steps is not None
-    if max_steps is None and not has_limit:
+    if max_steps is None and getattr(state.memory, "max_steps", None) is None:
         raise ValueError(
             "max_steps=None is for problems in stages that have a limit of their own, such as "
             "MetamerCTF unless its max_stage_steps is None; give a whole number of steps."
