@@ -19,7 +19,8 @@ def tree_where(condition: Bool[Array, ""], if_true: PyTree, if_false: PyTree) ->
 
 def largest_magnitude(tree: PyTree) -> Scalar:
     """The largest absolute value of all elements; not a number where one of them is not."""
-    return optax.tree.max(jax.tree.map(lambda leaf: jnp.max(jnp.abs(leaf), initial=0), tree))
+    largest = jax.tree.map(lambda leaf: jnp.max(jnp.abs(leaf), initial=0), tree)
+    return jnp.asarray(optax.tree.max(largest))
 
 
 def norm(tree: PyTree) -> Scalar:
