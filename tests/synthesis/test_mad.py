@@ -84,8 +84,7 @@ def test_two_pixels_reach_the_analytic_answers():
     np.testing.assert_allclose(magnitudes[..., 0], magnitudes[..., 1], rtol=2e-3)
 
 
-@pytest.mark.parametrize("minmax", ["min", "max"])
-def test_the_unit_of_the_reference_metric_does_not_matter(minmax, getkey):
+def test_the_unit_of_the_reference_metric_does_not_matter(getkey):
     def scaled(factor, image, other):
         return factor * jnp.sum((image - other) ** 2)
 
@@ -95,7 +94,7 @@ def test_the_unit_of_the_reference_metric_does_not_matter(minmax, getkey):
             image,
             l1,
             jax.tree_util.Partial(scaled, jnp.asarray(factor, jnp.float32)),
-            minmax,
+            "max",
             key=key,
             solver=falling(0.02, 30),
             max_steps=30,
