@@ -1,6 +1,7 @@
 """What figures show of complex images and of sequences, and the arguments that they promise."""
 
 import jax.numpy as jnp
+import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 
@@ -92,9 +93,10 @@ def test_arguments_of_matplotlib_are_taken_under_their_aliases():
     result = make_result()
     axes = synthesis_loss(result, lw=3)["loss"]
     assert axes.lines[0].get_linewidth() == 3
-    axes = synthesis_histogram(result, labels=["one"])
+    axes = synthesis_histogram(result, labels=["one"], ax=plt.figure().gca())
     assert [text.get_text() for text in axes.get_legend().get_texts()] == ["one"]
-    axes = geodesic_deviation_from_line(make_geodesic(), lw=3, c="k", ms=2)
+    ax = plt.figure().gca()
+    axes = geodesic_deviation_from_line(make_geodesic(), ax=ax, lw=3, c="k", ms=2)
     assert axes.lines[-1].get_linewidth() == 3
     figure = mad_loss_all(*four(), metric1_kwargs={"color": "k", "label": "mine"})
     assert figure.axes[0].lines[0].get_color() == "k"
