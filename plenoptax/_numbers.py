@@ -2,13 +2,13 @@ import operator
 from typing import Any
 
 
-def as_whole_number(name: str, value: Any, *, at_least: int) -> int:
+def as_whole_number(name: str, value: Any, *, at_least: int | None) -> int:
     """A whole number as a Python integer; NumPy and JAX integers are accepted, floats are not.
 
     Args:
         name: What to call the number in a message.
         value: What was given.
-        at_least: The smallest number allowed.
+        at_least: The smallest number allowed; None for any.
 
     Raises:
         ValueError: If it is not a whole number, or too small.
@@ -19,8 +19,9 @@ def as_whole_number(name: str, value: Any, *, at_least: int) -> int:
         number = None if is_boolean else operator.index(value)
     except TypeError:
         number = None
-    if number is None or number < at_least:
-        raise ValueError(f"{name} is a whole number, at least {at_least}; got {value!r}.")
+    if number is None or (at_least is not None and number < at_least):
+        limit = "" if at_least is None else f", at least {at_least}"
+        raise ValueError(f"{name} is a whole number{limit}; got {value!r}.")
     return number
 
 

@@ -13,6 +13,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from ._rules import checked, COUNT, Real
 from ._types import PyTree, Scalar
 
 
@@ -82,8 +83,6 @@ class _WindowStop(AbstractStop):
     watched: ClassVar[str]
 
     def __init__(self, tolerance: float | Scalar, window: int):
-        if not isinstance(window, int) or window < 1:
-            raise ValueError(f"The window is a number of steps, at least 1; got {window!r}.")
         self.tolerance = jnp.asarray(tolerance, jnp.result_type(float))
         self.window = window
 
@@ -115,6 +114,7 @@ class LossChange(_WindowStop):
 
     watched = "loss"
 
+    @checked(tolerance=Real(at_least=0, finite=False), window=COUNT)
     def __init__(self, tolerance: float | Scalar = 1e-4, window: int = 50):
         super().__init__(tolerance, window)
 
@@ -142,6 +142,7 @@ class RelativeLossChange(_WindowStop):
 
     watched = "loss"
 
+    @checked(tolerance=Real(at_least=0, finite=False), window=COUNT)
     def __init__(self, tolerance: float | Scalar = 1e-3, window: int = 50):
         super().__init__(tolerance, window)
 
@@ -167,6 +168,7 @@ class PixelChange(_WindowStop):
 
     watched = "pixel_change_norm"
 
+    @checked(tolerance=Real(at_least=0, finite=False), window=COUNT)
     def __init__(self, tolerance: float | Scalar = 1e-4, window: int = 50):
         super().__init__(tolerance, window)
 

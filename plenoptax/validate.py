@@ -18,6 +18,7 @@ from jax.typing import DTypeLike
 
 from ._numbers import say_how_to_fit
 from ._precision import refuse_half
+from ._rules import checked, COUNT, SIZES
 from ._traces import is_same, refuse_changed, trace
 from ._tree import describe
 from ._types import PyTree
@@ -88,6 +89,7 @@ def validate_input(
         )
 
 
+@checked(image_shape=SIZES)
 def validate_model(
     model: Callable,
     image_shape: tuple[int, ...] | None = None,
@@ -134,6 +136,7 @@ def validate_model(
     _check_differentiable("The model", model, image)
 
 
+@checked(image_shape=SIZES)
 def validate_coarse_to_fine(
     model: Callable,
     image_shape: tuple[int, ...] | None = None,
@@ -179,6 +182,7 @@ def validate_coarse_to_fine(
             )
 
 
+@checked(image_shape=SIZES)
 def validate_metric(
     metric: Callable,
     image_shape: tuple[int, ...] | None = None,
@@ -253,6 +257,7 @@ def validate_loss(loss_function: Callable, representation: PyTree) -> None:
     refuse_changed("The loss", loss_function, traced)
 
 
+@checked(image_shape=SIZES)
 def validate_penalty(
     penalty_function: Callable,
     image_shape: tuple[int, ...] | None = None,
@@ -287,6 +292,7 @@ def validate_penalty(
     _check_differentiable(what, penalty_function, image)
 
 
+@checked(image_shape=SIZES, n_checks=COUNT)
 def validate_convert_tensor_dict(
     model: Any,
     image_shape: tuple[int, ...] | None = None,

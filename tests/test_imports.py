@@ -13,7 +13,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 # A room may import the rooms above its own line, never one on its own line or below.
 HOUSE = (
     ("_numbers", "_types"),
-    ("_precision", "_tree"),
+    ("_precision", "_rules", "_tree"),
     ("_compiled", "_traces"),
     ("process", "linalg"),
     ("models", "loss", "regularize", "parametrize", "stop"),

@@ -204,7 +204,7 @@ def test_penalties_refuse(unchecked):
         penalize_lp(image, 0.5)
     with pytest.raises(ValueError, match="a pair"):
         penalize_nonbinary(image, (0.0, 0.5, 1.0))
-    with pytest.raises(ValueError, match="floor must be positive"):
+    with pytest.raises(ValueError, match="floor is a finite number above 0"):
         PowerSpectrum(image, floor=0.0)
     with pytest.raises(ValueError, match="broadcast"):
         Closeness(image, jnp.ones(3))

@@ -5,7 +5,16 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from .._rules import checked, COUNT, NUMBER, POSITIVE, Real, SIZES, Whole
 
+
+@checked(
+    size=SIZES,
+    period=POSITIVE,
+    direction=NUMBER,
+    phase=NUMBER,
+    contrast=Real(at_least=0, at_most=1),
+)
 def grating(
     size: int | tuple[int, int] = 256,
     *,
@@ -37,6 +46,13 @@ def grating(
     return _image(_grating(size, period, direction, phase, contrast))
 
 
+@checked(
+    size=SIZES,
+    period=POSITIVE,
+    directions=NUMBER,
+    phase=NUMBER,
+    contrast=Real(at_least=0, at_most=1),
+)
 def plaid(
     size: int | tuple[int, int] = 256,
     *,
@@ -69,6 +85,7 @@ def plaid(
     return _image((first + second) / 2)
 
 
+@checked(size=SIZES, square_size=COUNT)
 def checkerboard(
     size: int | tuple[int, int] = 256, *, square_size: int = 16
 ) -> Float[Array, "1 height width"]:
@@ -89,13 +106,12 @@ def checkerboard(
         >>> plx.data.checkerboard(4, square_size=2)[0, 0]
         Array([0., 0., 1., 1.], dtype=float32)
     """
-    if square_size < 1:
-        raise ValueError(f"square_size is {square_size}, but has to be at least 1 pixel")
     height, width = _height_and_width(size)
     rows, columns = np.arange(height)[:, None], np.arange(width)
     return _image((rows // square_size + columns // square_size) % 2.0)
 
 
+@checked(size=SIZES, phase=NUMBER)
 def zone_plate(
     size: int | tuple[int, int] = 256, *, phase: float = 0.0
 ) -> Float[Array, "1 height width"]:
@@ -123,6 +139,7 @@ def zone_plate(
     return _image(0.5 + 0.5 * _zone_plate(size, phase))
 
 
+@checked(size=SIZES, exponent=NUMBER)
 def pink_noise(
     size: int | tuple[int, int] = 256, *, key: PRNGKeyArray, exponent: float = 1.0
 ) -> Float[Array, "1 height width"]:
@@ -162,6 +179,7 @@ def pink_noise(
     return _rescale(jnp.fft.irfft2(spectrum * gain, s=(height, width)))[None]
 
 
+@checked(size=Whole(10))
 def make_synthetic_stimuli(
     size: int = 256, *, key: PRNGKeyArray | None = None
 ) -> Float[Array, "11 1 size size"]:
@@ -198,8 +216,6 @@ def make_synthetic_stimuli(
         >>> plx.data.make_synthetic_stimuli(64).shape
         (11, 1, 64, 64)
     """
-    if size < 10:
-        raise ValueError(f"size is {size}, but the stimuli need at least 10 pixels")
     y, x = _coordinates(size)
     impulse, bar = np.zeros((2, size, size))
     middle = size // 2
@@ -226,8 +242,6 @@ def make_synthetic_stimuli(
 
 def _height_and_width(size: int | tuple[int, int]) -> tuple[int, int]:
     height, width = (size, size) if isinstance(size, int) else size
-    if height < 1 or width < 1:
-        raise ValueError(f"size is {size}, but height and width have to be at least 1 pixel")
     return height, width
 
 
@@ -240,10 +254,6 @@ def _coordinates(size: int | tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
 def _grating(
     size: int | tuple[int, int], period: float, direction: float, phase: float, contrast: float
 ) -> np.ndarray:
-    if not period > 0:
-        raise ValueError(f"period is {period}, but has to be positive")
-    if not 0 <= contrast <= 1:
-        raise ValueError(f"contrast is {contrast}, but has to lie in [0, 1]")
     y, x = _coordinates(size)
     distance = math.cos(direction) * x + math.sin(direction) * y
     return 0.5 + 0.5 * contrast * np.sin(2 * np.pi / period * distance + phase)

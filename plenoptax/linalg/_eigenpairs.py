@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from .._rules import checked, COUNT
 from .._types import Key
 from ._operator import compiled_with_operator, LinearMap
 
@@ -77,6 +78,7 @@ def bidiagonal_floor(largest: float, dtype: jnp.dtype) -> float:
     return float((16 * jnp.finfo(dtype).eps) ** 2 * largest)
 
 
+@checked(k=COUNT)
 def exact(
     operator: LinearMap, *, k: int | None = None, which: str = "both", key: Key | None = None
 ) -> tuple[Eigenpairs, Float[Array, "m n"]]:

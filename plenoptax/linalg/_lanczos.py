@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from .._rules import checked, COUNT, POSITIVE
 from .._types import Key
 from ._eigenpairs import bidiagonal_floor, Eigenpairs, EigenStatus, measure
 from ._operator import compiled_with_operator, LinearMap
@@ -51,9 +52,8 @@ class BlockLanczos(eqx.Module):
     best half of them (thick restart). A preconditioner makes it a Davidson method at the bottom,
     where eigenvalues are clustered and Lanczos hardly moves.
 
-    The three functions ``init``, ``step`` and ``finish`` are pure. ``step`` holds one product of
-    either kind with a block, and is called from a loop in Python, so that it can be interrupted
-    anywhere, and no convolution of a model sits in a compiled loop.
+    ``init``, ``step`` and ``finish`` are pure. A Python loop calls ``step``, one product of either
+    kind with a block: it can be interrupted, and no convolution sits in a compiled loop.
 
     The top is accepted when ``|F v - l v| <= rtol l_max``. The bottom waits until l_max is known
     (to a tenth, if the top is not sought), and is accepted when an eigenvalue is below the floor
@@ -92,6 +92,7 @@ class BlockLanczos(eqx.Module):
     block_size: int = eqx.field(static=True)
     capacity: int = eqx.field(static=True)
 
+    @checked(k=COUNT, rtol=POSITIVE, block_size=COUNT, capacity=COUNT)
     def __init__(
         self,
         operator: LinearMap,
@@ -111,8 +112,7 @@ class BlockLanczos(eqx.Module):
             which: See above.
             rtol: See above.
             preconditioner: See above.
-            block_size: By default one for each pair that is sought, and at least 6: a block of
-                products costs far less than so many products one by one.
+            block_size: By default one for each pair sought, and at least 6.
             capacity: By default 128, more if the block is large.
 
         Raises:

@@ -8,6 +8,8 @@ import jax.numpy as jnp
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float
 
+from .._rules import checked, NOT_NEGATIVE, POSITIVE
+
 
 class AbstractNoise(eqx.Module):
     """What corrupts a model's response, as a change of coordinates that makes it standard normal.
@@ -126,6 +128,7 @@ class PoissonNoise(AbstractNoise):
     duration: Array
     dispersion: Array
 
+    @checked(duration=POSITIVE, dispersion=NOT_NEGATIVE)
     def __init__(self, duration: ArrayLike = 1.0, dispersion: ArrayLike = 0.0):
         """Set the attributes."""
         self.duration = jnp.asarray(duration)

@@ -7,6 +7,7 @@ from jaxtyping import Array, Float
 
 from .._compiled import compiled
 from .._precision import refuse_half
+from .._rules import checked, COUNT
 from .._types import PyTree
 from ._noise import AbstractNoise
 
@@ -57,6 +58,7 @@ class LinearMap(eqx.Module):
         """The products ``J^T J v``: of the Fisher information, if the noise is in the map."""
         return self.transpose(self(vectors))
 
+    @checked(block=COUNT)
     def dense(self, block: int = 64) -> Float[Array, "m n"]:
         """The map as a matrix, by rows or by columns, whichever are fewer.
 

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from .._rules import checked, COUNT, NOT_NEGATIVE, STEPS
 from .._types import Key
 from ._eigenpairs import bidiagonal_floor, Eigenpairs, EigenStatus, measure
 from ._operator import compiled_with_operator, LinearMap
@@ -52,9 +53,11 @@ class Power(eqx.Module):
     """
 
     operator: LinearMap
-    k: int = eqx.field(static=True, default=1)
-    max_iter: int = eqx.field(static=True, default=1000)
-    stop_criterion: float = eqx.field(static=True, default=1e-7)
+    k: int = eqx.field(static=True, default=1, converter=COUNT.of("k"))
+    max_iter: int = eqx.field(static=True, default=1000, converter=COUNT.of("max_iter"))
+    stop_criterion: float = eqx.field(
+        static=True, default=1e-7, converter=NOT_NEGATIVE.of("stop_criterion")
+    )
 
     def init(self, *, key: Key) -> PowerState:
         """The state before the first step."""
@@ -149,6 +152,7 @@ def _iterate(
     return vectors, products, jnp.sum(vectors * products, axis=1)
 
 
+@checked(k=COUNT, p=STEPS, q=STEPS)
 def randomized_svd(
     operator: LinearMap, k: int = 1, *, key: Key, p: int = 5, q: int = 2
 ) -> tuple[Eigenpairs, float]:

@@ -3,11 +3,13 @@ from typing import Any
 import numpy as np
 from tqdm.auto import tqdm
 
+from .._rules import checked, COUNT
 from ._eigenpairs import Eigenpairs
 from ._lanczos import BlockLanczos
 from ._power import Power
 
 
+@checked(max_products=COUNT)
 def solve(
     solver: BlockLanczos | Power,
     state: Any,
@@ -38,8 +40,6 @@ def solve(
         >>> pairs.values.round(3).tolist()
         [9.0, 9.0]
     """
-    if max_products < 1:
-        raise ValueError(f"max_products is at least 1; got {max_products}.")
     start = int(state.num_products)
     with tqdm(total=max_products, initial=start, disable=not progress, unit="product") as bar:
         try:

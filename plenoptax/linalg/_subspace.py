@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from .._rules import COUNT
+
 
 class AbstractSubspace(eqx.Module):
     """A linear map A from coordinates z, a flat vector, to an input of a model.
@@ -40,7 +42,7 @@ class Linear(AbstractSubspace):
     """
 
     function: Callable
-    size: int = eqx.field(static=True)
+    size: int = eqx.field(static=True, converter=COUNT.of("size"))
 
     def __call__(self, z: Float[Array, " size"]) -> Float[Array, "*shape"]:
         """The input of coordinates."""

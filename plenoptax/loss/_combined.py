@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
 from .._precision import in_single_precision
+from .._rules import checked, NOT_NEGATIVE, NUMBER, POSITIVE
 from .._types import PyTree, Scalar
 from ._differences import mse
 
@@ -35,6 +36,7 @@ class WeightedSum(eqx.Module):
     terms: tuple[Callable, ...]
     weights: Float[Array, " terms"]
 
+    @checked(weights=NUMBER)
     def __init__(self, terms: Sequence[Callable], weights: ArrayLike | Sequence[ArrayLike]):
         """Choose the terms.
 
@@ -90,6 +92,7 @@ class SoftMaximum(eqx.Module):
     weights: Float[Array, " terms"]
     temperature: Scalar
 
+    @checked(weights=NUMBER, temperature=POSITIVE)
     def __init__(
         self,
         terms: Sequence[Callable],
@@ -162,9 +165,12 @@ class ZScored(eqx.Module):
             loss_function: By default the mean squared difference.
 
         Raises:
-            ValueError: If the two differ in structure or shapes.
+            ValueError: If the two differ in structure or shapes, or a standard deviation is
+                negative or not finite.
         """
         _check_structure("The standard deviation", standard_deviation, mean)
+        for leaf in jax.tree.leaves(standard_deviation):
+            NOT_NEGATIVE("standard_deviation", leaf)
         self.mean, self.standard_deviation = jax.tree.map(jnp.asarray, (mean, standard_deviation))
         shapes = [
             [x.shape for x in jax.tree.leaves(tree)]

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Int
 
 from .._compiled import call_compiled, compiled
 from .._precision import in_single_precision, refuse_half
+from .._rules import checked, COUNT, NOT_NEGATIVE
 from .._types import Key, Scalar
 from ..linalg import linearize
 from ._weighted import WeightedL2Norm
@@ -63,6 +64,7 @@ class WhitenedLoss(eqx.Module):
         return 0.5 * jnp.sum(jnp.matmul(whitening, rows, precision=jax.lax.Precision.HIGHEST) ** 2)
 
 
+@checked(num_samples=COUNT, ridge=NOT_NEGATIVE)
 def whitened_loss_factory(
     model: Callable[[Array], Array],
     image: Float[Array, "..."],
@@ -115,10 +117,6 @@ def whitened_loss_factory(
         >>> print(f"{loss(jnp.array([10.0, 2.0]), jnp.zeros(2)):.4f}")
         0.2778
     """
-    if num_samples is not None and num_samples < 1:
-        raise ValueError(f"num_samples is at least 1, or None; got {num_samples}.")
-    if not ridge >= 0:
-        raise ValueError(f"The ridge is not negative; got {ridge}.")
     refuse_half("The target image of a loss", image.dtype)
     response = call_compiled(model, image)
     _check(response, channelwise)

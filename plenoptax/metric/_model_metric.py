@@ -5,6 +5,7 @@ import equinox as eqx
 import jax.numpy as jnp
 
 from .._precision import in_single_precision
+from .._rules import checked, NOT_NEGATIVE
 from .._types import PyTree, Scalar
 from ..loss import mse
 from ._pair import safe_sqrt
@@ -28,7 +29,7 @@ class ModelMetric(eqx.Module):
     """
 
     model: Callable
-    epsilon: float = eqx.field(static=True, default=1e-10)
+    epsilon: float = eqx.field(static=True, default=1e-10, converter=NOT_NEGATIVE.of("epsilon"))
 
     def __call__(self, img1: PyTree, img2: PyTree) -> Scalar:
         """Compare two images.
@@ -50,6 +51,7 @@ def _distance(first: PyTree, second: PyTree, epsilon: float) -> Scalar:
     return safe_sqrt(mean_square + jnp.asarray(epsilon, mean_square.dtype))
 
 
+@checked(epsilon=NOT_NEGATIVE)
 def model_metric_factory(model: Callable, *, epsilon: float = 1e-10) -> ModelMetric:
     """Make a metric out of a model: how far apart two images are in its representation.
 

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
 from .._precision import in_single_precision
+from .._rules import checked, NOT_NEGATIVE, POSITIVE
 from .._types import Scalar
 from ._pair import as_pair, keep_within
 from ._ssim import ssim_parts, warn_of_small_windows
@@ -14,6 +15,7 @@ from ._ssim import ssim_parts, warn_of_small_windows
 _POWER_FACTORS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 
 
+@checked(power_factors=NOT_NEGATIVE, data_range=POSITIVE, floor=NOT_NEGATIVE)
 @in_single_precision("img1", "img2")
 def ms_ssim(
     img1: Float[Array, "_channels height width"],
@@ -70,6 +72,7 @@ def ms_ssim(
     return _checked_ms_ssim(img1, img2, power_factors, data_range, floor)
 
 
+@checked(power_factors=NOT_NEGATIVE, data_range=POSITIVE, floor=NOT_NEGATIVE)
 @in_single_precision("img1", "img2")
 def ms_ssim_distance(
     img1: Float[Array, "_channels height width"],
@@ -118,8 +121,6 @@ def _checked_ms_ssim(
             "power_factors must be a sequence of one number for each scale, got shape "
             f"{powers.shape}."
         )
-    if floor < 0:
-        raise ValueError(f"floor must be 0 or positive, got {floor}.")
     halvings = powers.size - 1
     warn_of_small_windows([-(-size // 2**halvings) for size in first.shape[-2:]], stacklevel=5)
     return _ms_ssim(first, second, powers, jnp.asarray(data_range, first.dtype), floor)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._precision import in_single_precision
+from .._rules import checked, NOT_NEGATIVE
 from .._types import Scalar
 from ..process import correlate_separable, LaplacianPyramid
 from ._pair import as_pair, safe_sqrt
@@ -30,6 +31,7 @@ _NORMALIZATION = (
 _REACH = 2
 
 
+@checked(epsilon=NOT_NEGATIVE)
 @in_single_precision("img1", "img2")
 def nlpd(
     img1: Float[Array, "_channels height width"],

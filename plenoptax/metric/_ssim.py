@@ -9,6 +9,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from .._precision import in_single_precision
+from .._rules import checked, POSITIVE
 from .._types import Scalar
 from ..process import gaussian_blur
 from ._pair import as_pair, keep_within
@@ -20,6 +21,7 @@ _WINDOW_SIZE = 11
 _WINDOW_STD = 1.5
 
 
+@checked(data_range=POSITIVE)
 @in_single_precision("img1", "img2")
 def ssim(
     img1: Float[Array, "_channels height width"],
@@ -70,6 +72,7 @@ def ssim(
     return _ssim(*_as_ssim_arguments(img1, img2, pad, data_range), weighted, pad)
 
 
+@checked(data_range=POSITIVE)
 @in_single_precision("img1", "img2")
 def ssim_map(
     img1: Float[Array, "_channels height width"],
@@ -105,6 +108,7 @@ def ssim_map(
     return _ssim_map(*_as_ssim_arguments(img1, img2, pad, data_range), pad)
 
 
+@checked(data_range=POSITIVE)
 @in_single_precision("img1", "img2")
 def ssim_distance(
     img1: Float[Array, "_channels height width"],

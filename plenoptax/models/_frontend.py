@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._precision import in_single_precision
+from .._rules import checked, Real, SIZES
 from .._types import Key
 from ..process import disk, gaussian_blur
 from ._frontend_parts import check_pretrained, gain_scalars, normalize, show_filters
@@ -41,6 +42,7 @@ class LinearNonlinear(eqx.Module):
     center_surround: CenterSurround
     activation: Callable = eqx.field(static=True)
 
+    @checked(kernel_size=SIZES, amplitude_ratio=Real(at_least=1))
     def __init__(
         self,
         kernel_size: int | tuple[int, int],
@@ -125,6 +127,7 @@ class LuminanceGainControl(eqx.Module):
     luminance_scalar: Float[Array, " 1"]
     activation: Callable = eqx.field(static=True)
 
+    @checked(kernel_size=SIZES, amplitude_ratio=Real(at_least=1))
     def __init__(
         self,
         kernel_size: int | tuple[int, int],
@@ -218,6 +221,7 @@ class LuminanceContrastGainControl(eqx.Module):
     contrast_scalar: Float[Array, " 1"]
     activation: Callable = eqx.field(static=True)
 
+    @checked(kernel_size=SIZES, amplitude_ratio=Real(at_least=1))
     def __init__(
         self,
         kernel_size: int | tuple[int, int],
@@ -307,6 +311,7 @@ class OnOff(eqx.Module):
     apply_mask: bool = eqx.field(static=True)
     activation: Callable = eqx.field(static=True)
 
+    @checked(kernel_size=SIZES, amplitude_ratio=Real(at_least=1))
     def __init__(
         self,
         kernel_size: int | tuple[int, int],

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
 from .._precision import in_single_precision
+from .._rules import checked, COUNT, POSITIVE, Real, SIZES
 from .._types import Key, PyTree, Scalar
 from ..process import circular_gaussian2d, gaussian_blur, same_padding
 
@@ -49,6 +50,7 @@ class Gaussian(eqx.Module):
     kernel_size: tuple[int, int] = eqx.field(static=True)
     pad_mode: str = eqx.field(static=True)
 
+    @checked(kernel_size=SIZES, std=POSITIVE, out_channels=COUNT)
     def __init__(
         self,
         kernel_size: int | tuple[int, int],
@@ -130,6 +132,13 @@ class CenterSurround(eqx.Module):
     kernel_size: tuple[int, int] = eqx.field(static=True)
     pad_mode: str = eqx.field(static=True)
 
+    @checked(
+        kernel_size=SIZES,
+        amplitude_ratio=Real(at_least=1),
+        center_std=POSITIVE,
+        surround_std=POSITIVE,
+        out_channels=COUNT,
+    )
     def __init__(
         self,
         kernel_size: int | tuple[int, int],
@@ -163,8 +172,8 @@ class CenterSurround(eqx.Module):
                     f"{name} must be a scalar or have one value for each of {out_channels} output "
                     f"channels, got {value}."
                 )
-        if np.ndim(amplitude_ratio) != 0 or amplitude_ratio < 1:
-            raise ValueError(f"amplitude_ratio must be one number from 1, got {amplitude_ratio}.")
+        if np.ndim(amplitude_ratio) != 0:
+            raise ValueError(f"amplitude_ratio must be one number, got {amplitude_ratio}.")
         center = Gaussian(kernel_size, center_std, pad_mode, out_channels)
         surround = Gaussian(kernel_size, surround_std, pad_mode, out_channels)
         self.center_std = center.std
@@ -218,6 +227,7 @@ class Linear(eqx.Module):
     filt: Float[Array, "channel 1 height width"]
     pad_mode: str = eqx.field(static=True)
 
+    @checked(kernel_size=SIZES)
     def __init__(
         self,
         kernel_size: int | tuple[int, int] = (3, 3),

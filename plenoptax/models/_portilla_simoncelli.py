@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Shaped
 
 from .._compiled import warn_of_deadlock
+from .._rules import checked, COUNT, SIZES, Whole
 from ._portilla_simoncelli_layout import gather_indices, Label, scale_labels, statistic_groups
 from ._portilla_simoncelli_statistics import Masks, measure, texture_masks
 
@@ -78,6 +79,7 @@ class PortillaSimoncelli(eqx.Module):
     weights: Float[Array, " statistic"] | None
     magnitude_means: bool = eqx.field(static=True)
 
+    @checked(image_shape=SIZES, n_scales=COUNT, n_orientations=Whole(2), spatial_corr_width=COUNT)
     def __init__(
         self,
         image_shape: Sequence[int],
@@ -114,14 +116,7 @@ class PortillaSimoncelli(eqx.Module):
                 f"image_shape must be the height and the width, got {image_shape}. For an image, "
                 "give image.shape[-2:]."
             )
-        for name, value, least in (
-            ("n_scales", n_scales, 1),
-            ("n_orientations", n_orientations, 2),
-            ("spatial_corr_width", spatial_corr_width, 1),
-        ):
-            if value < least:
-                raise ValueError(f"{name} must be at least {least}, got {value}.")
-        self.image_shape = (int(image_shape[0]), int(image_shape[1]))
+        self.image_shape = (image_shape[0], image_shape[1])
         self.n_scales = n_scales
         self.n_orientations = n_orientations
         self.spatial_corr_width = spatial_corr_width
@@ -327,10 +322,13 @@ class PortillaSimoncelli(eqx.Module):
             )
 
     def _check_scales(self, scales: Sequence[Label]) -> tuple[Label, ...]:
-        unknown = [label for label in scales if label not in self.scales]
+        # 0.0 and False are equal to 0.
+        known = [(type(label), label) for label in self.scales]
+        labels = [label.item() if isinstance(label, np.generic) else label for label in scales]
+        unknown = [label for label in labels if (type(label), label) not in known]
         if unknown or not scales:
             raise ValueError(f"scales must be some of {self.scales}, got {scales!r}.")
-        return tuple(scales)
+        return tuple(labels)
 
     def _check_length(self, representation: ArrayLike) -> Array:
         representation = jnp.asarray(representation)

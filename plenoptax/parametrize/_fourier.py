@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from .._rules import checked, NUMBER
 from ._pixels import AbstractParametrization
 
 
@@ -41,6 +42,7 @@ class Fourier(AbstractParametrization):
 
     exponent: float = eqx.field(static=True)
 
+    @checked(exponent=NUMBER)
     def __init__(self, *, exponent: float = 1.0):
         """Choose the scale.
 

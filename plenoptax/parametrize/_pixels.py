@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
+from .._rules import checked, Real
+
 
 class AbstractParametrization(eqx.Module):
     """A map from the variable ``z`` of an optimization to an image.
@@ -106,6 +108,7 @@ class Sigmoid(AbstractParametrization):
     margin: float = eqx.field(static=True)
     inner: AbstractParametrization
 
+    @checked(margin=Real(above=0, below=0.5))
     def __init__(
         self,
         bounds: Sequence[ArrayLike] = (0.0, 1.0),
@@ -128,8 +131,6 @@ class Sigmoid(AbstractParametrization):
                 ``margin`` is not between 0 and 1/2.
         """
         self.bounds = _check_bounds(bounds, finite=True)
-        if not 0 < margin < 0.5:
-            raise ValueError(f"margin must be between 0 and 0.5, both excluded, got {margin}.")
         self.margin = margin
         self.inner = inner or Pixels()
 

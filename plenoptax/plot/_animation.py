@@ -3,6 +3,7 @@ from typing import Any, TYPE_CHECKING
 
 import numpy as np
 
+from .._rules import checked, COUNT, INDEX, POSITIVE
 from ._imshow import draw_panels, Look, panel_limits
 from ._layout import root_figure
 from ._panels import as_numbers, PlotComplex, split_into_panels
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 _LARGEST_IN_NOTEBOOK = 100.0
 
 
+@checked(batch_idx=INDEX, channel_idx=INDEX, col_wrap=COUNT, framerate=POSITIVE)
 def animshow(
     video: Any,
     framerate: float | int = 2.0,

@@ -1,10 +1,10 @@
-import operator
 from collections.abc import Callable, Sequence
 from typing import Any, TYPE_CHECKING
 
 import jax.numpy as jnp
 import numpy as np
 
+from .._rules import checked, INDEX, NUMBER, Whole
 from ._imshow import draw_panels, Look, panel_limits, Picture
 from ._layout import font_size, place_size, root_figure
 from ._panels import one_panel, Panel
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import matplotlib.figure
 
 
+@checked(eigenindex=Whole(several=True), channel_idx=INDEX, distortion_scale=NUMBER)
 def eigendistortion_imshow_all(
     eigendistortion: Any,
     eigenindex: int | np.integer | Sequence[int | np.integer] | np.ndarray = (0, -1),
@@ -65,8 +66,9 @@ def eigendistortion_imshow_all(
         ['eigendistortion 0', 'eigendistortion 255', 'image']
         >>> plt.close(figure)
     """
-    indices = map(operator.index, np.atleast_1d(np.asarray(eigenindex)))
-    places = [place_of_distortion(eigendistortion, index) for index in indices]
+    places = [
+        place_of_distortion(eigendistortion, int(one)) for one in np.ravel(np.asarray(eigenindex))
+    ]
     scales = (
         [distortion_scale] * len(places)
         if isinstance(distortion_scale, int | float)

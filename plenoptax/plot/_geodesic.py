@@ -1,5 +1,6 @@
 from typing import Any, TYPE_CHECKING
 
+from .._rules import checked, INDEX
 from ._drawn import draw_deviation
 from ._view import view
 
@@ -8,6 +9,7 @@ if TYPE_CHECKING:
     import matplotlib.axes
 
 
+@checked(batch_idx=INDEX, iteration=INDEX)
 def geodesic_deviation_from_line(
     result: Any,
     natural_video: Any = None,

@@ -3,6 +3,7 @@ from typing import Any, Literal, TYPE_CHECKING
 
 import numpy as np
 
+from .._rules import checked, INDEX
 from ._panels import as_numbers
 from ._stem import clean_up_axes
 
@@ -11,6 +12,7 @@ if TYPE_CHECKING:
     import matplotlib.axes
 
 
+@checked(batch_idx=INDEX, channel_idx=INDEX)
 def histogram(
     data: Any,
     labels: str | Sequence[str] | None = None,

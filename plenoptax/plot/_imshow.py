@@ -4,6 +4,7 @@ from typing import Any, NamedTuple, TYPE_CHECKING
 
 import numpy as np
 
+from .._rules import checked, COUNT, INDEX
 from ._layout import (
     check_zoom,
     create_axes,
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     import matplotlib.image
 
 
+@checked(batch_idx=INDEX, channel_idx=INDEX, col_wrap=COUNT)
 def imshow(
     image: Any,
     vrange: str | Sequence[float | int] = "indep1",

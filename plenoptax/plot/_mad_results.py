@@ -7,6 +7,7 @@ from typing import Any, TYPE_CHECKING
 
 import numpy as np
 
+from .._rules import checked, SIZES
 from ..data import fetch_data
 from ._imshow import draw_panels, Look, panel_limits
 from ._layout import root_figure
@@ -46,6 +47,7 @@ _TYPES = {
 _MATRIX, _COMPRESSED = 14, 15
 
 
+@checked(noise_levels=SIZES)
 def plot_MAD_results(
     original_image: str,
     noise_levels: Sequence[int] | None = None,

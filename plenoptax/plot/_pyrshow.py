@@ -3,6 +3,7 @@ from typing import Any, TYPE_CHECKING
 
 import numpy as np
 
+from .._rules import checked, INDEX
 from ._imshow import draw_panels, Look, panel_limits
 from ._layout import root_figure
 from ._panels import as_numbers, Panel, PlotComplex, split_into_panels
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     import matplotlib.figure
 
 
+@checked(batch_idx=INDEX, channel_idx=INDEX)
 def pyrshow(
     pyr_coeffs: Any,
     vrange: str | Sequence[float | int] = "indep1",

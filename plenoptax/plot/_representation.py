@@ -6,6 +6,7 @@ import jax
 import numpy as np
 
 from .. import models
+from .._rules import checked, INDEX
 from ._divide import axes_of_new_figure, divide, grid_shape
 from ._imshow import draw_panel, range_line
 from ._layout import font_size, place_size, whole_zoom, zoom_in_axes
@@ -26,6 +27,7 @@ _GAP_ABOVE_LAYER, _GAP_IN_LAYER = 0.5, 0.15
 YLimits = Sequence[float | int] | Literal[False] | None
 
 
+@checked(batch_idx=INDEX)
 def plot_representation(
     model: Any = None,
     data: Any = None,

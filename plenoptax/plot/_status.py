@@ -3,6 +3,7 @@ import textwrap
 from collections.abc import Callable
 from typing import Any, TYPE_CHECKING
 
+from .._rules import checked, INDEX, POSITIVE
 from ..solve import Status
 from ._animation import animate
 from ._arrange import assign_axes, check_names, new_figure
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     import matplotlib.figure
 
 
+@checked(batch_idx=INDEX, channel_idx=INDEX, iteration=INDEX)
 def synthesis_status(
     result: Any,
     batch_idx: int = 0,
@@ -89,6 +91,7 @@ def synthesis_status(
     return figure
 
 
+@checked(framerate=POSITIVE, batch_idx=INDEX, channel_idx=INDEX)
 def synthesis_animate(
     result: Any,
     framerate: float | int = 10,

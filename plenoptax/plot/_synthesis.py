@@ -1,6 +1,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, TYPE_CHECKING
 
+from .._rules import checked, INDEX, NUMBER
 from ..solve import Batched
 from ._drawn import draw_error, draw_histogram, draw_image, draw_losses
 from ._view import place_of_distortion, view
@@ -10,6 +11,7 @@ if TYPE_CHECKING:
     import matplotlib.axes
 
 
+@checked(iteration=INDEX, batch_idx=INDEX)
 def synthesis_loss(
     result: Any,
     iteration: int | None = None,
@@ -62,6 +64,7 @@ def synthesis_loss(
     return draw_losses(views, iteration, plot_penalties, ax, **kwargs).axes
 
 
+@checked(batch_idx=INDEX, channel_idx=INDEX, distortion_scale=NUMBER, iteration=INDEX)
 def synthesis_imshow(
     result: Any,
     batch_idx: int = 0,
@@ -122,6 +125,7 @@ def synthesis_imshow(
     return draw_image(one, one.shown(iteration).step, ax, title=title, **options, **kwargs).axes
 
 
+@checked(batch_idx=INDEX, channel_idx=INDEX, iteration=INDEX)
 def synthesis_histogram(
     result: Any,
     batch_idx: int | None = None,
@@ -178,6 +182,7 @@ def synthesis_histogram(
     return draw_histogram(one, one.shown(iteration).step, ax, **options, **kwargs).axes
 
 
+@checked(batch_idx=INDEX, iteration=INDEX)
 def metamer_representation_error(
     result: Any,
     batch_idx: int = 0,

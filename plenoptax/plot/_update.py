@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, TYPE_CHECKING
 import numpy as np
 
 from .. import models
+from .._rules import checked, INDEX
 from ._imshow import range_line
 from ._layout import shrink
 from ._panels import as_numbers
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     import matplotlib.image
 
 
+@checked(batch_idx=INDEX)
 def update_plot(
     axes: "matplotlib.axes.Axes | Sequence[matplotlib.axes.Axes]",
     data: Any,

@@ -5,11 +5,13 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
 from .._precision import in_single_precision
+from .._rules import checked, COUNT, SIZES, Whole
 from ._filters import filter_taps, gaussian_window
 from ._padding import as_pair
 from ._separable import band_matrix, correlate_axes, fold, multiply
 
 
+@checked(stride=COUNT)
 @in_single_precision("image")
 def correlate_separable(
     image: Float[Array, "*batch height width"],
@@ -62,6 +64,7 @@ def correlate_separable(
     return correlate_axes(image, vertical, horizontal, pad_mode, stride)
 
 
+@checked(kernel_size=SIZES)
 @in_single_precision("image")
 def gaussian_blur(
     image: Float[Array, "*batch height width"],
@@ -127,6 +130,7 @@ def correlate_downsample(
     return responses.sum(axis=-3)
 
 
+@checked(odd=Whole(0, several=True))
 @in_single_precision("image")
 def upsample_convolve(
     image: Float[Array, "*batch height width"],
@@ -162,6 +166,7 @@ def upsample_convolve(
     return responses.sum(axis=-3)
 
 
+@checked(n_scales=COUNT)
 @in_single_precision("image")
 def blur_downsample(
     image: Float[Array, "*batch height width"],
@@ -188,12 +193,13 @@ def blur_downsample(
         >>> blur_downsample(jnp.ones((1, 9, 12)), 2).shape
         (1, 3, 3)
     """
-    window = jnp.asarray(_scaled_taps(filtname, n_scales, 0.5 if scale_filter else 1), image.dtype)
+    window = jnp.asarray(_scaled_taps(filtname, 0.5 if scale_filter else 1), image.dtype)
     for _ in range(n_scales):
         image = correlate_separable(image, window, window, stride=2)
     return image
 
 
+@checked(odd=Whole(0, several=True), n_scales=COUNT)
 @in_single_precision("image")
 def upsample_blur(
     image: Float[Array, "*batch height width"],
@@ -221,7 +227,7 @@ def upsample_blur(
         >>> upsample_blur(jnp.ones((1, 3, 3)), (0, 1)).shape
         (1, 6, 5)
     """
-    window = jnp.asarray(_scaled_taps(filtname, n_scales, 2 if scale_filter else 1), image.dtype)
+    window = jnp.asarray(_scaled_taps(filtname, 2 if scale_filter else 1), image.dtype)
     for _ in range(n_scales):
         image = _upsample_separable(image, odd, window, window, "reflect")
     return image
@@ -234,8 +240,8 @@ def _upsample_separable(
     horizontal: Float[Array, "*channel horizontal_taps"],
     pad_mode: str,
 ) -> Float[Array, "*broadcast rows columns"]:
-    parity = tuple(int(value) for value in odd)
-    if len(parity) != 2 or not {0, 1}.issuperset(odd):
+    parity = tuple(odd)
+    if len(parity) != 2 or not {0, 1}.issuperset(parity):
         raise ValueError(
             "odd must be two numbers, 1 where the height and the width of the result are odd and 0 "
             f"where they are even, got {odd!r}."
@@ -255,9 +261,7 @@ def _check_filter(image: Array, filt: Array) -> Array:
     return jnp.asarray(filt, image.dtype)
 
 
-def _scaled_taps(filtname: str, n_scales: int, scale: float) -> np.ndarray:
-    if n_scales < 1:
-        raise ValueError(f"n_scales must be 1 or more, got {n_scales}.")
+def _scaled_taps(filtname: str, scale: float) -> np.ndarray:
     return np.sqrt(scale) * filter_taps(filtname)
 
 

@@ -1,11 +1,12 @@
 import math
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
 from .._precision import in_single_precision
+from .._rules import checked, COUNT, POSITIVE, SIZES
+from ._padding import as_pair
 
 
 # Johnston (1980), with an even number of taps: halves, mirrored without repetition.
@@ -44,6 +45,7 @@ _DAUBECHIES = {
 _BINOMIAL = {"haar": 2, "gauss3": 3, "gauss5": 5}
 
 
+@checked(kernel_size=COUNT)
 @in_single_precision("std")
 def gaussian_window(kernel_size: int, std: Float[Array, "*batch"]) -> Float[Array, "*batch taps"]:
     """Sample a Gaussian around the middle of ``kernel_size`` pixels and normalize its sum to 1.
@@ -75,6 +77,7 @@ def gaussian_window(kernel_size: int, std: Float[Array, "*batch"]) -> Float[Arra
     return window / window.sum(axis=-1, keepdims=True)
 
 
+@checked(kernel_size=SIZES, std=POSITIVE, out_channels=COUNT)
 @in_single_precision("std")
 def circular_gaussian2d(
     kernel_size: int | tuple[int, int],
@@ -114,6 +117,7 @@ def circular_gaussian2d(
     return vertical[:, None, :, None] * horizontal[:, None, None, :]
 
 
+@checked(kernel_size=COUNT, std=POSITIVE)
 @in_single_precision("std")
 def gaussian1d(
     kernel_size: int = 11, std: ArrayLike | list[float] = 1.5
@@ -137,8 +141,7 @@ def gaussian1d(
         >>> [f"{weight:.3f}" for weight in gaussian1d(5, 1.0)]
         ['0.054', '0.244', '0.403', '0.244', '0.054']
     """
-    size, _ = _check_kernel_size(kernel_size)
-    windows = gaussian_window(size, _check_std(std, None))
+    windows = gaussian_window(kernel_size, _check_std(std, None))
     return windows if np.shape(std) else windows[0]
 
 
@@ -186,26 +189,17 @@ def filter_taps(filtname: str) -> Float[np.ndarray, " taps"]:
 
 
 def _check_kernel_size(kernel_size: int | tuple[int, int]) -> tuple[int, int]:
-    sizes = np.atleast_1d(np.asarray(kernel_size))
-    if sizes.shape not in ((1,), (2,)) or sizes.dtype.kind not in "iu" or sizes.min() < 1:
-        raise ValueError(f"kernel_size must be one or two positive integers, got {kernel_size!r}.")
-    return int(sizes[0]), int(sizes[-1])
+    if np.shape(kernel_size) not in ((), (2,)):
+        raise ValueError(f"kernel_size must be one number or two, got {kernel_size!r}.")
+    return as_pair(kernel_size)
 
 
 def _check_std(std: ArrayLike | list[float], out_channels: int | None) -> Float[Array, " channel"]:
     array = jnp.asarray(std)
     if not jnp.issubdtype(array.dtype, jnp.floating):
         array = array.astype(jnp.result_type(float))
-    try:
-        positive = bool(np.all(np.asarray(std) > 0))
-    except jax.errors.TracerArrayConversionError:
-        positive = True
-    if not positive:
-        raise ValueError(f"std must be positive, in pixels, got {std}.")
     if out_channels is None:
         out_channels = array.size
-    if isinstance(out_channels, bool) or not isinstance(out_channels, int) or out_channels < 1:
-        raise ValueError(f"out_channels must be a positive integer, got {out_channels!r}.")
     if array.ndim == 0:
         array = jnp.full((out_channels,), array)
     if array.shape != (out_channels,):

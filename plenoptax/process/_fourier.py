@@ -5,6 +5,7 @@ from jax import lax
 from jaxtyping import Array, Complex, Float, Inexact
 
 from .._precision import in_single_precision
+from .._rules import checked, NUMBER, Real
 
 
 def crop_spectrum(
@@ -48,6 +49,7 @@ def pad_spectrum(
     return _pad_axis(spectrum, columns, -1)
 
 
+@checked(factor=Real(above=1))
 @in_single_precision("x")
 def expand(
     x: Inexact[Array, "*batch height width"], factor: int | float
@@ -88,6 +90,7 @@ def expand(
     return _like(jnp.fft.ifft2(spectrum * _ratio(shape, x)), x)
 
 
+@checked(factor=Real(above=1))
 @in_single_precision("x")
 def shrink(
     x: Inexact[Array, "*batch height width"], factor: int | float
@@ -153,6 +156,7 @@ def autocorrelation(
     return jnp.fft.fftshift(power, axes=(-2, -1)) / (x.shape[-2] * x.shape[-1])
 
 
+@checked(phase_factor=NUMBER)
 def modulate_phase(
     x: Complex[Array, "*batch height width"], phase_factor: int | float = 2
 ) -> Complex[Array, "*batch height width"]:
@@ -216,8 +220,6 @@ def _with_row(spectrum: Array, row: Array, index: int, axis: int) -> Array:
 
 
 def _scaled_shape(x: Array, factor: int | float, exponent: float) -> tuple[int, int]:
-    if factor <= 1:
-        raise ValueError(f"factor must be above 1, got {factor}.")
     exact = [size * factor**exponent for size in x.shape[-2:]]
     shape = round(exact[0]), round(exact[1])
     if not all(map(isclose, exact, shape)):

@@ -2,6 +2,7 @@ import equinox as eqx
 from jaxtyping import Array, Float
 
 from .._precision import in_single_precision
+from .._rules import checked, COUNT
 from ._convolution import blur_downsample, upsample_blur
 
 
@@ -32,6 +33,7 @@ class LaplacianPyramid(eqx.Module):
     n_scales: int = eqx.field(static=True)
     scale_filter: bool = eqx.field(static=True)
 
+    @checked(n_scales=COUNT)
     def __init__(self, n_scales: int = 5, scale_filter: bool = False):
         """Choose the number of scales.
 
@@ -45,8 +47,6 @@ class LaplacianPyramid(eqx.Module):
         Raises:
             ValueError: ``n_scales`` is less than 1.
         """
-        if n_scales < 1:
-            raise ValueError(f"n_scales must be 1 or more, got {n_scales}.")
         self.n_scales = n_scales
         self.scale_filter = scale_filter
 

@@ -7,6 +7,7 @@ from jax import lax
 from jaxtyping import Array, Complex, Float, Inexact
 
 from .._precision import in_single_precision
+from .._rules import checked, NOT_NEGATIVE
 from ._convolution import blur_downsample, upsample_blur
 from ._signal import refuse_negative, safe_sqrt
 
@@ -116,6 +117,7 @@ def polar_to_rectangular_dict(energy: Coefficients, state: Coefficients) -> Band
     return _synthesize(polar_to_rectangular, energy, state, True)
 
 
+@checked(epsilon=NOT_NEGATIVE)
 @in_single_precision("x")
 def local_gain_control(
     x: Inexact[Array, "*batch height width"], epsilon: int | float = 1e-8
@@ -144,6 +146,7 @@ def local_gain_control(
     return norm, x * jnp.asarray(1 / _gain(norm, x, epsilon), x.dtype)
 
 
+@checked(epsilon=NOT_NEGATIVE)
 @in_single_precision("norm", "direction")
 def local_gain_release(
     norm: Float[Array, "*batch rows columns"],

@@ -1,6 +1,8 @@
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .._rules import checked, SIZES
+
 
 _NUMPY_PAD_MODES = {
     "constant": "constant",
@@ -10,6 +12,7 @@ _NUMPY_PAD_MODES = {
 }
 
 
+@checked(kernel_size=SIZES, stride=SIZES, dilation=SIZES)
 def same_padding(
     image: Float[Array, "*batch height width"],
     kernel_size: int | tuple[int, int],

@@ -5,7 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from .._rules import checked, NOT_NEGATIVE, NUMBER, SIZES
 
+
+@checked(size=SIZES, exponent=NUMBER, origin=NUMBER)
 def polar_radius(
     size: int | Sequence[int],
     exponent: int | float = 1,
@@ -30,6 +33,7 @@ def polar_radius(
     return jnp.asarray(np.where((radius > 0) | (exponent == 0), powers, 0.0))
 
 
+@checked(size=SIZES, phase=NUMBER, origin=NUMBER)
 def polar_angle(
     size: int | Sequence[int],
     phase: int | float = 0,
@@ -64,6 +68,7 @@ def polar_angle(
     return jnp.asarray((angle + (np.pi - phase)) % (2 * np.pi) - np.pi)
 
 
+@checked(img_size=SIZES, outer_radius=NOT_NEGATIVE, inner_radius=NOT_NEGATIVE)
 def disk(
     img_size: int | Sequence[int],
     outer_radius: int | float | None = None,
@@ -78,6 +83,9 @@ def disk(
         inner_radius: Distance up to which the mask is 1; a raised cosine joins the two. Default:
             half of ``outer_radius``. If it is the same, the edge is hard.
 
+    Raises:
+        ValueError: A radius is negative, or the inner one is the larger.
+
     Example:
         >>> from plenoptax.process import disk
         >>> disk((1, 9), outer_radius=4, inner_radius=2)
@@ -86,6 +94,10 @@ def disk(
     height, width = _pair(img_size)
     outer = (min(height, width) - 1) / 2 if outer_radius is None else outer_radius
     inner = outer / 2 if inner_radius is None else inner_radius
+    if inner > outer:
+        raise ValueError(
+            f"inner_radius must not be larger than outer_radius, got {inner:g} and {outer:g}."
+        )
     radius = np.hypot(*_ramps((height, width), None))
     slope = max(outer - inner, np.finfo(np.float64).tiny)
     with np.errstate(over="ignore"):

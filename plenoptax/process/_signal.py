@@ -1,4 +1,3 @@
-import operator
 from collections.abc import Sequence
 from types import ModuleType
 from typing import TypeAlias
@@ -9,12 +8,14 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Inexact
 
 from .._precision import in_single_precision
+from .._rules import checked, COUNT, NOT_NEGATIVE, NUMBER, POSITIVE, Whole
 from .._types import Key
 
 
 Samples: TypeAlias = Float[Array, " samples"] | Float[np.ndarray, " samples"]
 
 
+@checked(a=NUMBER, b=NUMBER)
 @in_single_precision("x")
 def rescale(
     x: Float[Array, "*shape"], a: int | float = 0, b: int | float = 1
@@ -40,6 +41,7 @@ def rescale(
     return a + (b - a) * (shifted / jnp.where(extent > 0, extent, 1))
 
 
+@checked(output_size=COUNT)
 def center_crop(
     x: Inexact[Array, "*batch height width"], output_size: int
 ) -> Inexact[Array, "*batch size size"]:
@@ -53,8 +55,7 @@ def center_crop(
         output_size: Height and width of the square, in pixels.
 
     Raises:
-        TypeError: ``output_size`` is not an integer.
-        ValueError: ``output_size`` is not positive, or larger than the images.
+        ValueError: ``output_size`` is not a whole number, not positive, or larger than the images.
 
     Example:
         >>> import jax.numpy as jnp
@@ -62,20 +63,17 @@ def center_crop(
         >>> center_crop(jnp.arange(15.0).reshape(3, 5), 3)[1]
         Array([6., 7., 8.], dtype=float32)
     """
-    try:
-        size = operator.index(output_size)
-    except TypeError as error:
-        raise TypeError(f"output_size must be an integer, got {output_size!r}.") from error
     height, width = x.shape[-2:]
-    if not 0 < size <= min(height, width):
+    if output_size > min(height, width):
         raise ValueError(
             f"output_size must be from 1 to {min(height, width)} for images of "
-            f"{(height, width)}, got {size}."
+            f"{(height, width)}, got {output_size}."
         )
-    top, left = height // 2 - size // 2, width // 2 - size // 2
-    return x[..., top : top + size, left : left + size]
+    top, left = height // 2 - output_size // 2, width // 2 - output_size // 2
+    return x[..., top : top + output_size, left : left + output_size]
 
 
+@checked(noise_mse=NOT_NEGATIVE)
 @in_single_precision("img")
 def add_noise(
     img: Float[Array, "*shape height width"], noise_mse: ArrayLike | list[float], *, key: Key
@@ -106,7 +104,6 @@ def add_noise(
         >>> [f"{mse:.4f}" for mse in ((noisy - image[None]) ** 2).mean(axis=(1, 2, 3))]
         ['0.0100', '0.0400']
     """
-    refuse_negative(noise_mse, "noise_mse")
     if img.shape[-2] * img.shape[-1] < 2:
         raise ValueError(
             f"The image must have two pixels or more for noise of mean zero, got {img.shape}."
@@ -119,6 +116,7 @@ def add_noise(
     return img.reshape((1,) * mse.ndim + img.shape) + noise / rms * scale
 
 
+@checked(width=POSITIVE, position=NUMBER, values=NUMBER)
 def raised_cosine(
     width: int | float = 1,
     position: int | float = 0,
@@ -167,6 +165,7 @@ def interpolate1d(x_new: Float[Array, "*shape"], Y: Samples, X: Samples) -> Floa
     return jnp.interp(x_new, jnp.asarray(X, x_new.dtype), jnp.asarray(Y, x_new.dtype))
 
 
+@checked(harmonics=Whole(0, several=True))
 @in_single_precision("basis")
 def steer(
     basis: Float[Array, "*batch filters"],

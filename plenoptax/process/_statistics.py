@@ -5,12 +5,14 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._precision import in_single_precision
+from .._rules import checked, Whole
 
 
 Axes: TypeAlias = int | Sequence[int] | None
 Moment: TypeAlias = Float[Array, "..."] | float | int | None
 
 
+@checked(dim=Whole(several=True))
 @in_single_precision("x")
 def variance(
     x: Float[Array, "..."], mean: Moment = None, dim: Axes = None, keepdim: bool = False
@@ -33,6 +35,7 @@ def variance(
     return jnp.mean(_deviation(x, mean, axes) ** 2, axes, keepdims=keepdim)
 
 
+@checked(dim=Whole(several=True))
 @in_single_precision("x")
 def skew(
     x: Float[Array, "..."],
@@ -61,6 +64,7 @@ def skew(
     return _standardized_moment(x, 3, 0, mean, var, dim, keepdim)
 
 
+@checked(dim=Whole(several=True))
 @in_single_precision("x")
 def kurtosis(
     x: Float[Array, "..."],
@@ -108,6 +112,7 @@ def _standardized_moment(
     return moment if keepdim else jnp.squeeze(moment, axes)
 
 
+@checked(dim=Whole(several=True))
 def maximum(x: Float[Array, "..."], dim: Axes = None, keepdim: bool = False) -> Float[Array, "..."]:
     """The largest value over one axis, several or all.
 
@@ -125,6 +130,7 @@ def maximum(x: Float[Array, "..."], dim: Axes = None, keepdim: bool = False) -> 
     return jnp.max(x, _axes(dim), keepdims=keepdim)
 
 
+@checked(dim=Whole(several=True))
 def minimum(x: Float[Array, "..."], dim: Axes = None, keepdim: bool = False) -> Float[Array, "..."]:
     """The smallest value over one axis, several or all.
 

@@ -10,6 +10,7 @@ from jaxtyping import Array, Float, Inexact
 
 from .._compiled import warn_of_deadlock
 from .._precision import in_single_precision
+from .._rules import checked, INDEX, NUMBER, POSITIVE, SIZES, STEPS, Whole
 from ._fourier import crop_spectrum, pad_spectrum
 from ._steerable_masks import angular_mask, frequency_grid, level_shape, radial_masks
 from ._steerable_tensor import convert_pyr_to_tensor, convert_tensor_to_pyr
@@ -68,6 +69,7 @@ class SteerablePyramidFreq(eqx.Module):
     _oriented: tuple[Array, ...]
     _analytic: tuple[Array, ...]
 
+    @checked(image_shape=SIZES, height=Whole(0, words=("auto",)), order=STEPS, twidth=POSITIVE)
     def __init__(
         self,
         image_shape: Sequence[int],
@@ -103,16 +105,14 @@ class SteerablePyramidFreq(eqx.Module):
         warn_of_deadlock()
         self.image_shape = _as_shape(image_shape)
         self.num_scales = _as_height(height, self.image_shape)
-        if not 0 <= order <= 15:
+        if order > 15:
             raise ValueError(f"order must be an integer from 0 to 15, got {order}.")
         if is_complex and order == 0:
             raise ValueError(
                 "A complex pyramid needs oriented filters, got order=0: use order=1 or higher, or "
                 "is_complex=False."
             )
-        if twidth <= 0:
-            raise ValueError(f"twidth must be a positive number of octaves, got {twidth}.")
-        self.order = int(order)
+        self.order = order
         self.num_orientations = self.order + 1
         self.is_complex = is_complex
         self.downsample = downsample
@@ -221,6 +221,7 @@ class SteerablePyramidFreq(eqx.Module):
             parts.append(_masked(coarser, self._lowpass[0]))
         return self._real_image(sum(parts[1:], parts[0]), 0)
 
+    @checked(angles=NUMBER)
     @in_single_precision("pyr_coeffs")
     def steer_coeffs(
         self,
@@ -364,28 +365,27 @@ def _masked(spectrum: Array, mask: Array) -> Array:
 def _selection(given: Sequence | int | str | None, valid: Sequence, name: str) -> list:
     if given is None or (isinstance(given, str) and given == "all"):
         return list(valid)
-    given = [given] if isinstance(given, int | str) else list(given)
+    is_one = isinstance(given, str) or np.ndim(given) == 0
+    given = [given] if is_one else list(given)  # pyright: ignore[reportArgumentType]
+    given = [one if isinstance(one, str) else INDEX(name, one) for one in given]
     if not given or any(value not in valid for value in given):
         raise ValueError(f"{name} must be one or more of {list(valid)}, got {given}.")
     return [value for value in valid if value in given]
 
 
 def _as_shape(image_shape: Sequence[int]) -> tuple[int, int]:
-    sizes = tuple(int(size) for size in image_shape)
-    if len(sizes) != 2 or sizes != tuple(image_shape) or min(sizes) < 1:
-        raise ValueError(
-            f"image_shape must be two positive integers, height and width, got {image_shape}."
-        )
-    return sizes
+    if np.shape(image_shape) != (2,):
+        raise ValueError(f"image_shape must be the height and the width, got {image_shape}.")
+    return image_shape[0], image_shape[1]
 
 
 def _as_height(height: Literal["auto"] | int, image_shape: tuple[int, int]) -> int:
     highest = max(min(image_shape).bit_length() - 3, 0)
     if height == "auto":
         return highest
-    if not 0 <= height <= highest:
+    if height > highest:
         raise ValueError(
             f"height must be 'auto' or an integer from 0 to {highest} for images of {image_shape}, "
             f"got {height}."
         )
-    return int(height)
+    return height

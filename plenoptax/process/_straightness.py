@@ -4,10 +4,12 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .._precision import in_single_precision
+from .._rules import checked, COUNT, NOT_NEGATIVE
 from .._types import Key
 from ._signal import safe_sqrt
 
 
+@checked(n_steps=COUNT)
 @in_single_precision("start", "stop")
 def make_straight_line(
     start: Float[Array, "*shape"], stop: Float[Array, "*shape"], n_steps: int
@@ -34,6 +36,7 @@ def make_straight_line(
     return (1 - time) * start[None] + time * stop[None]
 
 
+@checked(n_steps=COUNT, max_norm=NOT_NEGATIVE)
 @in_single_precision("start", "stop")
 def sample_brownian_bridge(
     start: Float[Array, "*shape"],
@@ -72,8 +75,6 @@ def sample_brownian_bridge(
         >>> bool((path[-1] == stop).all())
         True
     """
-    if max_norm < 0:
-        raise ValueError(f"max_norm must not be negative, got {max_norm}.")
     line = make_straight_line(start, stop, n_steps)
     std = 2 * max_norm / np.sqrt(max(start.size, 1) * n_steps)
     steps = jax.random.normal(key, (n_steps, *start.shape), start.dtype)
@@ -123,6 +124,7 @@ def deviation_from_line(
     return (along / unit, away / unit) if normalize else (along, away)
 
 
+@checked(n_steps=COUNT)
 def translation_sequence(
     image: Float[Array, "*batch height width"], n_steps: int = 10
 ) -> Float[Array, "time *batch height width"]:
@@ -145,20 +147,13 @@ def translation_sequence(
                [2., 0., 1.],
                [1., 2., 0.]], dtype=float32)
     """
-    _check_steps(n_steps)
     return jnp.stack([jnp.roll(image, shift, axis=-1) for shift in range(n_steps + 1)])
 
 
 def _times(start: Array, stop: Array, n_steps: int) -> Array:
-    _check_steps(n_steps)
     if start.shape != stop.shape:
         raise ValueError(
             f"start and stop must have the same shape, got {start.shape} and {stop.shape}."
         )
     times = jnp.asarray(np.linspace(0, 1, n_steps + 1), start.dtype)
     return times.reshape(-1, *(1,) * start.ndim)
-
-
-def _check_steps(n_steps: int):
-    if n_steps < 1:
-        raise ValueError(f"n_steps must be 1 or more, got {n_steps}.")

@@ -2,9 +2,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float
 
 from .._precision import in_single_precision
+from .._rules import checked, NOT_NEGATIVE, NUMBER, Real
 from .._types import Images, Scalar
 
 
@@ -31,7 +34,7 @@ def penalize_range(
         The penalty, 0 inside the range. Its gradient is continuous, and 0 at both ends.
 
     Raises:
-        ValueError: If ``allowed_range`` is not a pair.
+        ValueError: If ``allowed_range`` is not a pair, or not the lower bound first.
         TypeError: If the image is not of floating point.
 
     Example:
@@ -46,12 +49,19 @@ def penalize_range(
     """
     if len(allowed_range) != 2:
         raise ValueError(f"allowed_range must be (lowest, highest), got {allowed_range!r}.")
+    is_known = not any(isinstance(bound, Tracer) for bound in allowed_range)
+    if is_known and not np.all(np.asarray(allowed_range[0]) <= np.asarray(allowed_range[1])):
+        raise ValueError(
+            "allowed_range must be (lowest, highest), the lower one first, got "
+            f"{allowed_range[0]} and {allowed_range[1]}."
+        )
     check_floating(img)
     low, high = (jnp.asarray(bound, img.dtype) for bound in allowed_range)
     excess = img - jnp.clip(img, low, high)
     return jnp.sum(excess**2)
 
 
+@checked(smoothing=NOT_NEGATIVE)
 @in_single_precision("image")
 def penalize_total_variation(image: Images, smoothing: float = 0.0) -> Scalar:
     """Sum the size of the gradient over the pixels, which favors flat regions with sharp borders.
@@ -81,8 +91,6 @@ def penalize_total_variation(image: Images, smoothing: float = 0.0) -> Scalar:
         >>> print(penalize_total_variation(image))
         2.0
     """
-    if smoothing < 0:
-        raise ValueError(f"smoothing must not be negative, got {smoothing}.")
     check_floating(image)
     down = jnp.diff(image, axis=-2, append=image[..., -1:, :])
     right = jnp.diff(image, axis=-1, append=image[..., -1:])
@@ -95,6 +103,7 @@ def penalize_total_variation(image: Images, smoothing: float = 0.0) -> Scalar:
     return jnp.sum(jnp.where(flat, 0, size))
 
 
+@checked(exponent=Real(at_least=1))
 @in_single_precision("image")
 def penalize_lp(
     image: Float[Array, "..."], exponent: float = 2.0, level: ArrayLike = 0.5
@@ -127,8 +136,6 @@ def penalize_lp(
         >>> print(penalize_lp(image), penalize_lp(image, 1.0, level=0.0))
         0.5625 1.75
     """
-    if exponent < 1:
-        raise ValueError(f"exponent must be at least 1, got {exponent}.")
     check_floating(image)
     difference = image - jnp.asarray(level, image.dtype)
     # The derivative of the absolute value is 1 at 0, and there the second one of a power below 2
@@ -153,7 +160,7 @@ def penalize_nonbinary(
         squared. Its gradient is 0 at the two values, and also midway: start elsewhere.
 
     Raises:
-        ValueError: If ``values`` is not a pair.
+        ValueError: If ``values`` is not a pair of different finite numbers.
         TypeError: If the image is not of floating point.
 
     Example:
@@ -163,6 +170,10 @@ def penalize_nonbinary(
     """
     if len(values) != 2:
         raise ValueError(f"values must be a pair, got {values!r}.")
+    rule = NUMBER
+    is_known = not any(isinstance(rule("values", value), Tracer) for value in values)
+    if is_known and np.any(np.asarray(values[0]) == np.asarray(values[1])):
+        raise ValueError(f"values must be two different numbers, got {values!r}.")
     check_floating(image)
     low, high = (jnp.asarray(value, image.dtype) for value in values)
     half = (high - low) / 2

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
 from .._precision import in_single_precision, to_single
+from .._rules import checked, POSITIVE
 from .._types import Images, Scalar
 from ._pixels import check_floating
 
@@ -141,6 +142,7 @@ class PowerSpectrum(eqx.Module):
     radial: bool = eqx.field(static=True)
     image_shape: tuple[int, ...] = eqx.field(static=True)
 
+    @checked(floor=POSITIVE)
     def __init__(self, image: Images, *, radial: bool = True, floor: float = (1 / 255) ** 2 / 12):
         """Choose the target.
 
@@ -155,8 +157,6 @@ class PowerSpectrum(eqx.Module):
             ValueError: If the floor is not positive.
             TypeError: If the image is not of floating point.
         """
-        if not floor > 0:
-            raise ValueError(f"floor must be positive, got {floor}.")
         self.power = _power(to_single(image), radial)
         self.floor = jnp.asarray(floor, jnp.result_type(float))
         self.radial = radial

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Int
 
+from .._rules import NOT_NEGATIVE, Real
 from .._types import PyTree, Scalar
 
 
@@ -35,7 +36,8 @@ def amsgrad(
         An optax transformation.
 
     Raises:
-        ValueError: If a decay is below 0, or not below 1.
+        ValueError: If the learning rate is not positive, a decay is below 0 or not below 1, or
+            `eps` is negative.
 
     References:
         Reddi, Kale, Kumar, "On the convergence of Adam and beyond", ICLR 2018.
@@ -50,9 +52,11 @@ def amsgrad(
         >>> [f"{value:.2f}" for value in optax.apply_updates(x, updates)]
         ['0.99', '-1.99']
     """
-    for name, decay in (("b1", b1), ("b2", b2)):
-        if not 0 <= decay < 1:
-            raise ValueError(f"{name} must be at least 0 and below 1, got {decay}.")
+
+    # Not by the decorator: `optax.inject_hyperparams` would make it a part of the optimizer.
+    learning_rate = Real(above=0, schedule=True)("learning_rate", learning_rate)
+    b1, b2 = (Real(at_least=0, below=1)(*pair) for pair in (("b1", b1), ("b2", b2)))
+    eps = NOT_NEGATIVE("eps", eps)
 
     def init(params: PyTree) -> optax.ScaleByAmsgradState:
         zeros = jax.tree.map(jnp.zeros_like, params)

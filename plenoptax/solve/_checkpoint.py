@@ -3,6 +3,7 @@ import os
 import pathlib
 import time
 
+from .._rules import NOT_NEGATIVE
 from ._batch import Batched
 from ._files import save
 from ._problem import AbstractProblem
@@ -16,8 +17,8 @@ class Checkpoint:
 
     Attributes:
         path: The file. Each save replaces the one before, atomically.
-        seconds: The time between saves, 30 by default: at most so much work is lost. A save costs
-            one evaluation of the objective and the writing of the state.
+        seconds: The time between saves, at least 0, 30 by default: at most so much work is lost. A
+            save costs one evaluation of the objective and the writing of the state.
 
     Example:
         >>> import plenoptax as plx
@@ -27,6 +28,9 @@ class Checkpoint:
 
     path: str | os.PathLike
     seconds: float = 30
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "seconds", NOT_NEGATIVE("seconds", self.seconds))
 
 
 class CheckpointWriter:

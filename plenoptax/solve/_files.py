@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from .._rules import checked, NOT_NEGATIVE
 from .._tree import check_alike, describe, leaves_by_path
 from .._types import PyTree
 from ._archive import Archive, write_archive
@@ -79,6 +80,7 @@ def save(
     write_archive(path, meta, arrays)
 
 
+@checked(tensor_equality_atol=NOT_NEGATIVE, tensor_equality_rtol=NOT_NEGATIVE)
 def load(
     path: str | os.PathLike,
     like: State,

@@ -5,6 +5,7 @@ import optax
 from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Bool, Float, Int
 
+from .._rules import checked, COUNT, Real
 from .._tree import tree_where
 from .._types import PyTree, Scalar
 from ._inverse_hessian import (
@@ -51,6 +52,12 @@ class LBFGSState(NamedTuple):
     exhausted: Bool[Array, ""]
 
 
+@checked(
+    memory_size=COUNT,
+    sufficient_decrease=Real(at_least=0, below=1),
+    curvature=Real(above=0, below=1),
+    max_trials=COUNT,
+)
 def lbfgs(
     memory_size: int = 100,
     *,
@@ -101,8 +108,6 @@ def lbfgs(
         >>> bool(value < 1e-6)
         True
     """
-    if memory_size < 1:
-        raise ValueError(f"The memory holds at least one pair; got memory_size={memory_size}.")
 
     def init(params: PyTree) -> LBFGSState:
         return _before_first_evaluation(params, memory_size)

@@ -1,5 +1,7 @@
 import dataclasses
 
+from .._numbers import as_whole_number
+
 
 @dataclasses.dataclass(frozen=True)
 class Record:
@@ -8,6 +10,7 @@ class Record:
     Attributes:
         every: Keep the image before update 0, `every`, 2 `every`, ... on the host; 0 keeps none.
             The image kept at step ``i`` is the one that ``losses[i]`` belongs to.
+            A whole number, at least 0.
         best: Also keep the accepted image of the smallest loss, and make it the result's image.
             Optimizers without a line search do not end at their smallest loss.
 
@@ -21,10 +24,7 @@ class Record:
     best: bool = False
 
     def __post_init__(self) -> None:
-        if not isinstance(self.every, int) or isinstance(self.every, bool) or self.every < 0:
-            raise ValueError(
-                f"`every` is a whole number of steps, 0 for no images; got {self.every!r}."
-            )
+        object.__setattr__(self, "every", as_whole_number("every", self.every, at_least=0))
 
 
 def as_record(record: Record | int | None) -> Record:

@@ -4,6 +4,7 @@ from typing import Any
 import numpy as np
 import optax
 
+from .._rules import checked, STEPS
 from ._batch import Batched, check_problem
 from ._checkpoint import as_writer, Checkpoint
 from ._driver import Driver
@@ -17,6 +18,7 @@ from ._status import NonfiniteError, Status
 from ._trace import BatchedTrace, Trace
 
 
+@checked(max_steps=STEPS)
 def run(
     problem: AbstractProblem | Batched,
     solver: Solver | optax.GradientTransformation,
@@ -75,8 +77,6 @@ def run(
         >>> trace.losses.shape
         (6,)
     """
-    if isinstance(max_steps, bool) or not isinstance(max_steps, int) or max_steps < 0:
-        raise ValueError(f"max_steps is a whole number, at least 0; got {max_steps!r}.")
     check_problem(problem)
     solver, record = as_solver(solver), as_record(record)
     writer = as_writer(checkpoint, problem)

@@ -4,6 +4,8 @@ from typing import Any, Literal
 
 import numpy as np
 
+from .._rules import checked, INDEX
+
 
 @dataclasses.dataclass(frozen=True)
 class Trace:
@@ -80,6 +82,7 @@ class Trace:
         """What is known of one iteration; see `get_progress`."""
         return self.get_progress(iteration, warn=False)
 
+    @checked(iteration=INDEX)
     def get_progress(
         self,
         iteration: int | None,

@@ -3,9 +3,9 @@ import os
 import equinox as eqx
 import jax.numpy as jnp
 import optax
-from jax.core import Tracer
 from jaxtyping import Array, Bool, Int
 
+from .._rules import checked, COUNT, NOT_NEGATIVE, POSITIVE, STEPS
 from .._tree import tree_where
 from .._types import Key, PyTree, Scalar
 from ..solve import AbstractProblem, Checkpoint, lbfgs, Record, Solver, Stage
@@ -52,6 +52,7 @@ class ConditionalGeodesic(AbstractProblem):
     energy_bound: Scalar
     num_stages: int = eqx.field(static=True)
 
+    @checked(energy_bound=POSITIVE, num_stages=COUNT)
     def __init__(self, geodesic: Geodesic, energy_bound: float | Scalar, *, num_stages: int = 20):
         """Pose the problem.
 
@@ -64,14 +65,6 @@ class ConditionalGeodesic(AbstractProblem):
         Raises:
             ValueError: If the bound is not positive or there is no stage.
         """
-        # In a batch of bounds they have no values yet.
-        if not isinstance(energy_bound, Tracer) and not bool(jnp.asarray(energy_bound) > 0):
-            raise ValueError(
-                "The bound on the energy is a positive number, since no path but one that the "
-                f"model cannot see at all has less; got {energy_bound}."
-            )
-        if isinstance(num_stages, bool) or not isinstance(num_stages, int) or num_stages < 1:
-            raise ValueError(f"num_stages is a whole number, at least 1; got {num_stages!r}.")
         self.geodesic = geodesic
         self.energy_bound = jnp.asarray(energy_bound, geodesic.image_a.dtype)
         self.num_stages = num_stages
@@ -203,6 +196,7 @@ class _Multiplier(eqx.Module):
         return jnp.maximum(self.value + self.weight * excess, 0)
 
 
+@checked(tolerance=NOT_NEGATIVE, energy_bound=POSITIVE, max_steps=STEPS)
 def conditional_geodesic(
     result: Result,
     tolerance: float = 0.01,

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from .._rules import checked, COUNT, NOT_NEGATIVE, POSITIVE, STEPS
 from .._tree import check_alike, is_array, leaves_by_path, name_of
 from .._types import Key
 from ..linalg import (
@@ -31,6 +32,15 @@ from ._eigendistortions_result import Eigendistortions
 from ._problem import as_jax, check_finite
 
 
+@checked(
+    k=COUNT,
+    rtol=POSITIVE,
+    max_products=COUNT,
+    p=STEPS,
+    q=STEPS,
+    max_iter=COUNT,
+    stop_criterion=NOT_NEGATIVE,
+)
 def eigendistortions(
     image: Float[Array, "*shape"],
     model: Callable,
@@ -162,8 +172,6 @@ def _check_options(
         raise ValueError("A batch cannot be resumed at once; resume its images one by one.")
     if jnp.iscomplexobj(image):
         raise TypeError(f"The image is an array of real numbers; got {image.dtype}.")
-    if isinstance(k, bool) or not isinstance(k, int) or k < 1:
-        raise ValueError(f"k is a whole number, at least 1; got {k!r}.")
     if not isinstance(noise, AbstractNoise | None):
         raise TypeError(
             "The noise is one of plenoptax.linalg, such as GaussianNoise(variance); got "

@@ -8,6 +8,7 @@ import numpy as np
 import optax
 from jaxtyping import Array, ArrayLike, Bool, Float
 
+from .._rules import checked, COUNT, NOT_NEGATIVE, POSITIVE
 from .._types import Key, Scalar
 from ..linalg import AbstractNoise, AbstractSubspace, linearize, LinearMap
 from ..validate import validate_input, validate_model
@@ -35,6 +36,7 @@ class Detectability(NamedTuple):
     is_bound: Bool[np.ndarray, " k"]
 
 
+@checked(d_prime=POSITIVE)
 def equal_detectability(
     found: Eigendistortions,
     model: Callable,
@@ -68,8 +70,6 @@ def equal_detectability(
         >>> scales.is_linear.tolist()
         [True, True]
     """
-    if not d_prime > 0:
-        raise ValueError(f"d_prime is positive; got {d_prime}.")
     _check(found.image, model)
     is_bound = found.eigenvalues <= found.floor
     alpha = d_prime / np.sqrt(np.maximum(found.eigenvalues, found.floor))
@@ -102,6 +102,7 @@ def _change(
     return jax.vmap(one)(directions, alpha)
 
 
+@checked(k=COUNT, ridge=POSITIVE)
 def generalized_eigendistortions(
     image: Float[Array, "*shape"],
     model: Callable,
@@ -155,8 +156,6 @@ def generalized_eigendistortions(
             f"There are {n} dimensions; matrices of that size are too large. Give a subspace, or "
             "compare the models with principal_distortions."
         )
-    if not ridge > 0:
-        raise ValueError(f"The ridge is positive; got {ridge}.")
     first, second = (np.asarray(each.dense(), np.float64) for each in maps)
     values, basis = np.linalg.eigh(second.T @ second)
     whitening = basis / np.sqrt(np.maximum(values, 0) + ridge * values[-1])
@@ -168,6 +167,7 @@ def generalized_eigendistortions(
     return ratios[chosen], lifted.reshape(-1, *image.shape)
 
 
+@checked(ridge=NOT_NEGATIVE, max_steps=COUNT)
 def principal_distortions(
     image: Float[Array, "*shape"],
     models: Sequence[Callable],

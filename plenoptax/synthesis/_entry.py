@@ -63,8 +63,6 @@ def pose_all(
             )
             raise
     if num_seeds is not None:
-        if num_seeds < 1:
-            raise ValueError(f"num_seeds is at least 1; got {num_seeds}.")
         problem = pose(image)
         return make_batch(lambda _: problem, jnp.arange(num_seeds))
     return pose(image)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
+from .._rules import checked, COUNT, STEPS, Whole
 from .._tree import describe
 from .._types import Key, PyTree, Scalar
 from ..parametrize import AbstractParametrization
@@ -89,6 +90,7 @@ class Geodesic(AbstractOneStageProblem):
     penalty_lambda: Scalar | Callable
     parametrization: AbstractParametrization
 
+    @checked(n_steps=Whole(2))
     def __init__(
         self,
         image_a: Array,
@@ -125,8 +127,6 @@ class Geodesic(AbstractOneStageProblem):
         _check_alike(image_a, image_b)
         for image in (image_a, image_b):
             check_target(image, model, penalty_function, penalty_lambda)
-        if isinstance(n_steps, bool) or not isinstance(n_steps, int) or n_steps < 2:
-            raise ValueError(f"n_steps is a whole number, at least 2; got {n_steps!r}.")
         if initial_sequence not in ("straight", "bridge"):
             raise ValueError(
                 f"initial_sequence is 'straight' or 'bridge'; got {initial_sequence!r}."
@@ -229,6 +229,7 @@ class Geodesic(AbstractOneStageProblem):
         """
         return jerkiness(self.model, geodesic)
 
+    @checked(n_steps=COUNT)
     def respace(self, geodesic: Path, n_steps: int | None = None) -> Path:
         """The same path at constant speed, as the model measures it.
 
@@ -246,6 +247,7 @@ class Geodesic(AbstractOneStageProblem):
         return jnp.concatenate([self.image_a[None], frames, self.image_b[None]])
 
 
+@checked(max_steps=STEPS, num_seeds=COUNT)
 def geodesic(
     image_a: Array,
     image_b: Array,

@@ -10,6 +10,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from .._compiled import call_compiled
 from .._numbers import say_how_to_fit
+from .._rules import checked, POSITIVE, Real
 from .._types import Key, PyTree, Scalar
 from ..parametrize import AbstractParametrization, Pixels
 from ..regularize import penalize_range
@@ -76,6 +77,11 @@ class MADCompetition(AbstractOneStageProblem):
     penalty_lambda: Scalar | Callable
     parametrization: AbstractParametrization
 
+    @checked(
+        metric_tradeoff_lambda=Real(at_least=0, words=("auto",)),
+        reference_value=POSITIVE,
+        initial_noise=POSITIVE,
+    )
     def __init__(
         self,
         image: Array,
@@ -122,7 +128,6 @@ class MADCompetition(AbstractOneStageProblem):
         """
         if minmax not in ("min", "max"):
             raise ValueError(f"minmax is 'min' or 'max'; got {minmax!r}.")
-        _check_positive(initial_noise, "initial_noise")
         image = as_jax(image)
         check_images(image, penalty_function, penalty_lambda)
         validate_metric(optimized_metric, image.shape, image.dtype)
@@ -139,11 +144,6 @@ class MADCompetition(AbstractOneStageProblem):
             parametrization = _default_pixels(self.image, metric_tradeoff_lambda is None)
         self.parametrization = as_parametrization(parametrization)
         if isinstance(metric_tradeoff_lambda, str):
-            if metric_tradeoff_lambda != "auto":
-                raise ValueError(
-                    "metric_tradeoff_lambda is a number, 'auto', or None for a constraint; got "
-                    f"{metric_tradeoff_lambda!r}."
-                )
             metric_tradeoff_lambda = _balance(optimized_metric, reference_metric, self.image)
         if metric_tradeoff_lambda is not None:
             metric_tradeoff_lambda = jnp.asarray(metric_tradeoff_lambda, jnp.result_type(float))
@@ -151,8 +151,6 @@ class MADCompetition(AbstractOneStageProblem):
         if reference_value is None:
             noise = jax.random.normal(jax.random.key(0), self.image.shape, self.image.dtype)
             reference_value = self.evaluate_reference(self.image + self.initial_noise * noise)
-        else:
-            _check_positive(reference_value, "reference_value")
         self.reference_value = jnp.asarray(reference_value, self.image.dtype)
 
     @property
@@ -324,8 +322,3 @@ def check_within_pixels(image: Array) -> None:
             f"values from {low:g} to {high:g}: {say_how_to_fit((low, high), (0.0, 1.0))}, or give "
             "its range: parametrization=plenoptax.parametrize.Pixels(bounds=(lowest, highest))."
         )
-
-
-def _check_positive(number: float | Scalar, name: str) -> None:
-    if not isinstance(number, Tracer) and not number > 0:
-        raise ValueError(f"{name} is a positive number; got {number}.")

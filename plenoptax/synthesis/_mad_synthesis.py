@@ -10,6 +10,7 @@ import optax
 from jax.core import Tracer
 from jaxtyping import Array
 
+from .._rules import checked, COUNT, POSITIVE, STEPS
 from .._types import Key, Scalar
 from ..parametrize import AbstractParametrization
 from ..regularize import penalize_range
@@ -33,6 +34,7 @@ class MADImages(NamedTuple):
     metric2_max: Result
 
 
+@checked(max_steps=STEPS, num_seeds=COUNT)
 def mad_competition(
     image: Array,
     optimized_metric: Callable,
@@ -183,6 +185,7 @@ def _held_as_at(problem: MADCompetition, start: Array) -> MADCompetition:
     return eqx.tree_at(lambda p: p.reference_value, problem, held)
 
 
+@checked(max_steps=STEPS, initial_noise=POSITIVE)
 def mad_competition_set(
     image: Array,
     metric_1: Callable,

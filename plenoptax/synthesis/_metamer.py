@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Int
 
+from .._rules import checked, COUNT, STEPS
 from .._types import Key, PyTree, Scalar
 from ..loss import WhitenedLoss
 from ..parametrize import AbstractParametrization
@@ -143,6 +144,7 @@ class Metamer(AbstractOneStageProblem):
         return self.add_penalty(loss, image, None)[0]
 
 
+@checked(max_steps=STEPS, num_seeds=COUNT)
 def metamer(
     image: Array,
     model: Callable,

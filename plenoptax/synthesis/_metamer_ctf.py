@@ -9,6 +9,7 @@ import numpy as np
 import optax
 from jaxtyping import Array
 
+from .._rules import checked, COUNT, NOT_NEGATIVE, STEPS
 from .._types import Key, PyTree, Scalar
 from ..parametrize import AbstractParametrization
 from ..regularize import penalize_range
@@ -86,6 +87,11 @@ class MetamerCTF(AbstractImageProblem):
     scales: tuple[str, ...] = eqx.field(static=True)
     stage_scales: tuple[tuple, ...] = eqx.field(static=True)
 
+    @checked(
+        change_scale_criterion=NOT_NEGATIVE,
+        change_scale_loss=NOT_NEGATIVE,
+        ctf_iters_to_check=COUNT,
+    )
     def __init__(
         self,
         image: Array,
@@ -258,6 +264,7 @@ def _optional(value: float | Scalar | None) -> Scalar | None:
     return None if value is None else jnp.asarray(value, jnp.result_type(float))
 
 
+@checked(max_steps=STEPS, num_seeds=COUNT)
 def metamer_ctf(
     image: Array,
     model: Callable,

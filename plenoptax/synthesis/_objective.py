@@ -7,6 +7,7 @@ import optax
 from jaxtyping import Array, Int
 
 from .._precision import refuse_half
+from .._rules import checked, COUNT, SIZES, STEPS
 from .._traces import refuse_changed, trace
 from .._types import Key, PyTree, Scalar
 from ..parametrize import AbstractParametrization
@@ -51,6 +52,7 @@ class Objective(AbstractOneStageProblem):
     penalty_lambda: Scalar | Callable
     parametrization: AbstractParametrization
 
+    @checked(image_shape=SIZES)
     def __init__(
         self,
         objective_function: Callable,
@@ -125,6 +127,7 @@ def _value_and_terms(output: PyTree) -> tuple[Scalar, dict[str, Array]]:
     return output if isinstance(output, tuple) else (output, {})
 
 
+@checked(max_steps=STEPS, num_seeds=COUNT)
 def synthesize(
     objective_function: Callable,
     image_shape: tuple[int, ...],

@@ -9,6 +9,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Int
 
 from .._compiled import call_compiled
+from .._rules import Real
 from .._tree import describe, is_array
 from .._types import PyTree, Scalar
 from ..parametrize import AbstractParametrization, Pixels
@@ -130,15 +131,9 @@ def _as_target(given: PyTree, wanted: PyTree) -> PyTree:
 
 def as_weight(penalty_lambda: float | Scalar | Callable) -> Scalar | Callable:
     """A weight as an array, so that another one recompiles nothing; a schedule as it is."""
+    penalty_lambda = Real(at_least=0, schedule=True)("penalty_lambda", penalty_lambda)
     if callable(penalty_lambda):
         return penalty_lambda
-    if not isinstance(penalty_lambda, int | float | np.ndarray | np.generic | jax.Array):
-        raise TypeError(
-            "penalty_lambda is a number, or a function of the number of steps; got "
-            f"{penalty_lambda!r}."
-        )
-    if not isinstance(penalty_lambda, Tracer) and not np.all(np.asarray(penalty_lambda) >= 0):
-        raise ValueError(f"penalty_lambda is not negative; got {penalty_lambda}.")
     return jnp.asarray(penalty_lambda, jnp.result_type(float))
 
 

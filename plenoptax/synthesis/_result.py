@@ -6,6 +6,7 @@ import jax
 import numpy as np
 from jaxtyping import Array
 
+from .._rules import checked, INDEX
 from .._types import PyTree
 from ..data import save_image
 from ..solve import AbstractProblem, Batched, Solver, State, Status
@@ -88,6 +89,7 @@ class Result:
         state = jax.tree.map(lambda leaf: leaf[index], self.state)
         return Result(self.problem[index], state, self.trace[index], self.solver)  # pyright: ignore[reportArgumentType, reportIndexIssue]
 
+    @checked(iteration=INDEX)
     def get_progress(
         self,
         iteration: int | None,

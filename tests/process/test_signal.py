@@ -69,15 +69,14 @@ def test_center_crop_takes_neighboring_pixels():
     np.testing.assert_array_equal(center_crop(columns, 3)[0], [5, 6, 7])
 
 
-@pytest.mark.parametrize("size", [0, -1, 6])
-def test_center_crop_refuses_sizes(size):
+def test_center_crop_refuses_larger_sizes():
     with pytest.raises(ValueError, match="from 1 to 5"):
-        center_crop(jnp.zeros((5, 7)), size)
+        center_crop(jnp.zeros((5, 7)), 6)
 
 
-@pytest.mark.parametrize("size", [2.0, (2, 2), "2"])
-def test_center_crop_refuses_what_is_no_integer(size, unchecked):
-    with pytest.raises(TypeError, match="integer"):
+@pytest.mark.parametrize("size", [0, -1, 2.0, (2, 2), "2"])
+def test_center_crop_refuses_other_sizes(size, unchecked):
+    with pytest.raises(ValueError, match="output_size is a whole number, at least 1"):
         center_crop(jnp.zeros((5, 7)), size)
 
 
@@ -117,7 +116,7 @@ def test_add_noise_is_differentiable_down_to_none(getkey):
 
 
 def test_add_noise_refuses(getkey):
-    with pytest.raises(ValueError, match="noise_mse must not be negative, got a minimum of -1"):
+    with pytest.raises(ValueError, match="noise_mse is a finite number at least 0"):
         add_noise(jnp.zeros((1, 4, 4)), [1.0, -1.0], key=getkey())
     with pytest.raises(ValueError, match="two pixels"):
         add_noise(jnp.zeros((1, 1, 1)), 1.0, key=getkey())

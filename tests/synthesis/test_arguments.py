@@ -145,9 +145,9 @@ def test_losses_that_are_none_are_named(loss, error, match, image, unchecked):
     [
         ({"solver": plx.stop.LossChange(1e-4, 50)}, TypeError, "optax transformation.*LossChange"),
         ({"key": 0}, TypeError, r"jax\.random\.key\(0\); got 0"),
-        ({"penalty_lambda": None}, TypeError, "penalty_lambda is a number"),
-        ({"penalty_lambda": "0.1"}, TypeError, "penalty_lambda is a number"),
-        ({"num_seeds": 0}, ValueError, "num_seeds is at least 1"),
+        ({"penalty_lambda": None}, ValueError, "penalty_lambda is a finite number"),
+        ({"penalty_lambda": "0.1"}, ValueError, "penalty_lambda is a finite number"),
+        ({"num_seeds": 0}, ValueError, "num_seeds is a whole number, at least 1"),
         ({"parametrization": "sigmoid"}, TypeError, "such as Sigmoid"),
         ({"parametrization": plx.parametrize.Sigmoid}, TypeError, "such as Sigmoid"),
     ],
@@ -260,7 +260,7 @@ def test_an_unknown_end_is_named(image, unchecked):
 
 @pytest.mark.parametrize("weight", [-1.0, np.float32(-0.1), jnp.asarray(-2.0)])
 def test_negative_weights_are_refused(weight, image, unchecked):
-    with pytest.raises(ValueError, match="penalty_lambda is not negative"):
+    with pytest.raises(ValueError, match="penalty_lambda is a finite number at least 0"):
         plx.Metamer(image, jnp.sin, penalty_lambda=weight)
 
 

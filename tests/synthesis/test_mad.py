@@ -85,7 +85,7 @@ def test_images_out_of_the_box_of_a_constraint_are_refused(unchecked):
     image = jnp.full((1, 4, 4), 200.0)
     with pytest.raises(ValueError, match="Pixels"):
         plx.MADCompetition(image, l2, l1, "min", penalty_lambda=0)
-    with pytest.warns(UserWarning, match="penalty of that range"):
+    with pytest.warns(UserWarning, match="penalty of its range"):
         plx.MADCompetition(image, l2, l1, "min", 1.0)
 
 
@@ -304,7 +304,7 @@ def test_double_precision_end_to_end(x64):
 
 def test_bad_arguments_are_refused_with_a_sentence(photograph, unchecked, getkey):
     for options in ({"initial_noise": 0.0}, {"reference_value": -1.0}):
-        with pytest.raises(ValueError, match="positive"):
+        with pytest.raises(ValueError, match="a finite number above 0"):
             plx.MADCompetition(photograph, l2, l1, "min", **options)
     with pytest.raises(ValueError, match="'min' or 'max'"):
         plx.MADCompetition(photograph, l2, l1, "minimum")

@@ -1,0 +1,159 @@
+"""Rules for the numbers that users give, declared once for each argument."""
+
+import dataclasses
+import functools
+import inspect
+import typing
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.core import Tracer
+
+from ._numbers import as_whole_number
+
+
+Function = TypeVar("Function", bound=Callable)
+
+
+class _Rule:
+    def of(self, name: str) -> Callable[[Any], Any]:
+        """The rule for a field of that name, as its converter."""
+        return functools.partial(self, name)  # pyright: ignore[reportArgumentType]
+
+
+@dataclasses.dataclass(frozen=True)
+class Whole(_Rule):
+    """A whole number: Python's, NumPy's or JAX's, but no boolean, and no float even if it is whole.
+
+    Attributes:
+        at_least: The smallest number allowed; None for any.
+        several: Whether a sequence of them is allowed too; it becomes a tuple.
+        words: Strings that are allowed too.
+    """
+
+    at_least: int | None = None
+    several: bool = False
+    words: tuple[str, ...] = ()
+
+    def __call__(self, name: str, value: Any) -> Any:
+        """The number as a Python integer.
+
+        Raises:
+            ValueError: If it breaks the rule.
+        """
+        if isinstance(value, str) and value in self.words:
+            return value
+        if self.several and not isinstance(value, str) and np.ndim(value) == 1:
+            return tuple(as_whole_number(name, one, at_least=self.at_least) for one in value)
+        return as_whole_number(name, value, at_least=self.at_least)
+
+
+@dataclasses.dataclass(frozen=True)
+class Real(_Rule):
+    """A real number, or an array of them; no boolean. The values of traced ones are not known.
+
+    Attributes:
+        above: The numbers are larger than this.
+        at_least: The smallest number allowed.
+        below: The numbers are smaller than this.
+        at_most: The largest number allowed.
+        finite: Whether infinities are refused; NaN always is.
+        words: Strings that are allowed too.
+        schedule: Whether a function of the number of steps is allowed too.
+    """
+
+    above: float | None = None
+    at_least: float | None = None
+    below: float | None = None
+    at_most: float | None = None
+    finite: bool = True
+    words: tuple[str, ...] = ()
+    schedule: bool = False
+
+    def __call__(self, name: str, value: Any) -> Any:
+        """The number as it is; a NumPy scalar as a Python number.
+
+        Raises:
+            ValueError: If it breaks the rule.
+        """
+        is_word = isinstance(value, str) and value in self.words
+        is_traced = any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(value))
+        if is_word or is_traced or (self.schedule and callable(value)):
+            return value
+        if not self._allows(value):
+            raise ValueError(f"{name} is {self._describe()}; got {value!r}.")
+        return value.item() if isinstance(value, np.generic) else value
+
+    def _allows(self, value: Any) -> bool:
+        try:
+            numbers = np.asarray(value)
+        except (TypeError, ValueError):
+            return False
+        kinds = (np.integer, np.floating)
+        if not any(jnp.issubdtype(numbers.dtype, kind) for kind in kinds):
+            return False
+        # Each comparison is false for NaN.
+        return bool(
+            np.all(np.isfinite(numbers) if self.finite else ~np.isnan(numbers))
+            and (self.above is None or np.all(numbers > self.above))
+            and (self.at_least is None or np.all(numbers >= self.at_least))
+            and (self.below is None or np.all(numbers < self.below))
+            and (self.at_most is None or np.all(numbers <= self.at_most))
+        )
+
+    def _describe(self) -> str:
+        limits = {
+            "above": self.above,
+            "at least": self.at_least,
+            "below": self.below,
+            "at most": self.at_most,
+        }
+        parts = [f"{word} {limit:g}" for word, limit in limits.items() if limit is not None]
+        number = " ".join(["a finite number" if self.finite else "a number", " and ".join(parts)])
+        words = [repr(word) for word in self.words] + ["a schedule"] * self.schedule
+        return " or ".join([number.strip(), *words])
+
+
+def _takes_none(parameter: inspect.Parameter) -> bool:
+    return type(None) in typing.get_args(parameter.annotation)
+
+
+INDEX, STEPS, COUNT = Whole(), Whole(0), Whole(1)
+SIZES = Whole(1, several=True)
+NUMBER, POSITIVE, NOT_NEGATIVE = Real(), Real(above=0), Real(at_least=0)
+
+
+def checked(**rules: Whole | Real) -> Callable[[Function], Function]:
+    """Decorate a function to check the numbers that it is given before it runs.
+
+    Whole numbers reach it as Python integers, real numbers of NumPy as Python's. None passes where
+    the annotation has it.
+
+    Args:
+        rules: What each argument is, by name.
+    """
+
+    def decorate(function: Function) -> Function:
+        signature = inspect.signature(function)
+        optional = [name for name in rules if _takes_none(signature.parameters[name])]
+
+        @functools.wraps(function)
+        def wrapped(*args: Any, **kwargs: Any) -> Any:
+            try:
+                given = signature.bind_partial(*args, **kwargs)
+            except TypeError:
+                # Python's own message names the function.
+                return function(*args, **kwargs)
+            for name in rules.keys() & given.arguments.keys():
+                value = given.arguments[name]
+                if not (value is None and name in optional):
+                    given.arguments[name] = rules[name](name, value)
+            return function(*given.args, **given.kwargs)
+
+        wrapped.rules = rules  # pyright: ignore[reportAttributeAccessIssue]
+        return wrapped  # pyright: ignore[reportReturnType]
+
+    return decorate
