@@ -88,7 +88,7 @@ def eigendistortion_imshow_all(
     distortions = [np.asarray(eigendistortion.eigendistortions[place]) for place in places]
     added = [image, *(image + scale * d for scale, d in zip(scales, distortions, strict=True))]
     chosen = choose(kwargs)
-    options = chosen.of_panels | {"channel_idx": channel_idx}
+    options: dict[str, Any] = {**chosen.of_panels, "channel_idx": channel_idx}
     below = [panels_of_image(one, **options) for one in _processed(process_image, added)]
     vrange = chosen.vrange or "indep0"
     if process_distortion is None:
