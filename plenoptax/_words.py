@@ -154,6 +154,9 @@ def _open_closure(value: Any) -> tuple[Any, dict[str, Any]]:
     if hasattr(value, "contents") and hasattr(getattr(value, "fn", None), "fn"):
         # Equinox's closure as a pytree.
         value, contents = value.fn.fn, value.contents or ()
+    if hasattr(value, "__wrapped__"):
+        # A decorated function closes over the function itself.
+        value, contents = inspect.unwrap(value), None
     if not isinstance(value, types.FunctionType):
         return None, {}
     if contents is None:

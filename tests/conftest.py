@@ -1,3 +1,4 @@
+import gc
 import os
 import pathlib
 
@@ -32,11 +33,18 @@ jax.config.update("jax_disable_most_optimizations", True)
 
 @pytest.fixture(scope="module", autouse=True)
 def forget_programs():
-    """Let go of compiled programs in time: Linux ends a process of 65,530 maps of memory."""
+    """Let go of compiled programs in time.
+
+    Linux ends a process of 65,530 maps of memory, and two processes have to fit into 4 GB.
+    """
     yield
-    maps = pathlib.Path("/proc/self/maps")
-    if maps.exists() and len(maps.read_bytes().splitlines()) > 20_000:
+    maps, pages = pathlib.Path("/proc/self/maps"), pathlib.Path("/proc/self/statm")
+    if not maps.exists():
+        return
+    memory = int(pages.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    if memory > 1.3e9 or len(maps.read_bytes().splitlines()) > 20_000:
         jax.clear_caches()
+        gc.collect()
 
 
 @pytest.fixture

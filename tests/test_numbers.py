@@ -38,6 +38,7 @@ CHECKED_OTHERWISE = {
     # By the problem that the function poses.
     *("metamer_ctf.change_scale_criterion", "metamer_ctf.change_scale_loss"),
     *("metamer_ctf.ctf_iters_to_check", "mad_competition.metric_tradeoff_lambda"),
+    "metamer_ctf.max_stage_steps",
     *("mad_competition.initial_noise", "mad_competition.reference_value"),
     *("mad_competition_set.metric_tradeoff_lambda", "geodesic.n_steps", "synthesize.image_shape"),
     # By `imshow`, or as a zoom is.

@@ -198,9 +198,9 @@ def test_penalties_map_over_images(rng):
 
 def test_penalties_refuse(unchecked):
     image = jnp.full((1, 4, 4), 0.5)
-    with pytest.raises(ValueError, match=r"not be negative, got -1"):
+    with pytest.raises(ValueError, match="smoothing is a finite number at least 0; got -1"):
         penalize_total_variation(image, -1.0)
-    with pytest.raises(ValueError, match=r"at least 1, got 0.5"):
+    with pytest.raises(ValueError, match=r"exponent is a finite number at least 1; got 0.5"):
         penalize_lp(image, 0.5)
     with pytest.raises(ValueError, match="a pair"):
         penalize_nonbinary(image, (0.0, 0.5, 1.0))

@@ -10,11 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._numbers import as_whole_number
+from .._rules import checked, COUNT
 from ._picture import NotAnImage
 from ._read import read_image
 
 
+@checked(max_pixels=COUNT)
 def load_images(
     paths: str | PathLike | Sequence[str | PathLike],
     as_gray: bool = True,
@@ -82,7 +83,6 @@ def load_images(
     """
     if orientation not in ("apply", "ignore"):
         raise ValueError(f"orientation is 'apply' or 'ignore'; got {orientation!r}.")
-    max_pixels = as_whole_number("max_pixels", max_pixels, at_least=1)
     read = partial(
         read_image, as_gray=as_gray, linear=linear, orientation=orientation, max_pixels=max_pixels
     )

@@ -80,7 +80,7 @@ def measure(
 def _measure(operator: LinearMap, vectors: Float[Array, "k n"]) -> tuple[Array, Array, Array]:
     # In units of the largest response: squares of faint responses would be rounded to zero.
     products = operator(vectors)
-    scale = power_of_two(jnp.max(jnp.abs(products)))
+    scale = power_of_two(jnp.max(jnp.abs(products), initial=0))
     products = products / scale
     values = jnp.sum(products**2, axis=1)
     residuals = operator.transpose(products) / scale - values[:, None] * vectors
@@ -146,7 +146,9 @@ def dense_ends(
     values, rows = _decompose(matrix, operator.dtype)
     rows = rows[values > bidiagonal_floor(values[0], operator.dtype)]
     rank, n = rows.shape
-    null = _null_members(rows, np.asarray(noise, np.float64)[: min(k, n - rank)])
+    # Where fewer than k are seen, both ends have null vectors, and no vector belongs to both.
+    num_null = min(n - rank, max(k, 2 * k - rank))
+    null = _null_members(rows, np.asarray(noise, np.float64)[:num_null])
     ends = np.concatenate([rows, null])
     right = ends[np.unique(np.r_[:k, max(len(ends) - k, 0) : len(ends)])]
     products = right @ matrix.T

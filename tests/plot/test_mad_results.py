@@ -58,5 +58,5 @@ def test_plot_mad_results_has_a_row_for_each_level(folder):
 def test_plot_mad_results_refuses():
     with pytest.raises(ValueError, match="original_image was 'samp0'"):
         plot_MAD_results("samp0")
-    with pytest.raises(ValueError, match=r"noise_levels was \[3\]"):
+    with pytest.raises(ValueError, match=r"noise_levels was \(3,\)"):
         plot_MAD_results("samp1", [3])

@@ -44,6 +44,7 @@ def decompose(name, size):
     model.eval()
     found = po.Eigendistortion(image, model)
     found.synthesize(method="exact")
+    torch.set_default_dtype(torch.float32)
     vectors = found.eigendistortions.numpy()
     chosen = np.r_[:NUM_KEPT, len(vectors) - NUM_KEPT : len(vectors)]
     return found.eigenvalues.numpy(), vectors[chosen]

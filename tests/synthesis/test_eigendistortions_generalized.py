@@ -82,7 +82,7 @@ def test_what_the_first_model_does_not_see_is_no_number_of_the_ridge(x64):
 def test_wrong_arguments_are_refused(x64, unchecked):
     with pytest.raises(ValueError, match="whole number"):
         compare([1] * 6, [1] * 6, k=1.5)
-    with pytest.raises(ValueError, match="ridge is positive"):
+    with pytest.raises(ValueError, match="ridge is a finite number above 0"):
         compare([1] * 6, [1] * 6, ridge=0.0)
     with pytest.raises(ValueError, match="does not see any change"):
         compare([1] * 6, [0] * 6)

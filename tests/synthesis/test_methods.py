@@ -159,7 +159,8 @@ def test_methods_keep_to_float64(name, x64, tmp_path):
     assert problem.decode(state.accepted_z).dtype == jnp.float64
     assert trace.losses.dtype == np.float64
     assert np.isfinite(trace.losses).all()
-    assert trace.losses[0] != trace.losses[-1]
+    # The last loss may be the first again, where all trials were rejected.
+    assert len(np.unique(trace.losses)) > 1
 
 
 @pytest.mark.parametrize("name", METHODS)

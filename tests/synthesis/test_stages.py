@@ -174,7 +174,7 @@ def test_reports_name_the_stages_that_are_left():
     assert report.stages == "finished coarse (5 steps); under way middle (2 steps); never begun all"
     # The losses of the first stages are small.
     early = dataclasses.replace(report, terms=report.terms | {"scale": 0.0}, losses=(1.0, 1e-9))
-    both = report_on_batch([early, report], jnp.zeros((2, 1)))
+    both = report_on_batch([early, report], jnp.zeros((2, 1)), are_seeds=False)
     assert both.best == 1
     assert str(both).count(report.stages) == 2
     assert re.search(rf"\nstages +{re.escape(report.stages)}\n", str(report))
@@ -206,6 +206,8 @@ def test_a_checkpoint_is_gone_on_with_to_a_larger_total_and_to_the_end(tmp_path)
 
 
 def test_none_is_refused_where_nothing_ends_the_run(unchecked):
-    for method, options in ((plx.metamer, {}), (plx.metamer_ctf, {"max_stage_steps": None})):
-        with pytest.raises(ValueError, match="give a whole number of steps"):
-            method(draw(), SelectableBands(), key=jax.random.key(0), max_steps=None, **options)
+    options = {"key": jax.random.key(0), "max_steps": None}
+    with pytest.raises(ValueError, match="max_steps is a whole number, at least 0; got None"):
+        plx.metamer(draw(), SelectableBands(), **options)
+    with pytest.raises(ValueError, match="give a whole number of steps"):
+        plx.metamer_ctf(draw(), SelectableBands(), max_stage_steps=None, **options)
