@@ -27,8 +27,9 @@ if jaxlib.__version__ in ("0.11.1", "0.11.2"):
 elif jaxlib.__version__.startswith(("0.10.", "0.11.0")):
     # A third of the time of all tests; on, programs are compiled as most are for users.
     set_unless_given("xla_cpu_use_fusion_emitters")
-# Most of the time goes into compiling programs that run once.
+# Most of the time goes into compiling programs that run once, also in the processes of a test.
 jax.config.update("jax_disable_most_optimizations", True)
+os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -12,6 +12,7 @@ import optax
 import pytest
 
 import plenoptax as plx
+from plenoptax._words import in_words
 from plenoptax.solve._probe import probe
 
 from . import resumed
@@ -20,52 +21,45 @@ from . import resumed
 SCRIPT = pathlib.Path(resumed.__file__)
 
 
-@pytest.fixture(scope="module")
-def processes(tmp_path_factory):
-    """The folder of two processes, one after the other, and what each printed."""
-    folder = tmp_path_factory.mktemp("resumed")
-    environment = {
-        **os.environ,
-        "PYTHONPATH": str(SCRIPT.parents[2]),
-        "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
-        # The second process loads what the first compiled.
-        "JAX_COMPILATION_CACHE_DIR": str(folder / "jax"),
-        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    }
-    printed = []
-    for command in ("begin", "continue"):
-        done = subprocess.run(
-            [sys.executable, "-W", "ignore", str(SCRIPT), str(folder), command],
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
-        assert done.returncode == 0, done.stderr[-2000:]
-        printed.append(json.loads(done.stdout))
-    return folder, *printed
+def run_script(folder, command):
+    """What a fresh process prints."""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", str(SCRIPT), str(folder), command],
+        env={
+            **os.environ,
+            "PYTHONPATH": str(SCRIPT.parents[2]),
+            # The second process loads what the first compiled.
+            "JAX_COMPILATION_CACHE_DIR": str(folder / "jax"),
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        },
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    return json.loads(done.stdout)
 
 
-@pytest.mark.parametrize("name", resumed.MODELS)
-def test_a_model_of_any_kind_resumes_in_a_fresh_process(name, processes):
-    folder, _, _ = processes
-    with np.load(folder / f"{name} whole.npz") as whole:
-        with np.load(folder / f"{name} resumed.npz") as again:
-            np.testing.assert_array_equal(again["losses"], whole["losses"])
-            np.testing.assert_array_equal(again["image"], whole["image"])
-        assert whole["losses"].shape == (5,)
-        assert len(np.unique(whole["losses"])) > 1
+# One test of two processes: as many tests would start these in each worker.
+def test_models_of_any_kind_resume_in_a_fresh_process_that_describes_them_alike(tmp_path):
+    first, second = (run_script(tmp_path, command) for command in ("begin", "continue"))
+    assert set(first) == {*resumed.MODELS, *resumed.OPTIMIZERS}
+    for name, words in first.items():
+        assert second[name] == words, name
+        assert not re.search(r"0x[0-9a-f]{6}", words), name
+    for name in resumed.MODELS:
+        with np.load(tmp_path / f"{name} whole.npz") as whole:
+            with np.load(tmp_path / f"{name} resumed.npz") as again:
+                np.testing.assert_array_equal(again["losses"], whole["losses"], err_msg=name)
+                np.testing.assert_array_equal(again["image"], whole["image"], err_msg=name)
+            assert whole["losses"].shape == (5,), name
+            assert len(np.unique(whole["losses"])) > 1, name
 
 
-@pytest.mark.parametrize("name", [*resumed.OPTIMIZERS, *resumed.MODELS])
-def test_two_processes_describe_the_same_in_equal_words(name, processes):
-    _, first, second = processes
-    assert first[name] == second[name]
-    assert not re.search(r"0x[0-9a-f]{6}", first[name])
-
-
-def test_words_name_the_parts_of_optimizers_and_models(processes):
-    _, words, _ = processes
+def test_words_name_the_parts_of_optimizers_and_models():
+    built = {name: build() for name, build in resumed.OPTIMIZERS.items()}
+    words = {name: in_words(plx.Solver(one).optimizer) for name, one in built.items()}
+    words |= {name: in_words(build()) for name, build in resumed.MODELS.items()}
     adam = "scale_by_adam(b1=0.9, b2=0.999, eps=1e-08, eps_root=0.0, mu_dtype=None, nesterov=False)"
     rate = "scale_by_learning_rate(0.01)"
     assert words["adam"] == f"chain({adam}, {rate})"
