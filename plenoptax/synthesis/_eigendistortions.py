@@ -9,8 +9,9 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .._rules import checked, COUNT, NOT_NEGATIVE, POSITIVE, STEPS
-from .._tree import check_alike, is_array, leaves_by_path, name_of
+from .._tree import check_alike, leaves_by_path, name_of
 from .._types import Key
+from .._words import in_words
 from ..linalg import (
     AbstractNoise,
     AbstractSubspace,
@@ -278,16 +279,14 @@ def _describe_search(
     """How eigendistortions came about, in plain values that fit into JSON."""
 
     def write(option: Any) -> Any:
-        if option is None or isinstance(option, (int, float, str)):
-            return option
-        # Modules are written out, with the values of their scalars.
-        short = jax.tree.map(lambda x: x.item() if is_array(x) and not x.ndim else x, option)
-        return eqx.tree_pformat(short)
+        is_plain = option is None or isinstance(option, int | float | str)
+        return option if is_plain else in_words(option)
 
     if isinstance(resume, Eigendistortions):
         started -= resume.provenance["wall_time"]
     return {
         "model": name_of(model),
+        "parameters": in_words(model),
         "method": method,
         **{name: write(option) for name, option in options.items()},
         "key": describe_key(key),
