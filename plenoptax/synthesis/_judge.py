@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from .._compiled import call_compiled
+from .._tree import flatten_real
 from .._types import PyTree
 from ..data import natural_statistics
 from ..models import PortillaSimoncelli
@@ -102,7 +103,7 @@ def null_of(
                 f"A null needs at least 8 unrelated images, better hundreds; got {len(images)}."
             )
         responses = (call_compiled(model, image) for image in images)
-        rows = np.stack([np.asarray(_flatten(response), np.float64) for response in responses])
+        rows = np.stack([_flatten(response) for response in responses])
         if rows.shape[1] != _flatten(target).size:
             raise ValueError(
                 f"The model gives {rows.shape[1]} numbers for each of the null_images, of shape "
@@ -157,7 +158,7 @@ def judge(
         between biological and artificial neural networks, Nature Neuroscience 26, 2017-2034: both
         correlations and a ratio of signal to error, against pairs of unrelated images.
     """
-    x, y = (np.asarray(_flatten(tree), np.float64) for tree in (synthesized, target))
+    x, y = _flatten(synthesized), _flatten(target)
     labels = _labels(model, target)
     groups = {}
     for name in dict.fromkeys(labels):
@@ -194,16 +195,8 @@ def _has_natural_statistics(model: Callable) -> TypeGuard[PortillaSimoncelli]:
     return standard and not model.magnitude_means
 
 
-def _flatten(representation: PyTree) -> Array:
-    leaves = [jax.numpy.ravel(leaf) for leaf in jax.tree.leaves(representation)]
-    real = [
-        part for leaf in leaves for part in ((leaf.real, leaf.imag) if _complex(leaf) else (leaf,))
-    ]
-    return jax.numpy.concatenate(real)
-
-
-def _complex(leaf: Array) -> bool:
-    return jax.numpy.iscomplexobj(leaf)
+def _flatten(representation: PyTree) -> np.ndarray:
+    return np.asarray(flatten_real(representation, jax.numpy.result_type(float)), np.float64)
 
 
 def _labels(model: Callable, representation: PyTree) -> np.ndarray:
@@ -214,7 +207,7 @@ def _labels(model: Callable, representation: PyTree) -> np.ndarray:
         return np.tile(np.asarray(names), leaves[0][1].size // len(names))
     labels = []
     for path, leaf in leaves:
-        size = leaf.size * (2 if _complex(leaf) else 1)
+        size = leaf.size * (2 if jax.numpy.iscomplexobj(leaf) else 1)
         labels += [jax.tree_util.keystr(path) or "representation"] * size
     return np.asarray(labels)
 
