@@ -8,6 +8,7 @@ import pytest
 
 import plenoptax as plx
 
+from .solve.problems import Quadratic
 from .test_api import CALLABLES
 
 
@@ -165,6 +166,27 @@ REFUSED = {
     "process.modulate_phase": plx.process.modulate_phase,
     "validate.validate_input": plx.validate.validate_input,
 }
+PARAMETRIZATIONS = {
+    "parametrize.DecorrelatedColor": plx.parametrize.DecorrelatedColor(jnp.eye(1)),
+    "parametrize.Fourier": plx.parametrize.Fourier(),
+    "parametrize.Masked": plx.parametrize.Masked(1.0, jnp.ones((1, 16, 16))),
+    "parametrize.Pixels": plx.parametrize.Pixels(),
+    "parametrize.Sigmoid": plx.parametrize.Sigmoid(),
+}
+for name, parametrization in PARAMETRIZATIONS.items():
+    REFUSED[f"{name}.encode"] = parametrization.encode
+    REFUSED[f"{name}.decode"] = parametrization.decode
+DOUBLE = plx.linalg.LinearMap(lambda v: 2 * v, 16, 16, jnp.dtype("float32"), jnp.zeros(16))
+REFUSED |= {
+    "LinearMap": lambda x: plx.linalg.LinearMap(lambda v: v, 16, 16, x.dtype, x[0, 0]),
+    "LinearMap.__call__": lambda x: DOUBLE(x[0]),
+    "LinearMap.transpose": lambda x: DOUBLE.transpose(x[0]),
+    "LinearMap.fisher": lambda x: DOUBLE.fisher(x[0]),
+    "init of a problem of one's own": lambda x: plx.init(Quadratic(x, x), plx.lbfgs(), key=KEY),
+    "init of a batch of them": lambda x: plx.init(
+        plx.batch(lambda y: Quadratic(y, y), x[0]), plx.lbfgs(), key=KEY
+    ),
+}
 # No image goes into them.
 WITHOUT_IMAGE = {
     *("process.disk", "process.named_filter", "process.polar_angle", "process.polar_radius"),
@@ -176,6 +198,8 @@ def test_all_functions_of_images_are_tested():
     rooms = ("metric.", "models.", "loss.", "process.", "regularize.")
     public = {name for name in CALLABLES if name.startswith(rooms)}
     assert public - ONE_IMAGE.keys() - PAIRS.keys() - REFUSED.keys() == WITHOUT_IMAGE
+    parametrizations = {name for name in CALLABLES if name.startswith("parametrize.")}
+    assert parametrizations - PARAMETRIZATIONS.keys() == {"parametrize.AbstractParametrization"}
     methods = {name for name in vars(plx.synthesis) if name.islower() and name in CALLABLES}
     # These take what another method returns.
     assert methods - REFUSED.keys() == {

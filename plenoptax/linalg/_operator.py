@@ -29,6 +29,9 @@ class LinearMap(eqx.Module):
         dtype: The type of both.
         response: What the linearized function gave at the point of linearization.
 
+    Raises:
+        TypeError: If the dtype, or that of the vectors of a product, is half precision.
+
     Example:
         >>> import jax.numpy as jnp, plenoptax as plx
         >>> cube = plx.linalg.linearize(lambda x: x**3, jnp.asarray([1.0, 2.0]))
@@ -42,14 +45,19 @@ class LinearMap(eqx.Module):
     dtype: jnp.dtype = eqx.field(static=True)
     response: Float[Array, " response"]
 
+    def __check_init__(self) -> None:
+        refuse_half("The vectors of a linear map", self.dtype)
+
     @compiled_with_operator
     def __call__(self, vectors: Float[Array, "k n"]) -> Float[Array, "k m"]:
         """The products with a block of vectors, one a row: ``J v``."""
+        refuse_half("The vectors of a linear map", vectors.dtype)
         return jax.vmap(self.function)(vectors)
 
     @compiled_with_operator
     def transpose(self, vectors: Float[Array, "k m"]) -> Float[Array, "k n"]:
         """The products of the transpose with a block of vectors: ``J^T u``."""
+        refuse_half("The vectors of a linear map", vectors.dtype)
         shape = jax.ShapeDtypeStruct((self.input_size,), self.dtype)
         transposed = jax.linear_transpose(self.function, shape)
         return jax.vmap(lambda vector: transposed(vector)[0])(vectors)

@@ -22,9 +22,10 @@ if TYPE_CHECKING:
 class LinearNonlinear(eqx.Module):
     """A center-surround filter and an activation: the model LN of Berardino et al.
 
-    The pretrained values were fitted to human ratings of distorted images. Whether these were
-    gamma-coded or linear in light is not known to us. plenoptic shows the models gamma-coded gray
-    in [0, 1], which is what ``plenoptax.load_images`` gives by default.
+    The pretrained values were fitted to the human ratings of TID2008, a database of photographs in
+    files of 8 bits, which are gamma-coded. We know of no report that they were made linear in light
+    before the fit. plenoptic, too, shows the models gamma-coded gray in [0, 1], which is what
+    ``plenoptax.load_images`` gives by default. This holds for all front ends.
 
     Attributes:
         center_surround: The filter.
@@ -34,7 +35,8 @@ class LinearNonlinear(eqx.Module):
         Berardino, Balle, Laparra and Simoncelli (2017), Eigen-distortions of hierarchical
         representations, NeurIPS; the pretrained values are those of table 2 of Berardino (2018),
         Hierarchically normalized models of visual distortion sensitivity, thesis, New York
-        University.
+        University. Ponomarenko et al. (2009), TID2008, a database for evaluation of full-reference
+        visual quality assessment metrics, Advances of Modern Radioelectronics 10, 30-45.
 
     Example:
         >>> import jax.numpy as jnp

@@ -4,6 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
+from .._precision import refuse_half
 from ._pixels import AbstractParametrization, Pixels
 
 
@@ -89,6 +90,7 @@ class DecorrelatedColor(AbstractParametrization):
 
     def encode(self, image: Float[Array, "*batch channel height width"]) -> Float[Array, "..."]:
         """Decorrelate the channels."""
+        refuse_half("The image of a parametrization", image.dtype)
         if image.shape[-3] != len(self.matrix):
             raise ValueError(
                 f"The matrix is for {len(self.matrix)} channels, but the image has "

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from .._precision import refuse_half
 from .._rules import checked, NUMBER
 from ._pixels import AbstractParametrization
 
@@ -54,10 +55,12 @@ class Fourier(AbstractParametrization):
 
     def encode(self, image: Float[Array, "*batch height width"]) -> Float[Array, "..."]:
         """Transform, and divide by the scale."""
+        refuse_half("The image of a parametrization", image.dtype)
         return _hartley(image) / self._scale(image)
 
     def decode(self, z: Float[Array, "*batch height width"]) -> Float[Array, "..."]:
         """Multiply by the scale, and transform back."""
+        refuse_half("The variable of a parametrization", z.dtype)
         return _hartley(z * self._scale(z))
 
     def project(self, z: Float[Array, "..."]) -> Float[Array, "..."]:

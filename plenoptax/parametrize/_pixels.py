@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
+from .._precision import refuse_half
 from .._rules import checked, Real
 
 
@@ -66,10 +67,12 @@ class Pixels(AbstractParametrization):
 
     def encode(self, image: Float[Array, "..."]) -> Float[Array, "..."]:
         """Take the image as it is, clipped into the box."""
+        refuse_half("The image of a parametrization", image.dtype)
         return self.project(image)
 
     def decode(self, z: Float[Array, "..."]) -> Float[Array, "..."]:
         """Return the pixels."""
+        refuse_half("The variable of a parametrization", z.dtype)
         return z
 
     def project(self, z: Float[Array, "..."]) -> Float[Array, "..."]:

@@ -8,6 +8,7 @@ import optax
 from jaxtyping import Array, Bool, Float, Int
 
 from .._compiled import compiled
+from .._precision import refuse_half
 from .._tree import strong
 from .._types import Key, PyTree, Scalar
 from ._batch import Batched, check_problem
@@ -93,8 +94,8 @@ def init(
     Raises:
         ValueError: If neither or both of `key` and `initial_image` are given, if the initial image
             is not finite, or if the model does not take it.
-        TypeError: If the initial image is not an array of real numbers, or the problem or the key
-            is none.
+        TypeError: If the initial image is not an array of real numbers in float32 or float64, or
+            the problem or the key is none.
 
     Example:
         >>> import jax, plenoptax as plx
@@ -206,6 +207,7 @@ def init_from_z(problem: AbstractProblem, solver: Solver, z: PyTree) -> State:
     """As `init_from_image`, from the encoded image; pure."""
     z = problem.project(z)
     dtype = jnp.result_type(*jax.tree.leaves(z))
+    refuse_half("The variable that a solver moves", dtype)
     state = State(
         z=z,
         accepted_z=z,
