@@ -17,6 +17,14 @@ def tree_where(condition: Bool[Array, ""], if_true: PyTree, if_false: PyTree) ->
     return jax.tree.map(lambda a, b: jnp.where(condition, a, b), if_true, if_false)
 
 
+def all_finite(tree: PyTree) -> Bool[Array, ""]:
+    """Whether all elements are finite."""
+    finite = jnp.ones((), bool)
+    for leaf in jax.tree.leaves(tree):
+        finite &= jnp.all(jnp.isfinite(leaf))
+    return finite
+
+
 def largest_magnitude(tree: PyTree) -> Scalar:
     """The largest absolute value of all elements; not a number where one of them is not."""
     magnitudes = jax.tree.map(lambda leaf: jnp.max(jnp.abs(leaf), initial=0), tree)
@@ -42,7 +50,7 @@ def flatten_real(tree: PyTree, dtype: jnp.dtype) -> Float[Array, " numbers"]:
     return jnp.concatenate([jnp.ravel(part).astype(dtype) for part in sum(parts, [])])
 
 
-def leaves_by_path(tree: PyTree) -> dict[str, Array]:
+def leaves_by_path(tree: PyTree) -> dict[str, Any]:
     """The arrays of a tree by the path that leads to them, such as ``.optimizer_state[0].mu``."""
     leaves = jax.tree_util.tree_leaves_with_path(tree)
     return {jax.tree_util.keystr(path): leaf for path, leaf in leaves if is_array(leaf)}

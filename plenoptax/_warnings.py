@@ -6,7 +6,7 @@ import warnings
 _PACKAGE = os.path.dirname(os.path.abspath(__file__)) + os.sep
 
 
-def warn_caller(message: str) -> None:
+def warn_caller(message: str, category: type[Warning] = UserWarning) -> None:
     """Warn at the line that called this package, however deep inside of it the warning arises.
 
     Python shows a warning once for each line: at a line of this package, the second image of a
@@ -18,4 +18,4 @@ def warn_caller(message: str) -> None:
         if frame.f_code.co_filename.startswith(_PACKAGE):
             outside = level
         frame = frame.f_back
-    warnings.warn(message, UserWarning, stacklevel=outside)
+    warnings.warn(message, category, stacklevel=outside)

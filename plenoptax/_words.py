@@ -81,7 +81,7 @@ class _Writer:
         wrapped = getattr(value, "__wrapped__", None)
         if wrapped is not None:
             return self.write(wrapped)
-        function, variables = _open_closure(value)
+        function, variables = open_closure(value)
         if function is None:
             return self._object(value)
         name = function.__qualname__.replace(".<locals>", "")
@@ -114,8 +114,8 @@ class _Writer:
 
     def _transformation(self, value: Any) -> str:
         """An optax transformation, which is a pair of closures, by the function that made it."""
-        init, of_init = _open_closure(value.init)
-        update, of_update = _open_closure(value.update)
+        init, of_init = open_closure(value.init)
+        update, of_update = open_closure(value.update)
         if update is None:
             return self._named({"init": value.init, "update": value.update})
         if set(of_update) == {"tx"}:
@@ -148,7 +148,7 @@ def _shortest(values: Any) -> Any:
     return float(text) if values.dtype.kind in "fV" else text
 
 
-def _open_closure(value: Any) -> tuple[Any, dict[str, Any]]:
+def open_closure(value: Any) -> tuple[Any, dict[str, Any]]:
     """A function and the variables that it closes over; None for what is no function."""
     contents = None
     if hasattr(value, "contents") and hasattr(getattr(value, "fn", None), "fn"):
@@ -188,7 +188,7 @@ def _without_helpers(variables: dict[str, Any], arguments: list[str]) -> dict[st
     """The variables of a closure, with those of its inner functions in place of these."""
     found = {}
     for name, part in variables.items():
-        function, inner = _open_closure(part)
+        function, inner = open_closure(part)
         if function is None or name in arguments:
             found[name] = part
         else:

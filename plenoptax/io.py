@@ -1,7 +1,249 @@
 """Saving and loading: durable files without code in them, readable without plenoptax."""
 
-from .solve._examine import examine_saved_synthesis as examine_saved_synthesis
+import os
+import textwrap
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from ._archive import Archive
+from ._tree import describe
+from .solve import AbstractElements, AnySolver, BatchedTrace, State, Trace
 from .solve._files import load as load
 from .solve._files import load_trace as load_trace
-from .solve._files import save as save
+from .solve._files import read_synthesis, read_trace, write_synthesis
 from .solve._probe import LoadWarning as LoadWarning
+from .synthesis import Result
+from .synthesis._saved import AbstractSaved, read_saved
+
+
+# Of a printed line.
+_WIDTH = 100
+
+
+def save(
+    path: str | os.PathLike,
+    saved: State | Result | AbstractSaved,
+    trace: Trace | BatchedTrace | None = None,
+    *,
+    problem: AbstractElements | None = None,
+) -> None:
+    """Save a result, or a state and the trace that led to it, to a file.
+
+    The file is a NumPy ``.npz`` archive: one array for each leaf of the state, named by the path
+    that leads to it, and a JSON text that says what belongs there. It holds no code and nothing is
+    pickled, so it can be read without plenoptax. It is written beside its place and moved there
+    when it is whole: an interrupted save leaves the file that was there before.
+
+    Args:
+        path: Where to; an existing file is replaced. ``.npz`` is the usual ending and not added.
+        saved: A `plenoptax.Result`, which brings its trace and its problem;
+            `plenoptax.Eigendistortions` and its like; or a state, of one problem or of a batch.
+        trace: The trace of a state, if it is to be kept.
+        problem: What a state belongs to. The parts of a problem are described in words, and its
+            images, its weights and its terms at two probe images are kept, so that `load` can tell
+            whether the problem has changed since.
+
+    Raises:
+        TypeError: If what is to be saved, the trace or the problem is something else.
+        ValueError: If a trace or a problem is given besides a result.
+        FileNotFoundError: If there is no such folder.
+
+    Example:
+        >>> import jax, tempfile, plenoptax as plx
+        >>> result = plx.metamer(
+        ...     plx.data.brick(), plx.models.Gaussian(7), key=jax.random.key(0), max_steps=3,
+        ...     progress=False
+        ... )
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     plx.io.save(folder + "/metamer.npz", result)
+        ...     again = plx.io.load_result(folder + "/metamer.npz")
+        >>> bool((again.image == result.image).all())
+        True
+    """
+    if isinstance(saved, Result | AbstractSaved) and (trace, problem) != (None, None):
+        raise ValueError("A result brings its trace and its problem: give neither of them.")
+    if isinstance(saved, AbstractSaved):
+        saved.save(path)
+        return
+    if isinstance(saved, Result):
+        saved, trace, problem = saved.state, saved.trace, saved.problem
+    if not isinstance(saved, State) or not isinstance(trace, Trace | BatchedTrace | None):
+        raise TypeError(
+            "What is saved must be a result, or a state and its trace; got "
+            f"{type(saved).__name__} and {type(trace).__name__}."
+        )
+    write_synthesis(path, saved, trace, problem)
+
+
+def load_result(
+    path: str | os.PathLike,
+    problem: AbstractElements | None = None,
+    solver: AnySolver | None = None,
+) -> Any:
+    """Load a result: of a synthesis, of a batch, or eigendistortions, whatever the file holds.
+
+    Args:
+        path: A file that `save` or a checkpoint wrote.
+        problem: The problem, posed as it was, which is compared with what the file says of it.
+            Without it image, trace, status and provenance are there; reports, objectives and
+            further steps ask for it.
+        solver: How it was minimized. Without it everything but going on works.
+
+    Returns:
+        A `plenoptax.Result`, `plenoptax.Eigendistortions` or its like, bit for bit as it was.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is no such file, is damaged, was saved without a trace, or belongs
+            to another problem or solver.
+
+    Warns:
+        LoadWarning: If a problem is given, and the file was saved without one to compare it with.
+
+    Example:
+        >>> import jax, tempfile, plenoptax as plx
+        >>> model = plx.models.Gaussian(7)
+        >>> named = {"key": jax.random.key(0), "optimizer": plx.lbfgs(), "progress": False}
+        >>> result = plx.metamer(plx.data.brick(), model, max_steps=3, **named)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     plx.io.save(folder + "/metamer.npz", result)
+        ...     again = plx.io.load_result(
+        ...         folder + "/metamer.npz", plx.Metamer(plx.data.brick(), model), plx.lbfgs()
+        ...     )
+        >>> state, more = plx.run(again.problem, again.solver, again.state, 2)
+        >>> len(again.trace + more)
+        5
+    """
+    with Archive(path) as archive:
+        if archive.meta["kind"] == "synthesis":
+            return Result(*read_synthesis(archive, problem, solver))
+        return read_saved(archive)
+
+
+def examine_saved_synthesis(file_path: str | os.PathLike) -> None:
+    """Print what a file holds: versions, problem, optimizer, progress, and shapes of arrays.
+
+    It also reads files of older formats, which cannot be loaded.
+
+    Args:
+        file_path: A file that `save`, a checkpoint or the method `save` of a result wrote.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If the file is no such file, or is damaged.
+
+    Example:
+        >>> import jax, tempfile, plenoptax as plx
+        >>> problem = plx.Metamer(plx.data.brick(), plx.models.Gaussian(7))
+        >>> state = plx.init(problem, plx.lbfgs(), key=jax.random.key(0))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     plx.io.save(folder + "/state.npz", state, problem=problem)
+        ...     plx.io.examine_saved_synthesis(folder + "/state.npz")
+        file
+          format     3
+          plenoptax  ...
+          jax        ...
+        <BLANKLINE>
+        problem
+          problem           Metamer
+          model             Gaussian(std=[3.0], kernel_size=(7, 7), pad_mode='reflect')
+          ...
+        arrays
+          state.z  ...  float32[1, 256, 256]
+          ...
+    """
+    with Archive(file_path, oldest=1) as archive:
+        meta = archive.meta
+        sections: dict[str, Mapping[str, Any]] = {
+            "file": {name: meta[name] for name in ("format", "plenoptax", "jax")},
+            "problem": meta.get("problem", {}),
+            **_run_sections(archive),
+        }
+        sections |= _result_section(archive)
+        sections["arrays"] = {name: describe(archive.read(name)) for name in archive.names}
+    print("\n\n".join(_set(title, facts) for title, facts in sections.items() if facts))
+
+
+def _run_sections(archive: Archive) -> dict[str, Mapping[str, Any]]:
+    """How the run came about, and how far each element got."""
+    if "trace" not in archive.meta:
+        return {}
+    elements = _elements_of_trace(archive)
+    # Those of the other elements differ in their evaluations alone.
+    run = {**elements[0][1]}
+    run.pop("num_evaluations", None)
+    if "problem" in archive.meta:
+        run.pop("problem", None)
+    progress = {}
+    for index, (losses, provenance) in enumerate(elements):
+        progress[f"[{index}]"] = (
+            f"loss {losses[0]:.6g} -> {losses[-1]:.6g} in {len(losses) - 1} steps, "
+            f"{provenance['num_evaluations']} evaluations"
+        )
+    return {"run": run, "progress": progress}
+
+
+def _elements_of_trace(archive: Archive) -> list[tuple[np.ndarray, dict[str, Any]]]:
+    """The losses and the provenance of each element."""
+    if archive.meta["format"] < 3:
+        provenances = [one["provenance"] for one in archive.meta["trace"]["elements"]]
+        names = [f"trace[{index}].losses" for index in range(len(provenances))]
+        return [(archive.read(name), one) for name, one in zip(names, provenances, strict=True)]
+    return [(one.losses, one.provenance) for one in read_trace(archive).elements]
+
+
+def _result_section(archive: Archive) -> dict[str, Mapping[str, Any]]:
+    """What there is to say of a result that is no synthesis."""
+    meta = archive.meta
+    if meta["format"] < 3:
+        found = meta.get("eigendistortions", {})
+        return {"eigendistortions": found.get("facts", {}) | found.get("provenance", {})}
+    if "result" not in meta:
+        return {}
+    facts = {name: _plain(packed) for name, packed in meta["result"]["named"].items()}
+    facts |= facts.pop("provenance", {})
+    arrays = {name for name, fact in facts.items() if name in archive.names}
+    return {meta["kind"]: {name: fact for name, fact in facts.items() if name not in arrays}}
+
+
+def _plain(packed: Any) -> Any:
+    """What `plenoptax._archive.pack` made, as a person reads it."""
+    if not isinstance(packed, dict):
+        return packed
+    if "named" in packed and "class" not in packed:
+        return {name: _plain(part) for name, part in packed["named"].items()}
+    if "float" in packed:
+        return float(packed["float"])
+    shown = ("is", "member", "class", "tuple")
+    return next(packed[name] for name in shown if name in packed)
+
+
+def _set(title: str, facts: Mapping[str, Any]) -> str:
+    """A title and the facts under it, one a row."""
+    rows = _flat(facts)
+    width = max(map(len, rows))
+    indent = " " * (width + 4)
+    texts = (
+        textwrap.fill(
+            f"  {name:{width}}  {text}",
+            _WIDTH,
+            subsequent_indent=indent,
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+        for name, text in rows.items()
+    )
+    return "\n".join([title, *texts])
+
+
+def _flat(facts: Mapping[str, Any]) -> dict[str, str]:
+    rows = {}
+    for name, fact in facts.items():
+        if isinstance(fact, dict):
+            rows |= {f"{name}.{part}": text for part, text in _flat(fact).items()}
+        else:
+            text = f"{fact:.6g}" if isinstance(fact, float) else str(fact)
+            rows[name] = " ".join(text.split())
+    return rows

@@ -6,7 +6,7 @@ import pytest
 
 import plenoptax as plx
 from plenoptax import _compiled
-from plenoptax._compiled import call_compiled, compiler_options, warn_of_deadlock
+from plenoptax._compiled import call_compiled, plan_steps, warn_of_deadlock
 
 
 EMITTERS, THREADS = "xla_cpu_use_fusion_emitters", "xla_cpu_multi_thread_eigen"
@@ -17,54 +17,92 @@ def version(monkeypatch):
     """Pretend that another jaxlib is installed, on the CPU."""
     monkeypatch.delenv("XLA_FLAGS", raising=False)
     monkeypatch.setattr(jax, "default_backend", lambda: "cpu")
-    return lambda version: monkeypatch.setattr(jaxlib, "__version__", version)
+
+    def pretend(numbers):
+        monkeypatch.setattr(_compiled, "VERSION", numbers)
+        monkeypatch.setattr(jaxlib, "__version__", ".".join(map(str, numbers)))
+
+    return pretend
 
 
 def energy(image):
     return jnp.sum(jnp.sin(image) ** 2)
 
 
+OLD, DEADLOCKED, NEW = (0, 10, 2), (0, 11, 2), (0, 12, 0)
+LONG, SHORT, LARGE = (256**2, 2000), (256**2, 600), (512**2, 2000)
+HURRY = {"xla_cpu_use_fusion_emitters": False, "xla_backend_optimization_level": 1}
+
+
+# Platform, version of jaxlib, size and equations, convolutions, elements, devices; and the driver,
+# whether elements are taken in turn, and what XLA is told.
 @pytest.mark.parametrize(
-    ("given", "expected"),
+    ("situation", "wanted"),
     [
-        ("0.10.0", EMITTERS),
-        ("0.10.2", EMITTERS),
-        ("0.11.0.dev20260618", EMITTERS),
-        ("0.11.1", THREADS),
-        ("0.11.2", THREADS),
-        ("0.12.0rc1", None),
-        ("0.12.0.1", None),
+        (("cpu", OLD, LONG, False, 1, 1), ("chunk", True, HURRY)),
+        (("cpu", (0, 11, 0), LONG, False, 1, 1), ("chunk", True, HURRY)),
+        (("cpu", OLD, SHORT, False, 1, 1), ("chunk", True, {})),
+        (("cpu", OLD, LARGE, False, 1, 1), ("chunk", True, {})),
+        (("cpu", (0, 11, 1), LONG, False, 1, 1), ("chunk", True, {THREADS: False})),
+        (("cpu", DEADLOCKED, SHORT, False, 1, 1), ("chunk", True, {THREADS: False})),
+        (("cpu", NEW, LONG, False, 1, 1), ("chunk", True, {})),
+        (("cpu", OLD, SHORT, False, 16, 1), ("chunk", True, {})),
+        (("cpu", OLD, SHORT, False, 16, 8), ("chunk", False, {})),
+        (("cpu", OLD, SHORT, True, 1, 1), ("host", True, {})),
+        (("cpu", OLD, SHORT, True, 16, 1), ("host", False, {})),
+        (("cuda", OLD, LONG, False, 1, 1), ("chunk", True, {})),
+        (("cuda", OLD, LONG, True, 16, 1), ("chunk", False, {})),
+        (("cuda", DEADLOCKED, LONG, False, 16, 8), ("chunk", False, {})),
+        (("tpu", OLD, LONG, True, 1, 1), ("chunk", True, {})),
+        (("tpu", OLD, LONG, False, 16, 4), ("chunk", False, {})),
     ],
 )
-def test_each_version_is_told_what_it_needs(version, given, expected):
-    version(given)
-    found = dict(compiler_options(100))
-    assert found == ({} if expected is None else {expected: False})
+def test_how_steps_are_taken_and_compiled(situation, wanted):
+    platform, version, (size, equations), convolves, elements, devices = situation
+    plan = plan_steps(
+        platform,
+        version,
+        size=size,
+        num_equations=equations,
+        has_convolutions=convolves,
+        num_elements=elements,
+        num_devices=devices,
+    )
+    assert (plan.driver, plan.in_turn, dict(plan.options)) == wanted
 
 
-def test_large_images_are_compiled_at_leisure(version):
-    version("0.10.2")
-    assert compiler_options(256 * 256) != ()
-    assert compiler_options(512 * 512) == ()
+def told(function, *arguments):
+    """What XLA is told when a function is called."""
+    found = []
+
+    def jit(function, options, donate="none"):
+        found.append(dict(options))
+        return function
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_compiled, "jit", jit)
+        function(*arguments)
+    return found[-1]
 
 
-def test_short_programs_are_compiled_at_leisure(version):
-    version("0.10.2")
-    assert compiler_options(100, is_long=False) == ()
-    version("0.11.2")
-    assert compiler_options(100, is_long=False) == ((THREADS, False),)
+def test_programs_are_compiled_by_the_size_of_their_largest_array(version):
+    version(OLD)
+    hurried = told(call_compiled, energy, jnp.ones((256, 256)))
+    # The tests are compiled without optimizations anyway.
+    assert hurried == {name: HURRY[name] for name in HURRY if "level" not in name}
+    assert told(call_compiled, energy, jnp.ones((512, 512))) == {}
 
 
-def test_whoever_sets_the_flag_is_left_alone(version, monkeypatch):
-    version("0.10.2")
+def test_whoever_sets_a_flag_is_left_alone(version, monkeypatch):
+    version(OLD)
     monkeypatch.setenv("XLA_FLAGS", f"--{EMITTERS}=true")
-    assert compiler_options(100) == ()
+    assert EMITTERS not in told(call_compiled, energy, jnp.ones((2, 2)))
 
 
 def test_other_devices_are_told_nothing(version, monkeypatch):
-    version("0.11.2")
+    version(DEADLOCKED)
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    assert compiler_options(100) == ()
+    assert told(call_compiled, energy, jnp.ones((2, 2))) == {}
     warn_of_deadlock()
 
 
@@ -76,7 +114,7 @@ def test_other_devices_are_told_nothing(version, monkeypatch):
     ],
 )
 def test_a_jaxlib_whose_transforms_deadlock_is_named(version, monkeypatch, build):
-    version("0.11.2")
+    version(DEADLOCKED)
     with pytest.warns(RuntimeWarning, match=rf"0\.11\.2.*{THREADS}=false"):
         build()
     monkeypatch.setenv("XLA_FLAGS", f"--{THREADS}=false")
@@ -84,7 +122,7 @@ def test_a_jaxlib_whose_transforms_deadlock_is_named(version, monkeypatch, build
 
 
 def test_what_is_told_reaches_the_compiler(monkeypatch):
-    monkeypatch.setattr(_compiled, "compiler_options", lambda size: (("no_such_option", True),))
+    monkeypatch.setattr(_compiled, "xla_options", lambda *_: (("no_such_option", True),))
     with pytest.raises(Exception, match="no_such_option"):
         call_compiled(lambda image: image + 1, jnp.ones(3))
 

@@ -12,15 +12,14 @@ FILES = sorted(ROOT.rglob("*.py"))
 
 # A room may import the rooms above its own line, never one on its own line or below.
 HOUSE = (
-    ("_numbers", "_types", "_warnings"),
+    ("_numbers", "_progress", "_types", "_warnings"),
     ("_axes", "_precision", "_rules", "_scale", "_tree"),
-    ("_compiled", "_traces", "_words"),
+    ("_archive", "_compiled", "_traces", "_words"),
     ("process", "linalg"),
     ("models", "loss", "regularize", "parametrize", "stop"),
     ("metric", "validate", "solve", "data"),
-    ("io",),
     ("synthesis",),
-    ("plot",),
+    ("io", "plot"),
     ("cli",),
     ("__init__", "__main__"),
 )
@@ -28,12 +27,12 @@ FLOORS = {room: floor for floor, rooms in enumerate(HOUSE) for room in rooms}
 
 # What a room may import of another though that room's face does not show it.
 PRIVATE_IMPORTS = {
-    # The file format lives in solve, because checkpoints need it; io is its public face.
+    # States are written in solve, because checkpoints need it; io is their public face.
     ("io", "solve._files"),
-    ("io", "solve._examine"),
     ("io", "solve._probe"),
-    # Eigendistortions, which have no loop of that kind, are saved and described as its runs are.
-    ("synthesis", "solve._archive"),
+    ("io", "synthesis._saved"),
+    # An entry function goes on from a checkpoint, and says what it started from.
+    ("synthesis", "solve._files"),
     ("synthesis", "solve._provenance"),
     # Texture statistics are measured on spectra, with the masks of the pyramid.
     ("models", "process._fourier"),
@@ -41,6 +40,7 @@ PRIVATE_IMPORTS = {
 }
 
 RUN_TIME_DEPENDENCIES = {
+    "cloudpickle",
     "equinox",
     "imageio",
     "jax",

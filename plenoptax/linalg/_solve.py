@@ -1,8 +1,8 @@
 from typing import Any
 
 import numpy as np
-from tqdm.auto import tqdm
 
+from .._progress import Interrupt, ProgressBar
 from .._rules import checked, COUNT
 from ._eigenpairs import Eigenpairs
 from ._lanczos import BlockLanczos
@@ -19,7 +19,8 @@ def solve(
 ) -> tuple[Eigenpairs, Any]:
     """Take steps until a solver is finished, the limit is reached, or Ctrl-C is pressed.
 
-    Steps are pure, so nothing is lost: the state goes on as if nothing had happened.
+    Steps are pure, so nothing is lost: the state goes on as if nothing had happened. Ctrl-C ends
+    the search after the step under way; a second one raises `KeyboardInterrupt`.
 
     Args:
         solver: ``BlockLanczos`` or ``Power``.
@@ -41,16 +42,15 @@ def solve(
         [9.0, 9.0]
     """
     start = int(state.num_products)
-    with tqdm(total=max_products, initial=start, disable=not progress, unit="product") as bar:
-        try:
-            while not solver.is_finished(state) and state.num_products < max_products:
-                new = solver.step(state)
-                bar.update(int(new.num_products - state.num_products))
-                state = new
-                bar.set_postfix(residual=f"{_worst(state.residuals):.1e}")
-        except KeyboardInterrupt:
-            if not int(state.num_products):
-                raise
+    bar = ProgressBar(max_products, "product", initial=start, visible=progress)
+    with bar, Interrupt() as interrupt:
+        while not solver.is_finished(state) and state.num_products < max_products:
+            new = solver.step(state)
+            count = int(new.num_products - state.num_products)
+            bar.update(count, {"residual": _worst(new.residuals)})
+            state = new
+            if interrupt.is_set():
+                break
     return solver.finish(state), state
 
 

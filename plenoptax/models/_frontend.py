@@ -2,7 +2,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, final, TYPE_CHECKING
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -16,6 +15,11 @@ from ._naive import CenterSurround, Gaussian
 
 if TYPE_CHECKING:
     import matplotlib.figure
+
+
+def softplus(x: Float[Array, "..."]) -> Float[Array, "..."]:
+    """``log(1 + exp(x))``; that of `jax.nn` is compiled already, and does not pickle."""
+    return jnp.logaddexp(x, jnp.zeros((), x.dtype))
 
 
 @final
@@ -56,7 +60,7 @@ class LinearNonlinear(eqx.Module):
         amplitude_ratio: float = 1.25,
         pad_mode: str = "reflect",
         pretrained: bool = False,
-        activation: Callable[[Array], Array] = jax.nn.softplus,
+        activation: Callable[[Array], Array] = softplus,
     ):
         """Choose the filter.
 
@@ -142,7 +146,7 @@ class LuminanceGainControl(eqx.Module):
         amplitude_ratio: float = 1.25,
         pad_mode: str = "reflect",
         pretrained: bool = False,
-        activation: Callable[[Array], Array] = jax.nn.softplus,
+        activation: Callable[[Array], Array] = softplus,
         *,
         key: Key | None = None,
     ):
@@ -237,7 +241,7 @@ class LuminanceContrastGainControl(eqx.Module):
         amplitude_ratio: float = 1.25,
         pad_mode: str = "reflect",
         pretrained: bool = False,
-        activation: Callable[[Array], Array] = jax.nn.softplus,
+        activation: Callable[[Array], Array] = softplus,
         *,
         key: Key | None = None,
     ):
@@ -327,7 +331,7 @@ class OnOff(eqx.Module):
         amplitude_ratio: float = 1.25,
         pad_mode: str = "reflect",
         pretrained: bool = False,
-        activation: Callable[[Array], Array] = jax.nn.softplus,
+        activation: Callable[[Array], Array] = softplus,
         apply_mask: bool = False,
         *,
         key: Key | None = None,

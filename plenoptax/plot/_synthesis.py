@@ -2,7 +2,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, Literal, TYPE_CHECKING
 
 from .._rules import checked, INDEX, NUMBER
-from ..solve import Batched
 from ._drawn import draw_error, draw_histogram, draw_image, draw_losses
 from ._view import place_of_distortion, view
 
@@ -57,7 +56,7 @@ def synthesis_loss(
         'log'
         >>> plt.close(axes.figure)
     """
-    if batch_idx is None and isinstance(getattr(result, "problem", None), Batched):
+    if batch_idx is None and getattr(result, "is_batch", False):
         views = [view(result, index) for index in range(len(result))]
     else:
         views = [view(result, batch_idx or 0)]

@@ -6,7 +6,7 @@ import jax
 import numpy as np
 
 from ..regularize import allowed_range_of
-from ..solve import Batched, BatchedTrace, State
+from ..solve import BatchedTrace, State
 from ._panels import as_numbers
 
 
@@ -131,7 +131,7 @@ def view(source: Any, batch_idx: int = 0, distortion_scale: float | int = 5.0) -
     problem = getattr(source, "problem", None)
     if problem is not None:
         element = ""
-        if isinstance(problem, Batched):
+        if getattr(source, "is_batch", False):
             element = _element(batch_idx, len(source))
             source = source[batch_idx]
         else:

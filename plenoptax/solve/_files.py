@@ -2,83 +2,48 @@ import json
 import os
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
+from .._archive import Archive, Kinds, pack, to_plain, unpack, write_archive
 from .._rules import checked, NOT_NEGATIVE
 from .._tree import check_alike, describe, leaves_by_path
 from .._types import PyTree
-from ._archive import Archive, write_archive
-from ._batch import Batched, check_problem
-from ._probe import check_probe, probe
-from ._problem import AbstractProblem
+from .._warnings import warn_caller
+from ._loop import AbstractSolver, AnySolver, as_solver, decode, Info, State
+from ._probe import check_probe, LoadWarning, probe
+from ._problem import AbstractElements, AbstractProblem, Batched, check_problem, Status
 from ._provenance import describe_problem
-from ._state import State
 from ._trace import BatchedTrace, Trace
 
 
-def save(
+KINDS = Kinds((Trace, BatchedTrace, Info))
+
+
+def write_synthesis(
     path: str | os.PathLike,
     state: State,
-    trace: Trace | BatchedTrace | None = None,
-    *,
-    problem: AbstractProblem | Batched | None = None,
+    trace: Trace | BatchedTrace | None,
+    problem: AbstractElements | None,
 ) -> None:
-    """Save a state, and the trace that led to it, to a file.
-
-    The file is a NumPy ``.npz`` archive: one array for each leaf of the state, named by the path
-    that leads to it, and a JSON text that says what belongs there. It holds no code and nothing is
-    pickled, so it can be read without plenoptax. It is written beside its place and moved there
-    when it is whole: an interrupted save leaves the file that was there before.
-
-    Args:
-        path: Where to; an existing file is replaced. ``.npz`` is the usual ending and not added.
-        state: A state, of one problem or of a batch.
-        trace: Its trace, if it is to be kept.
-        problem: What was minimized. Its parts are described in words, and its images, its weights
-            and its terms at two probe images are kept, so that `load` can tell whether the problem
-            has changed since.
-
-    Raises:
-        TypeError: If the state, the trace or the problem is something else.
-        FileNotFoundError: If there is no such folder.
-
-    Example:
-        >>> import jax, tempfile, plenoptax as plx
-        >>> problem = plx.Metamer(plx.data.brick(), plx.models.Gaussian(7))
-        >>> state = plx.init(problem, plx.Solver(plx.lbfgs()), key=jax.random.key(0))
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     plx.io.save(folder + "/state.npz", state)
-        ...     again = plx.io.load(folder + "/state.npz", like=state)
-        >>> bool((again.z == state.z).all())
-        True
-    """
-    if not isinstance(state, State) or not isinstance(trace, Trace | BatchedTrace | None):
-        raise TypeError(
-            "A state is saved, and its trace if you like: of a result, save(path, result.state, "
-            f"result.trace); got {type(state).__name__} and {type(trace).__name__}."
-        )
+    """Save a state, its trace, and what tells its problem from others; see `plenoptax.io.save`."""
     if problem is not None:
         check_problem(problem)
     leaves = leaves_by_path(state)
-    arrays = {f"state{leaf_path}": _to_plain(leaf) for leaf_path, leaf in leaves.items()}
+    arrays = {f"state{leaf_path}": to_plain(leaf) for leaf_path, leaf in leaves.items()}
     meta: dict[str, Any] = {
-        "state": {leaf_path: describe(leaf) for leaf_path, leaf in leaves.items()}
+        "kind": "synthesis",
+        "state": {leaf_path: describe(leaf) for leaf_path, leaf in leaves.items()},
     }
     if problem is not None:
         arrays |= {f"problem{name}": array for name, array in probe(problem).items()}
+        arrays["image"] = np.asarray(decode(problem, state.accepted_z))
         meta["problem"] = describe_problem(problem)
     if trace is not None:
-        elements = trace.elements if isinstance(trace, BatchedTrace) else (trace,)
-        meta["trace"] = {
-            "is_batch": isinstance(trace, BatchedTrace),
-            "elements": [_describe_trace(element) for element in elements],
-        }
-        for index, element in enumerate(elements):
-            for name, array in _trace_arrays(element).items():
-                arrays[f"trace[{index}].{name}"] = array
+        meta["trace"] = pack(trace, "trace", arrays, KINDS)
     write_archive(path, meta, arrays)
 
 
@@ -87,7 +52,7 @@ def load(
     path: str | os.PathLike,
     like: State,
     *,
-    problem: AbstractProblem | Batched | None = None,
+    problem: AbstractElements | None = None,
     raise_on_checks: bool = True,
     tensor_equality_atol: float = 1e-8,
     tensor_equality_rtol: float = 1e-5,
@@ -127,17 +92,27 @@ def load(
     with Archive(path) as archive:
         if "state" not in archive.meta:
             raise ValueError(f"{path} does not hold the state of a synthesis.")
-        if problem is not None and "problem" in archive.meta:
-            names = [name for name in archive.names if name.startswith("problem.")]
-            check_probe(
-                path,
-                {name.removeprefix("problem"): archive.read(name) for name in names},
-                archive.meta["problem"],
-                problem,
-                raise_on_checks=raise_on_checks,
-                tolerances={"atol": tensor_equality_atol, "rtol": tensor_equality_rtol},
-            )
+        if problem is not None:
+            tolerances = {"atol": tensor_equality_atol, "rtol": tensor_equality_rtol}
+            _check_problem(archive, problem, raise_on_checks, tolerances)
         return _read_state(archive, like)
+
+
+def _check_problem(
+    archive: Archive, problem: AbstractElements, raise_on_checks: bool, tolerances: dict[str, float]
+) -> None:
+    """Compare a problem with the one in a file; nothing, if there is none in it."""
+    if "problem" not in archive.meta:
+        return
+    names = [name for name in archive.names if name.startswith("problem.")]
+    check_probe(
+        archive.path,
+        {name.removeprefix("problem"): archive.read(name) for name in names},
+        archive.meta["problem"],
+        problem,
+        raise_on_checks=raise_on_checks,
+        tolerances=tolerances,
+    )
 
 
 def _read_state(archive: Archive, like: State) -> State:
@@ -149,7 +124,7 @@ def _read_state(archive: Archive, like: State) -> State:
     )
     found = {}
     for leaf_path, leaf in wanted.items():
-        array = archive.read_as(f"state{leaf_path}", describe(_to_plain(leaf)))
+        array = archive.read_as(f"state{leaf_path}", describe(to_plain(leaf)))
         found[leaf_path] = _from_plain(array, leaf)
     return jax.tree_util.tree_map_with_path(
         lambda leaf_path, leaf: found[jax.tree_util.keystr(leaf_path)], like
@@ -167,14 +142,98 @@ def load_trace(path: str | os.PathLike) -> Trace | BatchedTrace:
         ValueError: If the file is no such file, is damaged, or was saved without a trace.
     """
     with Archive(path) as archive:
-        if "trace" not in archive.meta:
-            raise ValueError(f"{path} was saved without a trace.")
-        saved = archive.meta["trace"]
-        elements = tuple(
-            _read_trace(archive, index, description)
-            for index, description in enumerate(saved["elements"])
+        return read_trace(archive)
+
+
+def read_trace(archive: Archive) -> Trace | BatchedTrace:
+    """The trace in an open file."""
+    if "trace" not in archive.meta:
+        raise ValueError(f"{archive.path} was saved without a trace.")
+    return unpack(archive.meta["trace"], archive, KINDS)
+
+
+def read_synthesis(
+    archive: Archive, problem: AbstractElements | None, solver: AnySolver | None
+) -> tuple[AbstractElements, State, Trace | BatchedTrace, AbstractSolver | None, Array | None]:
+    """The parts of a result that a file holds; see `plenoptax.io.load_result`.
+
+    Returns:
+        The problem, or what stands in for it; the state, without what the solver remembers if none
+        is given; the trace; the solver; and the image of the last loss, if it was saved.
+    """
+    trace = read_trace(archive)
+    solver = None if solver is None else as_solver(solver)
+    image = jnp.asarray(archive.read("image")) if "image" in archive.names else None
+    if problem is None:
+        missing = _MissingProblem()
+        is_batch = isinstance(trace, BatchedTrace)
+        posed = Batched(missing, (), len(trace)) if is_batch else missing
+        return posed, _read_progress(archive), trace, solver, image
+    if "problem" not in archive.meta:
+        warn_caller(
+            f"{archive.path} was saved without its problem: it was not checked that it belongs to "
+            "the one that is given.",
+            LoadWarning,
         )
-    return BatchedTrace(elements) if saved["is_batch"] else elements[0]
+    _check_problem(archive, problem, True, {"atol": 1e-8, "rtol": 1e-5})
+    if solver is None:
+        return problem, _read_progress(archive), trace, None, image
+    return problem, _read_state(archive, _state_like(archive, problem, solver)), trace, solver, None
+
+
+def _read_progress(archive: Archive) -> State:
+    """What of a state can be read without knowing its problem and solver."""
+    found: dict[str, Any] = {
+        name: jnp.asarray(archive.read_as(f"state.{name}", archive.meta["state"][f".{name}"]))
+        for name in ("accepted_loss", "num_steps", "num_evaluations")
+    }
+    nothing: dict[str, Any] = dict.fromkeys(
+        ("z", "accepted_z", "optimizer_state", "stop_state", "memory")
+    )
+    status = jax.tree_util.tree_map_with_path(
+        lambda leaf_path, _: jnp.asarray(
+            archive.read(f"state.status{jax.tree_util.keystr(leaf_path)}")
+        ),
+        Status.running,
+    )
+    return State(**nothing, **found, status=status)
+
+
+def _state_like(archive: Archive, problem: AbstractElements, solver: AbstractSolver) -> State:
+    """A state of a problem and a solver, of the size that the file has."""
+    z = eqx.filter_eval_shape(
+        lambda p: p.map(lambda p: p.encode(p.initial_image(jax.random.key(0)))), problem
+    )
+
+    def sized(leaf_path: Any, leaf: Any) -> Array:
+        # The image may be larger than the target.
+        spec = archive.meta["state"].get(f".z{jax.tree_util.keystr(leaf_path)}")
+        shape = leaf.shape if spec is None else _Spec(spec).shape
+        return jnp.zeros(shape, leaf.dtype)
+
+    z = jax.tree_util.tree_map_with_path(sized, z)
+    shapes = eqx.filter_eval_shape(
+        lambda p, z: p.map(lambda p, z: solver.init(p, z), z), problem, z
+    )
+    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+
+
+def _ask_for_problem(*arguments: Any, **named: Any) -> Any:
+    raise ValueError(
+        "This result was loaded without its problem, which reports, objectives and further steps "
+        "need: give it, as plenoptax.io.load_result(path, problem=..., solver=...)."
+    )
+
+
+class _MissingProblem(AbstractProblem):
+    """What stands in for a problem that was not given when its result was loaded."""
+
+    initial_image = encode = decode = project = objective = start = advance = _ask_for_problem
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_"):
+            raise AttributeError(name)
+        return _ask_for_problem()
 
 
 class _Spec:
@@ -183,53 +242,6 @@ class _Spec:
     def __init__(self, text: str):
         self.dtype, _, shape = text.partition("[")
         self.shape = json.loads("[" + shape)
-
-
-_PLAIN = ("losses", "penalties", "gradient_norm", "pixel_change_norm", "learning_rate")
-_PLAIN += ("accepted", "num_evaluations", "images", "image_steps")
-
-
-def _trace_arrays(trace: Trace) -> dict[str, np.ndarray]:
-    arrays = {name: getattr(trace, name) for name in _PLAIN}
-    arrays |= {f"terms.{name}": term for name, term in trace.terms.items()}
-    if trace.best_image is not None:
-        arrays["best_image"] = trace.best_image
-    return arrays
-
-
-def _describe_trace(trace: Trace) -> dict[str, Any]:
-    return {
-        "terms": list(trace.terms),
-        "arrays": {name: describe(array) for name, array in _trace_arrays(trace).items()},
-        "has_best": trace.best_image is not None,
-        # JSON knows no infinity.
-        "best_loss": None if np.isinf(trace.best_loss) else trace.best_loss,
-        "provenance": trace.provenance,
-    }
-
-
-def _read_trace(archive: Archive, index: int, description: dict[str, Any]) -> Trace:
-    def read(name: str) -> np.ndarray:
-        entry, wanted = f"trace[{index}].{name}", description["arrays"][name]
-        return archive.read_as(entry, wanted)
-
-    best_loss = description["best_loss"]
-    return Trace(
-        **{name: read(name) for name in _PLAIN},
-        terms={name: read(f"terms.{name}") for name in description["terms"]},
-        best_image=read("best_image") if description["has_best"] else None,
-        best_loss=np.inf if best_loss is None else best_loss,
-        provenance=description["provenance"],
-    )
-
-
-def _to_plain(leaf: Array) -> np.ndarray:
-    """An array of a dtype that NumPy's files know."""
-    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-        return np.asarray(jax.random.key_data(leaf))
-    array = np.asarray(leaf)
-    is_foreign = array.dtype.kind == "V"
-    return array.view(f"u{array.dtype.itemsize}") if is_foreign else array
 
 
 def _from_plain(array: np.ndarray, like: Array) -> PyTree:

@@ -11,8 +11,7 @@ from jaxtyping import Array
 from .._compiled import compiled
 from .._tree import describe, leaves_by_path
 from .._types import PyTree, Scalar
-from ._batch import Batched
-from ._problem import AbstractProblem
+from ._problem import AbstractElements, AbstractProblem
 from ._provenance import describe_problem
 
 
@@ -41,7 +40,7 @@ _RESPONSES = (".target", ".stage_targets", ".ends")
 _LONGEST = 160
 
 
-def probe(problem: AbstractProblem | Batched) -> dict[str, np.ndarray]:
+def probe(problem: AbstractElements) -> dict[str, np.ndarray]:
     """What tells a problem from others: its own arrays, and its terms at two probe images.
 
     Models, losses and metrics are not stored: they are compared by the terms that they produce,
@@ -67,9 +66,7 @@ def _largest(problem: PyTree, *arguments: Array) -> int:
 
 
 @compiled(_largest)
-def _evaluate(
-    problem: AbstractProblem | Batched, spread: Scalar, num_steps: Array
-) -> dict[str, Array]:
+def _evaluate(problem: AbstractElements, spread: Scalar, num_steps: Array) -> dict[str, Array]:
     def one(problem: AbstractProblem) -> dict[str, Array]:
         image = problem.initial_image(jax.random.key(0))
         image = 0.5 + spread.astype(image.dtype) * (image - 0.5)
@@ -86,11 +83,11 @@ def _evaluate(
         moments = [jnp.stack([jnp.mean(m), jnp.max(m)]) for m in magnitudes]
         return {"z": jnp.stack(moments), **terms, "objective": objective}
 
-    return problem.map(one) if isinstance(problem, Batched) else one(problem)
+    return problem.map(one)
 
 
-def _fields(problem: AbstractProblem | Batched) -> dict[str, Any]:
-    inner = problem.problem if isinstance(problem, Batched) else problem
+def _fields(problem: AbstractElements) -> dict[str, Any]:
+    inner = problem.posed
     return {field.name: getattr(inner, field.name) for field in dataclasses.fields(inner)}
 
 
@@ -98,7 +95,7 @@ def check_probe(
     path: Any,
     arrays: Mapping[str, np.ndarray],
     words: Mapping[str, str],
-    problem: AbstractProblem | Batched,
+    problem: AbstractElements,
     *,
     raise_on_checks: bool,
     tolerances: dict[str, float],
@@ -130,7 +127,7 @@ def check_probe(
 
 
 def _changed_choices(
-    saved: Mapping[str, str], present: Mapping[str, str], problem: AbstractProblem | Batched
+    saved: Mapping[str, str], present: Mapping[str, str], problem: AbstractElements
 ) -> list[str]:
     """What differs among the parts of a problem that are neither arrays nor functions."""
     plain = [

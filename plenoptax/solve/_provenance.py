@@ -10,13 +10,13 @@ import numpy as np
 from .._tree import describe
 from .._types import Key, PyTree
 from .._words import in_words
-from ._batch import Batched
-from ._problem import AbstractProblem
-from ._solver import Solver
+from ._loop import AbstractSolver
+from ._optimizer import OptaxOptimizer
+from ._problem import AbstractElements
 
 
 def describe_run(
-    problem: AbstractProblem | Batched, solver: Solver, driver: str, started: float
+    problem: AbstractElements, solver: AbstractSolver, driver: str, started: float
 ) -> dict[str, Any]:
     """How a run came about, in plain values that fit into JSON.
 
@@ -28,16 +28,23 @@ def describe_run(
     """
     return {
         "problem": describe_problem(problem),
-        "optimizer": in_words(solver.optimizer),
-        "stop": in_words(solver.stop),
+        **describe_solver(solver),
         "driver": driver,
         **describe_machine(started),
     }
 
 
-def describe_problem(problem: AbstractProblem | Batched) -> dict[str, str]:
+def describe_solver(solver: AbstractSolver) -> dict[str, str]:
+    """The optimizer and the stop rule in words."""
+    optimizer = solver.optimizer
+    if isinstance(optimizer, OptaxOptimizer):
+        optimizer = optimizer.transformation
+    return {"optimizer": in_words(optimizer), "stop": in_words(solver.stop)}
+
+
+def describe_problem(problem: AbstractElements) -> dict[str, str]:
     """The parts of a problem by name, in words; its class is ``"problem"``."""
-    inner = problem.problem if isinstance(problem, Batched) else problem
+    inner = problem.posed
     names = [field.name for field in dataclasses.fields(inner)]
     return {"problem": type(inner).__name__, **{n: in_words(getattr(inner, n)) for n in names}}
 

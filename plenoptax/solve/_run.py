@@ -1,27 +1,112 @@
+import dataclasses
 import os
-from typing import Any
+import pathlib
+import time
+from typing import Any, Literal
 
+import equinox as eqx
+import jax
+import jax.numpy as jnp
 import numpy as np
-import optax
+from jaxtyping import Array
 
-from .._rules import checked, STEPS
-from ._batch import Batched, check_problem
-from ._checkpoint import as_writer, Checkpoint
-from ._driver import Driver
-from ._problem import AbstractProblem
-from ._progress import Interrupt, ProgressBar
-from ._record import as_record, Record
-from ._session import Session
-from ._solver import as_solver, Solver
-from ._state import State
-from ._status import NonfiniteError, Status
+from .._compiled import compiled, jit, plan_loop
+from .._numbers import as_whole_number
+from .._progress import Interrupt, ProgressBar
+from .._rules import checked, NOT_NEGATIVE, STEPS
+from .._tree import describe
+from .._types import PyTree
+from ..stop import AbstractStop
+from ._files import write_synthesis
+from ._loop import (
+    AbstractSolver,
+    advance_within,
+    AnySolver,
+    as_solver,
+    BestSoFar,
+    decode,
+    Info,
+    State,
+    traced_step,
+    with_best,
+    with_status,
+)
+from ._problem import AbstractElements, check_problem, Stage, Status
+from ._provenance import describe_run
 from ._trace import BatchedTrace, Trace
+
+
+Driver = Literal["auto", "host", "chunk"]
+
+# Long enough that the host's part is lost in the noise (measured: 10 to 200 make no difference),
+# short enough that the history of a chunk is a few kilobytes.
+CHUNK_LENGTH = 128
+
+# The host takes control about this often, for the bar, Ctrl-C, images and checkpoints.
+_SECONDS_PER_CHUNK = 0.5
+
+
+@dataclasses.dataclass(frozen=True)
+class Record:
+    """What a run keeps of its images. Losses and norms are always kept, one number a step.
+
+    Attributes:
+        every: Keep the image before update 0, `every`, 2 `every`, ... on the host; 0 keeps none.
+            The image kept at step ``i`` is the one that ``losses[i]`` belongs to.
+            A whole number, at least 0.
+        best: Also keep the accepted image of the smallest loss, and make it the result's image.
+            Optimizers without a line search do not end at their smallest loss. See `BestSoFar`.
+
+    Example:
+        >>> import plenoptax as plx
+        >>> plx.Record(every=10, best=True)
+        Record(every=10, best=True)
+    """
+
+    every: int = 0
+    best: bool = False
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "every", as_whole_number("every", self.every, at_least=0))
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoint:
+    """Where and how often a run saves itself, so that it survives being killed.
+
+    Attributes:
+        path: The file. Each save replaces the one before, atomically.
+        seconds: The time between saves, at least 0, 30 by default: at most so much work is lost. A
+            save costs one evaluation of the objective and the writing of the state.
+
+    Example:
+        >>> import plenoptax as plx
+        >>> plx.Checkpoint("run.npz", seconds=60).seconds
+        60
+    """
+
+    path: str | os.PathLike
+    seconds: float = 30
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "seconds", NOT_NEGATIVE("seconds", self.seconds))
+
+
+class NonfiniteError(ValueError):
+    """The objective, its gradient or the moments of the optimizer became infinite or not a number.
+
+    Attributes:
+        result: Everything up to there. `run` leaves the tuple ``(problem, state, trace)``, the
+            entry functions a `Result`.
+    """
+
+    result: PyTree
 
 
 @checked(max_steps=STEPS)
 def run(
-    problem: AbstractProblem | Batched,
-    solver: Solver | optax.GradientTransformation,
+    problem: AbstractElements,
+    solver: AnySolver,
     state: State,
     max_steps: int | None,
     *,
@@ -88,40 +173,343 @@ def run(
             "MetamerCTF unless its max_stage_steps is None; give a whole number of steps."
         )
     check_problem(problem)
-    solver, record = as_solver(solver), as_record(record)
-    writer = as_writer(checkpoint, problem)
-    with Interrupt() as interrupt, ProgressBar(max_steps, visible=progress) as bar:
-        session = Session(problem, solver, state, max_steps, record, driver, provenance or {})
+    if not isinstance(record, Record):
+        record = Record(every=record or 0)
+    writer = _as_writer(checkpoint, problem)
+    with Interrupt() as interrupt, ProgressBar(max_steps, "step", visible=progress) as bar:
+        session = _Session(problem, as_solver(solver), state, max_steps, record, driver)
+        session.provenance = provenance or {}
         while session.can_go_on() and not interrupt.is_set():
-            num_steps = session.advance(interrupt)
-            bar.update(num_steps, session.newest())
+            bar.update(session.advance(interrupt), session.newest)
             if writer is not None and writer.is_due():
-                writer.write(*_join(trace, *session.finish(Status.running)))
+                writer.write(*session.finish(Status.running, trace))
         ended = Status.interrupted if interrupt.is_set() else Status.step_limit
-        state, whole = _join(trace, *session.finish(ended))
+        state, trace = session.finish(ended, trace)
     if writer is not None:
-        writer.write(state, whole)
-    _raise_if_nonfinite(problem, state, whole, throw)
-    return state, whole
+        writer.write(state, trace)
+    if throw and np.all(np.asarray(state.status == Status.nonfinite)):
+        steps = np.asarray(state.num_steps).tolist()
+        error = NonfiniteError(
+            f"The objective, its gradient or the moments of the optimizer were not finite at step "
+            f"{steps}. The last accepted image and everything else are in the result attribute of "
+            "this error. Check the model at that image, take a smaller learning rate, or divide an "
+            "objective of more than 1e19 by a constant."
+        )
+        error.result = (problem, state, trace)
+        raise error
+    return state, trace
 
 
-def _join(
-    before: Trace | BatchedTrace | None, state: State, trace: Trace | BatchedTrace
-) -> tuple[State, Trace | BatchedTrace]:
-    return state, trace if before is None else before + trace  # pyright: ignore[reportOperatorIssue]
+class _Session:
+    """One call of `run`: where its elements stand, and what their steps left behind."""
+
+    def __init__(
+        self,
+        problem: AbstractElements,
+        solver: AbstractSolver,
+        state: State,
+        max_steps: int | None,
+        record: Record,
+        driver: Driver,
+    ):
+        self.provenance: dict[str, Any] = {}
+        self.newest: dict[str, Any] = {}
+        self._started = time.perf_counter()
+        self._max_steps, self._record = max_steps, record
+        state = _tested_anew(problem, solver.stop, state)
+        if record.best and state.best is None:
+            solver, state = BestSoFar(solver), with_best(state)
+        self._problem, self._solver = problem, solver
+        self._state = _own_copy(self._stopped_at_limit(state))
+        self._choose_programs(driver)
+        self._first_steps = self._counts("num_steps")
+        self._first_evaluations = self._counts("num_evaluations")
+        self._infos: list[list[Info]] = [[] for _ in self._first_steps]
+        self._images: list[list[np.ndarray]] = [[] for _ in self._first_steps]
+        self._image_steps: list[list[int]] = [[] for _ in self._first_steps]
+        self._steps_per_chunk = 1
+        self._num_steps = 0
+
+    def can_go_on(self) -> bool:
+        """Whether there are steps left, and an element to take them."""
+        has_steps = self._max_steps is None or self._num_steps < self._max_steps
+        return has_steps and bool(np.any(self._running()))
+
+    def advance(self, interrupt: Interrupt) -> int:
+        """Take steps for about half a second, or up to where the host has something to do.
+
+        Returns:
+            The number of steps taken, by the element that took most.
+        """
+        steps, running = self._counts("num_steps"), self._running()
+        limits = [self._steps_per_chunk]
+        if self._max_steps is not None:
+            limits += [self._max_steps - self._num_steps]
+        else:
+            # No last stage ends by its limit within so many steps.
+            stage = self._state.memory
+            left = stage.max_steps - jnp.where(stage.is_last, stage.num_steps, 0)
+            limits += self._problem.rows(left)[running].tolist()
+        if self._record.every:
+            self._record_images(steps, running)
+            limits += (self._record.every - steps[running] % self._record.every).tolist()
+        started = time.perf_counter()
+        self._state, infos = self._take(self._state, min(limits), interrupt)
+        counts = self._counts("num_steps") - steps
+        count = int(counts.max())
+        if count == 0:
+            return 0
+        self._pace(count, time.perf_counter() - started)
+        for element, taken in enumerate(counts):
+            if taken:
+                rows = jax.tree.map(lambda x, e=element, n=taken: x[e, :n], infos)
+                self._infos[element].append(rows)
+        self.newest = self._show(jax.tree.map(lambda x: x[:, count - 1], infos))
+        self._num_steps += count
+        self._state = self._stopped_at_limit(self._state)
+        return count
+
+    def finish(
+        self, status: Status, before: Trace | BatchedTrace | None
+    ) -> tuple[State, Trace | BatchedTrace]:
+        """The state and the trace up to here; the session can go on after it.
+
+        Args:
+            status: That of the elements that have not stopped by themselves.
+            before: The trace up to the beginning of this run, if it is to be gone on with.
+        """
+        state, last = self._evaluate()
+        state = with_status(state, state.status != Status.running, status)
+        best_images = (
+            [None] * len(self._infos) if state.best is None else self._decode(state.best.z)
+        )
+        best_losses = np.full(len(self._infos), np.inf)
+        if state.best is not None:
+            best_losses = self._problem.rows(state.best.loss)
+        shape = self._decode(state.accepted_z).shape[1:]
+        evaluations = self._counts("num_evaluations") - self._first_evaluations
+        run = describe_run(self._problem, self._solver, self._plan.driver, self._started)
+        run |= self.provenance
+        traces = []
+        for element, rows in enumerate(self._infos):
+            row = jax.tree.map(lambda x, e=element: x[e][None], last)
+            images = self._images[element]
+            # Where none was recorded, or none was fit to be the best, its loss is infinite.
+            has_best = np.isfinite(best_losses[element])
+            traces.append(
+                Trace(
+                    infos=jax.tree.map(lambda *parts: np.concatenate(parts), *rows, row),
+                    images=np.stack(images) if images else np.zeros((0, *shape), np.float32),
+                    image_steps=np.asarray(self._image_steps[element], np.int64),
+                    best_image=best_images[element] if has_best else None,
+                    best_loss=float(best_losses[element]),
+                    provenance=run | {"num_evaluations": int(evaluations[element])},
+                )
+            )
+        if self._record.best:
+            state = dataclasses.replace(state, best=None)
+        trace = self._problem.join(traces, BatchedTrace)
+        return state, trace if before is None else before + trace
+
+    def _choose_programs(self, driver: Driver) -> None:
+        """Trace a step, and choose by what is in it how to take steps and how to compile them."""
+        if driver not in ("auto", "host", "chunk"):
+            raise ValueError(f"The driver is 'auto', 'host' or 'chunk'; got {driver!r}.")
+        traced, _, _ = eqx.filter_make_jaxpr(traced_step)(self._problem, self._solver, self._state)
+        devices = {device for leaf in jax.tree.leaves(self._state) for device in leaf.devices()}
+        # Of one element, so that it is rounded as if it were alone.
+        number = self._problem.num_elements
+        size = sum(leaf.size for leaf in jax.tree.leaves(self._state.z)) // number
+        self._plan = plan_loop(traced.jaxpr, devices, size, number)
+        if driver != "auto":
+            self._plan = self._plan._replace(driver=driver)
+        # The state is donated: it is the session's own copy, never the caller's.
+        take = _take_chunk if self._plan.driver == "chunk" else _take_step
+        self._program = jit(take, self._plan.options, donate="all-except-first")
+
+    def _take(
+        self, state: State, limit: int, interrupt: Interrupt | None = None
+    ) -> tuple[State, Info]:
+        """Take at most `limit` steps from a state, which is consumed.
+
+        Returns:
+            The new state, and the reports with the axes element and step.
+        """
+        if self._plan.driver == "chunk":
+            limit = min(limit, CHUNK_LENGTH)
+            fixed = (self._problem, self._solver, jnp.asarray(limit, jnp.int32))
+            state, infos = self._program(fixed, state, self._plan.in_turn)
+            return state, self._problem.rows(jax.device_get(infos))
+        infos, fixed = [], (self._problem, self._solver)
+        while len(infos) < limit and not (interrupt and interrupt.is_set()):
+            if infos and not np.any(np.asarray(state.status == Status.running)):
+                break
+            state, info = self._program(fixed, state)
+            infos.append(info)
+        infos = map(self._problem.rows, jax.device_get(infos))
+        return state, jax.tree.map(lambda *rows: np.stack(rows, axis=1), *infos)
+
+    def _evaluate(self) -> tuple[State, Info]:
+        """The state with the loss of the image that it returns, by the same compiled step.
+
+        The update of that step is discarded. If the point to be evaluated is a trial that is
+        rejected, the report is that of the accepted point behind it.
+        """
+        state = self._state
+        new, info = self._evaluate_once(state)
+        if not info.accepted.all():
+            _, behind = self._evaluate_once(dataclasses.replace(state, z=state.accepted_z))
+            accepted = np.asarray(info.accepted)
+            info = jax.tree.map(lambda a, b: _choose(accepted, a, b), info, behind)
+        state = dataclasses.replace(
+            state, accepted_z=new.accepted_z, accepted_loss=new.accepted_loss, best=new.best
+        )
+        return with_status(state, new.status != Status.nonfinite, Status.nonfinite), info
+
+    def _evaluate_once(self, state: State) -> tuple[State, Info]:
+        state = with_status(state, jnp.zeros((), bool), Status.running)
+        state, infos = self._take(_own_copy(state), 1)
+        return state, jax.tree.map(lambda x: x[:, 0], infos)
+
+    def _record_images(self, steps: np.ndarray, running: np.ndarray) -> None:
+        due = np.flatnonzero(running & (steps % self._record.every == 0))
+        if not due.size:
+            return
+        images = self._decode(self._state.z)
+        for element in due:
+            self._images[element].append(images[element])
+            self._image_steps[element].append(int(steps[element] - self._first_steps[element]))
+
+    def _stopped_at_limit(self, state: State) -> State:
+        """Where no total is given, the limit of a stage is that of the run in the last stage."""
+        if self._max_steps is not None:
+            return state
+        is_over = (state.status == Status.running) & state.memory.is_last & state.memory.at_limit
+        return with_status(state, ~is_over, Status.step_limit)
+
+    def _pace(self, count: int, seconds: float) -> None:
+        # The first chunk is one step long and mostly compilation.
+        if self._num_steps == 0:
+            self._steps_per_chunk = 4
+        else:
+            wanted = _SECONDS_PER_CHUNK * count / max(seconds, 1e-6)
+            self._steps_per_chunk = int(np.clip(wanted, 1, CHUNK_LENGTH))
+
+    def _show(self, info: Info) -> dict[str, Any]:
+        """What a progress bar shows of a step."""
+        shown: dict[str, Any] = {
+            "loss": info.loss,
+            "learning_rate": info.learning_rate,
+            "gradient_norm": info.gradient_norm,
+            "pixel_change_norm": info.pixel_change_norm,
+            **{name: term for name, term in info.terms.items() if term.ndim == 1},
+        }
+        memory = self._state.memory
+        if isinstance(memory, Stage) and len(self._infos) == 1:
+            index = int(self._problem.rows(memory.index)[0])
+            shown["stage"] = memory.names[index]
+        return shown
+
+    def _counts(self, name: str) -> np.ndarray:
+        return self._problem.rows(getattr(self._state, name))
+
+    def _running(self) -> np.ndarray:
+        return self._problem.rows(self._state.status == Status.running)
+
+    def _decode(self, z: PyTree) -> np.ndarray:
+        return self._problem.rows(decode(self._problem, z))
 
 
-def _raise_if_nonfinite(
-    problem: AbstractProblem | Batched, state: State, trace: Trace | BatchedTrace, throw: bool
-) -> None:
-    if not (throw and np.all(np.asarray(state.status == Status.nonfinite))):
-        return
-    steps = np.asarray(state.num_steps).tolist()
-    error = NonfiniteError(
-        f"The objective, its gradient or the moments of the optimizer were not finite at step "
-        f"{steps}. The last accepted image and everything else are in the result attribute of this "
-        "error. Check the model at that image, take a smaller learning rate, or divide an "
-        "objective of more than 1e19 by a constant."
+class _Writer:
+    """A checkpoint and the clock that says when the next save is due."""
+
+    def __init__(self, checkpoint: Checkpoint, problem: AbstractElements):
+        self._path = pathlib.Path(checkpoint.path)
+        self._seconds = checkpoint.seconds
+        self._problem = problem
+        self._last = time.monotonic()
+        if not self._path.parent.is_dir():
+            raise ValueError(
+                f"The checkpoint cannot be written: the folder {self._path.parent} does not exist."
+            )
+
+    def is_due(self) -> bool:
+        """Whether the time between saves has passed."""
+        return time.monotonic() - self._last >= self._seconds
+
+    def write(self, state: State, trace: Trace | BatchedTrace) -> None:
+        """Save, and start the clock anew."""
+        write_synthesis(self._path, state, trace, self._problem)
+        self._last = time.monotonic()
+
+
+def _as_writer(
+    checkpoint: Checkpoint | str | os.PathLike | None, problem: AbstractElements
+) -> _Writer | None:
+    """A writer for a checkpoint or a bare path."""
+    if checkpoint is None:
+        return None
+    if not isinstance(checkpoint, Checkpoint):
+        checkpoint = Checkpoint(checkpoint)
+    return _Writer(checkpoint, problem)
+
+
+def _take_step(fixed: tuple[AbstractElements, AbstractSolver], state: State) -> tuple[State, Info]:
+    return traced_step(*fixed, state)
+
+
+def _take_chunk(
+    fixed: tuple[AbstractElements, AbstractSolver, Array], state: State, in_turn: bool
+) -> tuple[State, Info]:
+    """Steps up to a limit; the reports have the axes element, if there are several, and step."""
+    problem, solver, limit = fixed
+    if in_turn:
+        return problem.map_in_turn(
+            lambda p, s: advance_within(p, solver, s, CHUNK_LENGTH, limit), state
+        )
+    state, infos = advance_within(problem, solver, state, CHUNK_LENGTH, limit)
+    return state, jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), infos)
+
+
+@jax.jit
+def _own_copy(tree: PyTree) -> PyTree:
+    """A copy that may be donated; arrays stay on their devices."""
+    return jax.tree.map(jnp.copy, tree)
+
+
+def _tested_anew(problem: AbstractElements, stop: AbstractStop, state: State) -> State:
+    """The state with the status that a stop rule gives it, which may be another rule than before.
+
+    A rule of another shape starts with an empty memory.
+    """
+
+    def empty(_: AbstractElements, loss: Array) -> PyTree:
+        return stop.init(loss.dtype)
+
+    fresh = eqx.filter_eval_shape(lambda p, loss: p.map(empty, loss), problem, state.accepted_loss)
+    wanted, found = (
+        [(path, describe(leaf)) for path, leaf in jax.tree_util.tree_leaves_with_path(memory)]
+        for memory in (fresh, state.stop_state)
     )
-    error.result = (problem, state, trace)
-    raise error
+    if wanted != found:
+        memory = problem.map(empty, state.accepted_loss)
+        state = dataclasses.replace(state, stop_state=memory)
+    return dataclasses.replace(state, status=_test(problem, stop, state.stop_state, state.memory))
+
+
+@compiled()
+def _test(
+    problem: AbstractElements, stop: AbstractStop, stop_state: PyTree, memory: PyTree
+) -> Status:
+    def one(_: AbstractElements, stop_state: PyTree, memory: PyTree) -> Status:
+        stops = stop.fires(stop_state)
+        if isinstance(memory, Stage):
+            stops &= memory.may_stop
+        return Status.where(stops, Status.plateau, Status.running)
+
+    return problem.map(one, stop_state, memory)
+
+
+def _choose(condition: np.ndarray, if_true: np.ndarray, if_false: np.ndarray) -> np.ndarray:
+    condition = condition.reshape(condition.shape + (1,) * (np.ndim(if_true) - condition.ndim))
+    return np.where(condition, if_true, if_false)

@@ -2,9 +2,11 @@ import dataclasses
 import warnings
 from typing import Any, Literal
 
+import jax
 import numpy as np
 
 from .._rules import checked, INDEX
+from ._loop import Info
 
 
 @dataclasses.dataclass(frozen=True)
@@ -16,34 +18,71 @@ class Trace:
     ``losses`` contains the rejected ones; `accepted` tells which.
 
     Attributes:
-        losses: The whole objective, n + 1.
-        penalties: The penalty before its weight, n + 1.
-        gradient_norm: The norm of the gradient with respect to ``z``, n.
-        pixel_change_norm: How far each step moved the image, n.
-        learning_rate: The optimizer's, n; not a number where it exposes none.
-        accepted: Whether each evaluated point was accepted, n.
-        num_evaluations: Evaluations of the objective in each step, n.
-        terms: What else the problem reports, n + 1 of each.
+        infos: The reports of all steps, stacked: an `Info` whose leaves have n + 1 rows. The last
+            row is the report at the returned image, by a step that was not taken.
         images: The recorded images, the first axis along `image_steps`.
         image_steps: For each recorded image, the ``i`` of its loss.
         best_image: The accepted image of the smallest loss, if it was recorded.
-        best_loss: Its loss.
+        best_loss: Its loss; infinite without one.
         provenance: How it came about: solver, driver, versions, device, wall time, evaluations.
     """
 
-    losses: np.ndarray
-    penalties: np.ndarray
-    gradient_norm: np.ndarray
-    pixel_change_norm: np.ndarray
-    learning_rate: np.ndarray
-    accepted: np.ndarray
-    num_evaluations: np.ndarray
-    terms: dict[str, np.ndarray]
+    infos: Info
     images: np.ndarray
     image_steps: np.ndarray
     best_image: np.ndarray | None
     best_loss: float
     provenance: dict[str, Any]
+
+    @property
+    def losses(self) -> np.ndarray:
+        """The whole objective, n + 1."""
+        return np.asarray(self.infos.loss)
+
+    @property
+    def penalties(self) -> np.ndarray:
+        """The penalty before its weight, n + 1."""
+        return np.asarray(self.infos.penalty)
+
+    @property
+    def terms(self) -> dict[str, np.ndarray]:
+        """What else the problem reports, n + 1 of each."""
+        return {name: np.asarray(term) for name, term in self.infos.terms.items()}
+
+    @property
+    def gradient_norm(self) -> np.ndarray:
+        """The norm of the gradient with respect to ``z``, n."""
+        return np.asarray(self.infos.gradient_norm[:-1])
+
+    @property
+    def pixel_change_norm(self) -> np.ndarray:
+        """How far each step moved the image, n."""
+        return np.asarray(self.infos.pixel_change_norm[:-1])
+
+    @property
+    def learning_rate(self) -> np.ndarray:
+        """The optimizer's, n; not a number where it is not known."""
+        return np.asarray(self.infos.learning_rate[:-1])
+
+    @property
+    def accepted(self) -> np.ndarray:
+        """Whether each evaluated point was accepted, n."""
+        return np.asarray(self.infos.accepted[:-1])
+
+    @property
+    def num_evaluations(self) -> np.ndarray:
+        """Evaluations of the objective in each step, n."""
+        return np.asarray(self.infos.num_evaluations[:-1])
+
+    @property
+    def num_steps(self) -> int:
+        """The number of steps."""
+        return len(self.infos.loss) - 1
+
+    @property
+    def elements(self) -> tuple["Trace"]:
+        """This one, as `BatchedTrace.elements` has several."""
+        return (self,)
 
     def __repr__(self) -> str:
         return (
@@ -53,24 +92,18 @@ class Trace:
 
     def __len__(self) -> int:
         """The number of steps."""
-        return len(self.gradient_norm)
+        return self.num_steps
 
     def __add__(self, more: "Trace") -> "Trace":
         """This trace and the one of the run that went on from its end, as of one run.
 
-        The last loss of the first is dropped: it is the first of the second, unless a line search
-        is under way, where the first ends with the image that it would return.
+        The last row of the first is dropped: it is the first of the second, unless a line search is
+        under way, where the first ends with the image that it would return.
         """
         better = self if self.best_loss <= more.best_loss else more
-        joined = {name: _join(self, more, name, last=0) for name in _PER_STEP}
-        joined |= {name: _join(self, more, name, last=1) for name in ("losses", "penalties")}
         images = [trace.images for trace in (self, more) if len(trace.image_steps)]
         return Trace(
-            **joined,
-            terms={
-                name: np.concatenate([self.terms[name][: len(self)], more.terms[name]])
-                for name in more.terms
-            },
+            infos=jax.tree.map(lambda a, b: np.concatenate([a[:-1], b]), self.infos, more.infos),
             images=np.concatenate(images) if images else more.images,
             image_steps=np.concatenate([self.image_steps, more.image_steps + len(self)]),
             best_image=better.best_image,
@@ -143,15 +176,6 @@ class Trace:
         return progress
 
 
-_PER_STEP = (
-    "gradient_norm",
-    "pixel_change_norm",
-    "learning_rate",
-    "accepted",
-    "num_evaluations",
-)
-
-
 @dataclasses.dataclass(frozen=True)
 class BatchedTrace:
     """The traces of a batch, one for each element.
@@ -161,6 +185,16 @@ class BatchedTrace:
     """
 
     elements: tuple[Trace, ...]
+
+    @property
+    def num_steps(self) -> int:
+        """The steps of the element that took most."""
+        return max(element.num_steps for element in self.elements)
+
+    @property
+    def provenance(self) -> dict[str, Any]:
+        """That of the first element; the others differ in their evaluations alone."""
+        return self.elements[0].provenance
 
     def __len__(self) -> int:
         return len(self.elements)
@@ -178,11 +212,6 @@ def join_provenance(first: dict[str, Any], second: dict[str, Any]) -> dict[str, 
     """That of the second run, with the wall times and evaluations of both."""
     summed = {name: first[name] + second[name] for name in ("wall_time", "num_evaluations")}
     return {**first, **second, **summed}
-
-
-def _join(first: Trace, second: Trace, name: str, *, last: int) -> np.ndarray:
-    a = getattr(first, name)
-    return np.concatenate([a[: len(a) - last], getattr(second, name)])
 
 
 def _select(steps: np.ndarray, iteration: int, selection: str) -> int:

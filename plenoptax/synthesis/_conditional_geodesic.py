@@ -2,13 +2,12 @@ import os
 
 import equinox as eqx
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Bool, Int
 
 from .._rules import checked, COUNT, NOT_NEGATIVE, POSITIVE, STEPS
 from .._tree import tree_where
 from .._types import Key, PyTree, Scalar
-from ..solve import AbstractProblem, Checkpoint, lbfgs, Record, Solver, Stage
+from ..solve import AbstractConstrained, AnyOptimizer, Checkpoint, lbfgs, Record, Solver, Stage
 from ..stop import PixelChange, Window
 from ._entry import synthesize_problem
 from ._geodesic import Geodesic
@@ -16,7 +15,7 @@ from ._geodesic_solver import precondition_path
 from ._result import Result
 
 
-class ConditionalGeodesic(AbstractProblem):
+class ConditionalGeodesic(AbstractConstrained):
     """Of the paths that are about as short as a geodesic to a model, find the shortest in pixels.
 
     What a model does not see, its geodesics leave to chance. This problem minimizes the energy of
@@ -125,8 +124,9 @@ class ConditionalGeodesic(AbstractProblem):
             tree_where(finished, updated, inner),
         )
 
-    def residual(self, z: PyTree) -> None:
-        """See `Geodesic.residual`."""
+    def is_met(self, terms: dict[str, Array]) -> Bool[Array, ""]:
+        """Whether the energy is at most 1 % above its bound."""
+        return terms["excess"] <= 0.01
 
     def pixel_energy(self, path: Array) -> Scalar:
         """The mean squared distance between successive frames."""
@@ -203,7 +203,7 @@ def conditional_geodesic(
     *,
     energy_bound: float | Scalar | None = None,
     initial_image: Array | Result | None = None,
-    optimizer: optax.GradientTransformation | None = None,
+    optimizer: AnyOptimizer | None = None,
     solver: Solver | None = None,
     max_steps: int = 1000,
     record: Record | int | None = None,
@@ -271,5 +271,5 @@ def conditional_geodesic(
     )
 
 
-def _fast() -> optax.GradientTransformation:
+def _fast() -> AnyOptimizer:
     return precondition_path(lbfgs())

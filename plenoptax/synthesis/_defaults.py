@@ -14,7 +14,7 @@ from ..loss import (
     WhitenedLoss,
 )
 from ..models import PortillaSimoncelli
-from ..solve import amsgrad, lbfgs
+from ..solve import amsgrad, AnyOptimizer, lbfgs
 
 
 def default_loss(model: Callable, image: Array) -> Callable:
@@ -32,9 +32,7 @@ def default_stage_loss(model: Callable, image: Array) -> Callable:
     return mse
 
 
-def default_optimizer(
-    model: Callable, loss: Callable | None = None
-) -> optax.GradientTransformation:
+def default_optimizer(model: Callable, loss: Callable | None = None) -> AnyOptimizer:
     """L-BFGS for Portilla-Simoncelli; else Adam with amsgrad and a rate of 0.01, as plenoptic."""
     if isinstance(loss, WhitenedLoss):
         # Without long valleys there is little to remember: 100 pairs save a tenth of the steps.

@@ -1,35 +1,21 @@
 import dataclasses
-import os
-from typing import Any
+from typing import Any, final
 
-import equinox as eqx
-import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._tree import describe
 from ..linalg import EigenStatus, LanczosState, PowerState
-from ..solve._archive import Archive, write_archive
 from ._citations import citations
 from ._report import set_rows
+from ._saved import AbstractSaved
 
 
-_STATES = {state.__name__: state for state in (LanczosState, PowerState)}
-_STATUS_NAMES = (
-    "converged",
-    "stagnated",
-    "product_limit",
-    "unproven",
-    "null_space",
-    "ridge_dominated",
-    "nonfinite",
-)
-_ARRAYS = ("eigendistortions", "eigenvalues", "eigenindex", "residuals", "image")
-_META = "eigendistortions"
-
-
-class Eigendistortions(eqx.Module):
+@final
+class Eigendistortions(AbstractSaved):
     """Changes of an image to which a model is most and least sensitive.
+
+    They are saved with the state to go on from. For a smaller file, save
+    ``dataclasses.replace(found, state=None, jacobian=None)``.
 
     Attributes:
         eigendistortions: The changes, those of the largest eigenvalues first. Each has norm 1 over
@@ -95,88 +81,6 @@ class Eigendistortions(eqx.Module):
             bibtex=citations("Eigendistortions", self.provenance["model"]),
         )
 
-    def save(self, path: str | os.PathLike) -> None:
-        """Write them to a file, with the state to go on from.
-
-        The file is a NumPy ``.npz`` archive with a JSON text, as those of `plenoptax.io.save`: it
-        holds no code, can be read without plenoptax, and appears when it is whole. For a smaller
-        one, save ``dataclasses.replace(found, state=None, jacobian=None)``.
-
-        Args:
-            path: Where to; an existing file is replaced.
-
-        Raises:
-            FileNotFoundError: If there is no such folder.
-
-        Example:
-            >>> import tempfile, plenoptax as plx
-            >>> image = plx.data.brick()[:, :32, :32]
-            >>> found = plx.eigendistortions(image, plx.models.Gaussian(7), progress=False)
-            >>> with tempfile.TemporaryDirectory() as folder:
-            ...     found.save(folder + "/found.npz")
-            ...     again = plx.Eigendistortions.load(folder + "/found.npz")
-            >>> bool((again.eigendistortions == found.eigendistortions).all())
-            True
-        """
-        arrays = {name: getattr(self, name) for name in _ARRAYS}
-        arrays |= {"jacobian": self.jacobian} if self.jacobian is not None else {}
-        if self.state is not None:
-            fields = dataclasses.fields(self.state)
-            arrays |= {f"state.{field.name}": getattr(self.state, field.name) for field in fields}
-        meta = {
-            "arrays": {name: describe(array) for name, array in arrays.items()},
-            "host": [name for name, array in arrays.items() if isinstance(array, np.ndarray)],
-            "facts": {
-                "state": None if self.state is None else type(self.state).__name__,
-                "status": {end: _status_name(item) for end, item in self.status.items()},
-                "null_dimension": self.null_dimension,
-                "num_products": self.num_products,
-            },
-            "provenance": self.provenance,
-        }
-        arrays["floor"] = np.asarray(self.floor)
-        write_archive(path, {_META: meta}, {name: np.asarray(x) for name, x in arrays.items()})
-
-    @classmethod
-    def load(cls, path: str | os.PathLike) -> "Eigendistortions":
-        """Read those that `save` wrote.
-
-        Args:
-            path: The file.
-
-        Returns:
-            The same, bit for bit, its arrays on the default device.
-
-        Raises:
-            FileNotFoundError: If there is no such file.
-            ValueError: If the file is no such file or is damaged, or holds float64 numbers while
-                JAX is set to 32 bits.
-        """
-        with Archive(path) as archive:
-            if _META not in archive.meta:
-                raise ValueError(f"{path} does not hold eigendistortions.")
-            meta = archive.meta[_META]
-            arrays = {
-                name: _read_leaf(archive, name, wanted, on_host=name in meta["host"])
-                for name, wanted in meta["arrays"].items()
-            }
-            floor = float(archive.read_as("floor", "float64[]"))
-        facts = meta["facts"]
-        parts = {n.removeprefix("state."): x for n, x in arrays.items() if n.startswith("state.")}
-        return cls(
-            **{name: arrays[name] for name in _ARRAYS},
-            floor=floor,
-            null_dimension=facts["null_dimension"],
-            num_products=facts["num_products"],
-            status={
-                end: None if name is None else getattr(EigenStatus, name)
-                for end, name in facts["status"].items()
-            },
-            jacobian=arrays.get("jacobian"),
-            state=None if facts["state"] is None else _STATES[facts["state"]](**parts),
-            provenance=meta["provenance"],
-        )
-
 
 @dataclasses.dataclass(frozen=True)
 class EigendistortionsReport:
@@ -234,22 +138,3 @@ class EigendistortionsReport:
                 f"{'>' if self.is_bound[i] else ' '} {self.thresholds[i]:.3g}"
             )
         return "\n".join(lines)
-
-
-def _status_name(item: Any) -> str | None:
-    if item is None:
-        return None
-    return next(name for name in _STATUS_NAMES if bool(getattr(EigenStatus, name) == item))
-
-
-def _read_leaf(archive: Archive, name: str, wanted: str, *, on_host: bool) -> Any:
-    array = archive.read_as(name, wanted)
-    if on_host:
-        return array
-    leaf = jnp.asarray(array)
-    if describe(leaf) != wanted:
-        raise ValueError(
-            f"{archive.path} holds {wanted} under {name}, and JAX is set to 32 bits. Call "
-            'jax.config.update("jax_enable_x64", True) first.'
-        )
-    return leaf

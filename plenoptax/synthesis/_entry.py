@@ -4,16 +4,14 @@ from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array
 
-from .. import io
 from .._axes import advise_on_axes
 from .._types import Key, PyTree
-from .._words import in_words
 from ..solve import (
+    AbstractElements,
     AbstractProblem,
-    Batched,
+    AnyOptimizer,
     BatchedTrace,
     Checkpoint,
     init,
@@ -27,7 +25,8 @@ from ..solve import (
 from ..solve import (
     batch as make_batch,
 )
-from ..solve._provenance import describe_key, digest
+from ..solve._files import load, load_trace
+from ..solve._provenance import describe_key, describe_solver, digest
 from ._result import get_image, Result
 
 
@@ -37,7 +36,7 @@ def pose_all(
     *,
     batch: bool,
     num_seeds: int | None,
-) -> AbstractProblem | Batched:
+) -> AbstractElements:
     """The problem of one image, of each image of a batch, or of one image several times over.
 
     Args:
@@ -67,13 +66,13 @@ def pose_all(
 
 
 def synthesize_problem(
-    problem: AbstractProblem | Batched,
+    problem: AbstractElements,
     image: PyTree,
     *,
-    default_solver: Callable[[], optax.GradientTransformation | Solver],
+    default_solver: Callable[[], AnyOptimizer | Solver],
     key: Key | None,
     initial_image: Array | Result | None,
-    optimizer: optax.GradientTransformation | None,
+    optimizer: AnyOptimizer | None,
     solver: Solver | None,
     max_steps: int | None,
     record: Record | int | None,
@@ -116,9 +115,9 @@ def synthesize_problem(
 
 
 def _choose_solver(
-    optimizer: optax.GradientTransformation | None,
+    optimizer: AnyOptimizer | None,
     solver: Solver | None,
-    default: Callable[[], optax.GradientTransformation | Solver],
+    default: Callable[[], AnyOptimizer | Solver],
 ) -> Solver:
     """The solver that the user means by one of two arguments, or by neither."""
     if optimizer is not None and solver is not None:
@@ -129,7 +128,7 @@ def _choose_solver(
 
 
 def _run_or_resume(
-    problem: AbstractProblem | Batched,
+    problem: AbstractElements,
     solver: Solver,
     state: State,
     max_steps: int | None,
@@ -143,11 +142,11 @@ def _run_or_resume(
     path = checkpoint.path if isinstance(checkpoint, Checkpoint) else checkpoint
     before = None
     if path is not None and pathlib.Path(path).exists():
-        before = io.load_trace(path)
+        before = load_trace(path)
         _check_same(path, before, problem, solver, provenance)
-        state = io.load(path, like=state, problem=problem)
+        state = load(path, like=state, problem=problem)
         if max_steps is not None:
-            max_steps = max(max_steps - _num_steps(before), 0)
+            max_steps = max(max_steps - before.num_steps, 0)
     try:
         state, trace = run(
             problem,
@@ -157,7 +156,7 @@ def _run_or_resume(
             record=record,
             progress=progress,
             checkpoint=checkpoint,
-            driver="auto" if before is None else _provenance(before)["driver"],
+            driver="auto" if before is None else before.provenance["driver"],
             provenance=provenance,
             trace=before,
         )
@@ -167,33 +166,23 @@ def _run_or_resume(
     return Result(problem, state, trace, solver)
 
 
-def _provenance(trace: Trace | BatchedTrace) -> dict[str, Any]:
-    return (trace[0] if isinstance(trace, BatchedTrace) else trace).provenance
-
-
-def _num_steps(trace: Trace | BatchedTrace) -> int:
-    if isinstance(trace, BatchedTrace):
-        return max(len(element) for element in trace.elements)
-    return len(trace)
-
-
 def _check_same(
     path: str | os.PathLike,
     trace: Trace | BatchedTrace,
-    problem: AbstractProblem | Batched,
+    problem: AbstractElements,
     solver: Solver,
     start: dict[str, Any],
 ) -> None:
     """Refuse a checkpoint of another start, batch or optimizer; `io.load` compares the problem."""
-    saved = _provenance(trace)
+    saved = trace.provenance
     if "image" not in saved:
         raise ValueError(
             f"The file {path} does not say what its synthesis started from: plenoptax.run wrote "
             "it. Load it with plenoptax.io.load and go on with plenoptax.run."
         )
+    optimizer = describe_solver(solver)["optimizer"]
     size = len(trace) if isinstance(trace, BatchedTrace) else None
-    wanted = problem.size if isinstance(problem, Batched) else None
-    optimizer = in_words(solver.optimizer)
+    wanted = problem.join([None] * problem.num_elements, len)
     changes = {
         "number of elements (batch or num_seeds)": (size, wanted),
         "image": (saved["image"], start["image"]),

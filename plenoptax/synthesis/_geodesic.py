@@ -5,7 +5,6 @@ from typing import Literal
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Float, Int
 
 from .._rules import checked, COUNT, STEPS, Whole
@@ -14,7 +13,13 @@ from .._types import Key, PyTree, Scalar
 from ..parametrize import AbstractParametrization
 from ..process import deviation_from_line, make_straight_line, sample_brownian_bridge
 from ..regularize import allowed_range_of, penalize_range
-from ..solve import AbstractProblem, Batched, Checkpoint, Record, Solver
+from ..solve import (
+    AbstractElements,
+    AnyOptimizer,
+    Checkpoint,
+    Record,
+    Solver,
+)
 from ..stop import PixelChange
 from ..validate import validate_input
 from ._defaults import default_amsgrad
@@ -194,9 +199,6 @@ class Geodesic(AbstractOneStageProblem):
             "deviation_from_line": jnp.stack(deviation, axis=-1),
         }
 
-    def residual(self, z: PyTree) -> None:
-        """Nothing vanishes on a shortest path but the accelerations that the model sees."""
-
     def objective_function(self, geodesic: Path) -> Scalar:
         """The objective of any path, whatever its ends and its number of steps."""
         return self.add_penalty(self.energy(geodesic), geodesic, None)[0]
@@ -259,7 +261,7 @@ def geodesic(
     *,
     key: Key | None = None,
     initial_image: Path | Result | None = None,
-    optimizer: optax.GradientTransformation | None = None,
+    optimizer: AnyOptimizer | None = None,
     solver: Solver | None = None,
     max_steps: int = 1000,
     record: Record | int | None = None,
@@ -352,11 +354,10 @@ def geodesic(
     )
 
 
-def _default_stop(problem: AbstractProblem | Batched) -> PixelChange:
+def _default_stop(problem: AbstractElements) -> PixelChange:
     """The stop rule of a geodesic; in a batch the strictest one."""
-    if isinstance(problem, Batched):
-        return PixelChange(jnp.min(problem.map(lambda p: p.default_stop().tolerance)), window=50)
-    return problem.default_stop()  # pyright: ignore[reportAttributeAccessIssue]
+    tolerances = problem.map(lambda p: p.default_stop().tolerance)
+    return PixelChange(jnp.min(tolerances), window=50)
 
 
 def _check_alike(image_a: Array, image_b: Array) -> None:

@@ -1,15 +1,16 @@
+from collections.abc import Callable
+from typing import final
+
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Array
 
-from .._types import PyTree
+from .._types import PyTree, Scalar
+from ..solve import AbstractOptimizer, AnyOptimizer, as_optimizer, Outcome
 
 
-def precondition_path(
-    optimizer: optax.GradientTransformation,
-) -> optax.GradientTransformationExtraArgs:
+def precondition_path(optimizer: AnyOptimizer) -> AbstractOptimizer:
     """An optimizer in coordinates in which the frames of a path do not pull at each other.
 
     The energy of a path is that of a chain of springs: a bend of the whole path is ``n_steps**2``
@@ -19,7 +20,7 @@ def precondition_path(
     in time. What remains is the conditioning of the model.
 
     Args:
-        optimizer: Any optax transformation; `plenoptax.lbfgs` profits most.
+        optimizer: Any optimizer; `plenoptax.lbfgs` profits most.
 
     Returns:
         An optimizer for variables whose first axis numbers the frames between the two ends.
@@ -28,20 +29,41 @@ def precondition_path(
         >>> import plenoptax as plx
         >>> solver = plx.Solver(plx.precondition_path(plx.lbfgs()))
     """
-    optimizer = optax.with_extra_args_support(optimizer)
+    return PreconditionedPath(as_optimizer(optimizer))
 
-    def init(params: PyTree) -> PyTree:
-        return optimizer.init(_multiply(params, 0.5))
+
+@final
+class PreconditionedPath(AbstractOptimizer):
+    """See `precondition_path`.
+
+    Attributes:
+        optimizer: What moves the frames in their new coordinates.
+    """
+
+    optimizer: AbstractOptimizer
+
+    def init(self, z: PyTree) -> PyTree:
+        """See `AbstractOptimizer.init`."""
+        return self.optimizer.init(_multiply(z, 0.5))
 
     def update(
-        updates: PyTree, state: PyTree, params: PyTree, **extra_args: PyTree
-    ) -> tuple[PyTree, PyTree]:
-        moved, state = optimizer.update(
-            _multiply(updates, -0.5), state, _multiply(params, 0.5), **extra_args
+        self, gradient: PyTree, state: PyTree, z: PyTree, *, value: Scalar, value_fn: Callable
+    ) -> tuple[PyTree, PyTree, Outcome]:
+        """See `AbstractOptimizer.update`."""
+        moved, state, outcome = self.optimizer.update(
+            _multiply(gradient, -0.5),
+            state,
+            _multiply(z, 0.5),
+            value=value,
+            value_fn=lambda frames: value_fn(_multiply(frames, -0.5)),
         )
-        return _multiply(moved, -0.5), state
+        return _multiply(moved, -0.5), state, outcome
 
-    return optax.GradientTransformationExtraArgs(init, update)  # pyright: ignore[reportArgumentType]
+    def restart(self, state: PyTree, z: PyTree, accepted_z: PyTree) -> tuple[PyTree, PyTree]:
+        """See `AbstractOptimizer.restart`."""
+        both = (_multiply(frames, 0.5) for frames in (z, accepted_z))
+        frames, state = self.optimizer.restart(state, *both)
+        return _multiply(frames, -0.5), state
 
 
 def _multiply(tree: PyTree, power: float) -> PyTree:

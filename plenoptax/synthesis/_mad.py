@@ -12,9 +12,10 @@ from .._compiled import call_compiled
 from .._numbers import say_how_to_fit
 from .._rules import checked, POSITIVE, Real
 from .._tree import largest_magnitude, norm
-from .._types import Key, PyTree, Scalar
+from .._types import Key, Scalar
 from ..parametrize import AbstractParametrization, Pixels
 from ..regularize import penalize_range
+from ..solve import AbstractConstrained
 from ..validate import validate_metric, validate_penalty
 from ._problem import AbstractOneStageProblem, as_jax, as_parametrization, as_weight, check_images
 
@@ -29,7 +30,7 @@ _NUM_CORRECTIONS = 3
 _AT_BOUND = 1e-4
 
 
-class MADCompetition(AbstractOneStageProblem):
+class MADCompetition(AbstractOneStageProblem, AbstractConstrained):
     """Minimize or maximize one metric while another keeps its value.
 
     Where the metrics disagree, the image looks much better or much worse than the metric that was
@@ -191,8 +192,11 @@ class MADCompetition(AbstractOneStageProblem):
         loss = optimized + weight * (self.reference_value.astype(held.dtype) - held) ** 2
         return loss, {**terms, "reference_metric": held}
 
-    def residual(self, z: PyTree) -> None:
-        """Nothing vanishes at a solution."""
+    def is_met(self, terms: dict[str, Array]) -> Bool[Array, ""]:
+        """Whether the reference metric is within 1 % of its value."""
+        held = terms["reference_metric"]
+        wanted = self.reference_value.astype(held.dtype)
+        return jnp.abs(held - wanted) <= 0.01 * jnp.abs(wanted)
 
     def objective_function(self, mad_image: Array, image: Array | None = None) -> Scalar:
         """The objective at any image; in the case of a constraint, without what holds it.

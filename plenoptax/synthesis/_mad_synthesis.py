@@ -15,7 +15,13 @@ from .._rules import checked, COUNT, POSITIVE, STEPS
 from .._types import Key, Scalar
 from ..parametrize import AbstractParametrization
 from ..regularize import penalize_range
-from ..solve import AbstractProblem, Batched, Checkpoint, Record, Solver
+from ..solve import (
+    AbstractElements,
+    AnyOptimizer,
+    Checkpoint,
+    Record,
+    Solver,
+)
 from ..solve import batch as make_batch
 from ..stop import Never
 from ..validate import validate_input
@@ -53,7 +59,7 @@ def mad_competition(
     initial_image: Array | Result | None = None,
     initial_noise: float | Scalar = 0.1,
     reference_value: float | Scalar | None = None,
-    optimizer: optax.GradientTransformation | None = None,
+    optimizer: AnyOptimizer | None = None,
     solver: Solver | None = None,
     max_steps: int = 500,
     record: Record | int | None = None,
@@ -167,13 +173,12 @@ def _keep_start(record: Record | int | None) -> Record:
 
 def _warned_of_lost(result: Result) -> Result:
     """The result, with a warning where its constraint was not met: no image may have the value."""
-    elements = result if isinstance(result.problem, Batched) else [result]
-    for element in elements:
-        problem: Any = element.problem
+    for index, trace in enumerate(result.trace.elements):
+        problem: Any = result.problem.element(index, None)[0]
         if problem.metric_tradeoff_lambda is not None:
             break
         wanted = float(problem.reference_value)
-        found = float(element.trace.terms["reference_metric"][-1])
+        found = float(trace.terms["reference_metric"][-1])
         if abs(found - wanted) > 0.01 * abs(wanted):
             warnings.warn(
                 f"The reference metric is {found:.4g} in the end, and not {wanted:.4g}, at which "
@@ -206,7 +211,7 @@ def mad_competition_set(
     key: Key | None = None,
     initial_image: Array | Result | None = None,
     initial_noise: float | Scalar = 0.1,
-    optimizer: optax.GradientTransformation | None = None,
+    optimizer: AnyOptimizer | None = None,
     solver: Solver | None = None,
     max_steps: int = 500,
     record: Record | int | None = None,
@@ -325,7 +330,7 @@ def _pose_held(
     *,
     batch: bool,
     num_seeds: int | None,
-) -> AbstractProblem | Batched:
+) -> AbstractElements:
     """As `pose_all`, holding the reference metric at its value at `starts`, if there are any."""
     starts = get_image(starts)
     if starts is None or (batch and num_seeds is not None):
@@ -345,7 +350,7 @@ def _default_solver(
     optimized_metric: Callable,
     metric_tradeoff_lambda: float | Scalar | str | None,
     max_steps: int,
-) -> optax.GradientTransformation | Solver:
+) -> AnyOptimizer | Solver:
     """Along a constraint Adam at a rate that falls to zero, which its accuracy needs.
 
     The gradient along the constraint shrinks fast when the optimized metric nears zero, hence the

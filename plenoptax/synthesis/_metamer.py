@@ -4,7 +4,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import optax
 from jaxtyping import Array, Int
 
 from .._rules import checked, COUNT, STEPS
@@ -12,7 +11,7 @@ from .._types import Key, PyTree, Scalar
 from ..loss import WhitenedLoss
 from ..parametrize import AbstractParametrization
 from ..regularize import penalize_range
-from ..solve import Batched, Checkpoint, Record, Solver
+from ..solve import AbstractLeastSquares, AnyOptimizer, Checkpoint, Record, Solver
 from ._defaults import default_initial_image, default_loss, default_optimizer
 from ._entry import pose_all, synthesize_problem
 from ._problem import (
@@ -27,7 +26,7 @@ from ._problem import (
 from ._result import Result
 
 
-class Metamer(AbstractOneStageProblem):
+class Metamer(AbstractOneStageProblem, AbstractLeastSquares):
     """Find an image that a model cannot tell from a target.
 
     The objective is ``loss_function(model(x), model(image)) + penalty_lambda *
@@ -158,7 +157,7 @@ def metamer(
     *,
     key: Key | None = None,
     initial_image: Array | Result | None = None,
-    optimizer: optax.GradientTransformation | None = None,
+    optimizer: AnyOptimizer | None = None,
     solver: Solver | None = None,
     max_steps: int = 500,
     record: Record | int | None = None,
@@ -227,7 +226,7 @@ def metamer(
     if batch:
         check_images(image, penalty_function, penalty_lambda)
     problem = pose_all(pose, image, batch=batch, num_seeds=num_seeds)
-    posed: Any = problem.problem if isinstance(problem, Batched) else problem
+    posed: Any = problem.posed
     return synthesize_problem(
         problem,
         image,

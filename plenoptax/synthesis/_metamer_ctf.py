@@ -5,14 +5,13 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jaxtyping import Array, Int
 
 from .._rules import checked, COUNT, NOT_NEGATIVE, STEPS
 from .._types import Key, PyTree, Scalar
 from ..parametrize import AbstractParametrization
 from ..regularize import penalize_range
-from ..solve import Checkpoint, Record, Solver, Stage, Trace
+from ..solve import AbstractLeastSquares, AnyOptimizer, Checkpoint, Record, Solver, Stage, Trace
 from ..stop import Window
 from ..validate import validate_coarse_to_fine
 from ._defaults import default_initial_image, default_optimizer, default_stage_loss
@@ -30,7 +29,7 @@ from ._result import Result
 from ._stages import as_stage_limit, CoarseToFine, plan_stages
 
 
-class MetamerCTF(AbstractImageProblem):
+class MetamerCTF(AbstractImageProblem, AbstractLeastSquares):
     """Find a metamer from coarse to fine: one scale of the model after another, then all at once.
 
     The model has ``scales``, a list of labels from coarse to fine, and takes ``scales=`` when it is
@@ -213,7 +212,7 @@ class MetamerCTF(AbstractImageProblem):
 
     def scales_timing(self, trace: Trace) -> dict[str, np.ndarray]:
         """The steps that a trace spent in each stage that it reached, by the stage's name."""
-        stage = trace.terms["scale"][:-1]
+        stage = trace.terms["stage"][:-1]
         found = ((name, np.flatnonzero(stage == i)) for i, name in enumerate(self.scales))
         return {name: steps for name, steps in found if steps.size}
 
@@ -285,7 +284,7 @@ def metamer_ctf(
     max_stage_steps: int | None = 500,
     key: Key | None = None,
     initial_image: Array | Result | None = None,
-    optimizer: optax.GradientTransformation | None = None,
+    optimizer: AnyOptimizer | None = None,
     solver: Solver | None = None,
     max_steps: int | None = None,
     record: Record | int | None = None,
@@ -327,7 +326,7 @@ def metamer_ctf(
         num_seeds: See there.
 
     Returns:
-        The result. ``trace.terms["scale"]`` says which stage each loss belongs to.
+        The result. ``trace.terms["stage"]`` says which stage each loss belongs to.
 
     Raises:
         NonfiniteError: If the objective was not finite; its `result` keeps everything.

@@ -3,7 +3,6 @@ from collections.abc import Callable
 
 import equinox as eqx
 import jax
-import optax
 from jaxtyping import Array, Int
 
 from .._axes import advised_on_axes
@@ -13,7 +12,7 @@ from .._traces import refuse_changed, trace
 from .._types import Key, PyTree, Scalar
 from ..parametrize import AbstractParametrization
 from ..regularize import penalize_range
-from ..solve import Checkpoint, Record, Solver
+from ..solve import AnyOptimizer, Checkpoint, Record, Solver
 from ..validate import validate_penalty
 from ._defaults import default_optimizer
 from ._entry import pose_all, synthesize_problem
@@ -112,9 +111,6 @@ class Objective(AbstractOneStageProblem):
         value, penalty = self.add_penalty(value, image, memory)
         return value, terms | penalty
 
-    def residual(self, z: PyTree) -> None:
-        """Nothing is known to vanish."""
-
 
 class _Value(eqx.Module):
     """An objective without its further numbers."""
@@ -140,7 +136,7 @@ def synthesize(
     num_seeds: int | None = None,
     key: Key | None = None,
     initial_image: Array | Result | None = None,
-    optimizer: optax.GradientTransformation | None = None,
+    optimizer: AnyOptimizer | None = None,
     solver: Solver | None = None,
     max_steps: int = 500,
     record: Record | int | None = None,

@@ -1,6 +1,6 @@
 import dataclasses
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -100,7 +100,7 @@ class Report:
             "status": self.status,
             "stages": self.stages,
             "loss": f"{self.losses[0]:.6g} -> {self.losses[1]:.6g}",
-            **{name: f"{value:.6g}" for name, value in self.terms.items() if name != "scale"},
+            **{name: f"{value:.6g}" for name, value in self.terms.items() if name != "stage"},
             "gradient": f"{self.gradient_ratio:.2g} times that at the start",
             "steps": f"{self.num_steps}, {self.provenance['num_evaluations']} evaluations of the "
             f"objective, {self.provenance['wall_time']:.1f} s",
@@ -150,6 +150,12 @@ class BatchReport:
     success_rate: float
     pixel_distances: Float[np.ndarray, " pair"]
     are_seeds: bool
+
+    @property
+    def success(self) -> bool | None:
+        """Whether all elements succeeded; None if that is unknown of one."""
+        answers = [report.success for report in self.reports]
+        return None if None in answers else all(answers)
 
     def __str__(self) -> str:
         losses = [report.losses[1] for report in self.reports]
@@ -252,7 +258,7 @@ def report_on(
 
 
 def report_on_batch(
-    reports: list[Report], images: Float[Array, "element ..."], *, are_seeds: bool
+    reports: Sequence[Report], images: Float[Array, "element ..."], *, are_seeds: bool
 ) -> BatchReport:
     """Put the reports of the elements of a batch together."""
     distances = [rms(a, b) for a, b in combinations(np.asarray(images), 2)]
@@ -268,7 +274,7 @@ def report_on_batch(
 
 def _rank(report: Report) -> tuple[float, float]:
     # The losses of different stages cannot be compared: those of the first ones are small.
-    return -report.terms.get("scale", 0.0), report.losses[1]
+    return -report.terms.get("stage", 0.0), report.losses[1]
 
 
 def _image_to_compare_with(problem: AbstractProblem) -> tuple[str | None, Array | None]:

@@ -2,14 +2,20 @@ import dataclasses
 import os
 from typing import Any, Literal
 
-import jax
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
 from .._rules import checked, INDEX
 from .._types import PyTree
 from ..data import save_image
-from ..solve import AbstractProblem, Batched, Solver, State, Status
+from ..solve import (
+    AbstractElements,
+    decode,
+    State,
+    Status,
+    Trace,
+)
 from ._report import BatchReport, Report, report_on, report_on_batch
 
 
@@ -24,6 +30,8 @@ class Result:
         solver: What minimized it, with which `plenoptax.run` goes on from the state and
             `plenoptax.init` makes one like it, for `plenoptax.io.load`. None if the result was put
             together without.
+        saved_image: The image of the last loss, where the file of a result was loaded without its
+            problem; else None, for the state has it.
 
     Example:
         >>> import jax, plenoptax as plx
@@ -38,10 +46,11 @@ class Result:
         5
     """
 
-    problem: AbstractProblem | Batched
+    problem: AbstractElements
     state: State
     trace: Any
-    solver: Solver | None = None
+    solver: Any = None
+    saved_image: Array | None = None
 
     @property
     def image(self) -> Array:
@@ -49,11 +58,31 @@ class Result:
 
         Batches have one axis more.
         """
-        if isinstance(self.problem, Batched):
-            return jax.numpy.stack([element.image for element in self])
-        if self.trace.best_image is not None:  # pyright: ignore[reportAttributeAccessIssue]
-            return jax.numpy.asarray(self.trace.best_image)  # pyright: ignore[reportAttributeAccessIssue]
-        return self._final_image()
+        images = self._final_image()
+        if all(element.best_image is None for element in self.trace.elements):
+            return images
+        final = self.problem.rows(images)
+        pairs = zip(self.trace.elements, final, strict=True)
+        best = [image if one.best_image is None else one.best_image for one, image in pairs]
+        return self.problem.join([*map(jnp.asarray, best)], jnp.stack)
+
+    @property
+    def is_batch(self) -> bool:
+        """Whether this is the result of several syntheses, ``result[i]`` that of one."""
+        return self.state.num_steps.ndim > 0
+
+    @property
+    def elements(self) -> tuple["Result", ...]:
+        """The results of the elements of a batch; of one synthesis, this one alone."""
+        parts = (self.state, self.saved_image)
+        return tuple(
+            Result(problem, state, trace, self.solver, image)
+            for trace, (problem, (state, image)) in zip(
+                self.trace.elements,
+                (self.problem.element(i, parts) for i in range(self.problem.num_elements)),
+                strict=True,
+            )
+        )
 
     @property
     def status(self) -> Status:
@@ -71,24 +100,20 @@ class Result:
         target than unrelated images are. Nor is a metamer that is the target itself, to the eye: it
         shows nothing of what the model does not see. For a batch, whether all elements are.
         """
-        if isinstance(self.problem, Batched):
-            answers = [element.success for element in self]
-            return None if None in answers else all(answers)
-        return self.report().success  # pyright: ignore[reportAttributeAccessIssue]
+        return self.report().success
 
     def __len__(self) -> int:
         """The number of elements in a batch."""
-        if not isinstance(self.problem, Batched):
+        if not self.is_batch:
             raise TypeError("This is the result of one synthesis, not of a batch.")
-        return self.problem.size
+        return self.problem.num_elements
 
     def __getitem__(self, index: int) -> "Result":
         """The result of one element of a batch."""
         size = len(self)
         if not -size <= index < size:
             raise IndexError(f"The batch has {size} elements; got index {index}.")
-        state = jax.tree.map(lambda leaf: leaf[index], self.state)
-        return Result(self.problem[index], state, self.trace[index], self.solver)  # pyright: ignore[reportArgumentType, reportIndexIssue]
+        return self.elements[index]
 
     @checked(iteration=INDEX)
     def get_progress(
@@ -117,13 +142,11 @@ class Result:
         Warns:
             UserWarning: If the image is that of another iteration.
         """
-        if isinstance(self.problem, Batched):
+        if not isinstance(self.trace, Trace):
             raise TypeError("This is the result of a batch; ask one element, such as result[0].")
+        final_image = np.asarray(self._final_image())
         return self.trace.get_progress(
-            iteration,
-            iteration_selection,
-            warn=warn,
-            final_image=np.asarray(self._final_image()),
+            iteration, iteration_selection, warn=warn, final_image=final_image
         )
 
     def save_image(self, path: str | os.PathLike, **options: PyTree) -> None:
@@ -163,15 +186,21 @@ class Result:
         References:
             Feather et al. (2023), Nature Neuroscience 26, 2017-2034, for nulls of unrelated images.
         """
-        if isinstance(self.problem, Batched):
-            reports = [element.report(null_images=null_images) for element in self]
-            are_seeds = not any(self.problem.is_mapped)
-            return report_on_batch(reports, self.image, are_seeds=are_seeds)  # pyright: ignore[reportArgumentType]
-        return report_on(self.problem, self.solver, self.state, self.trace, self.image, null_images)
+        images, reports = self.problem.rows(self.image), []
+        for index, trace in enumerate(self.trace.elements):
+            problem, state = self.problem.element(index, self.state)
+            image = jnp.asarray(images[index])
+            reports.append(report_on(problem, self.solver, state, trace, image, null_images))
+        return self.problem.join(
+            reports,
+            lambda reports: report_on_batch(reports, self.image, are_seeds=self.problem.are_equal),
+        )
 
     def _final_image(self) -> Array:
         """The image of the last loss."""
-        return self.problem.decode(self.state.accepted_z)  # pyright: ignore[reportAttributeAccessIssue]
+        if self.saved_image is not None:
+            return self.saved_image
+        return decode(self.problem, self.state.accepted_z)
 
 
 def get_image(start: Array | Result | None) -> Array | None:

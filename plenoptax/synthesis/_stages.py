@@ -54,7 +54,7 @@ def describe_stages(problem: AbstractProblem, status: Status, trace: Trace) -> s
     memory = problem.start()
     if not isinstance(memory, Stage):
         return ""
-    stage = np.asarray(trace.terms["scale"])
+    stage = np.asarray(trace.terms["stage"])
     first, present = int(stage[0]), int(stage[-1])
     counts = np.bincount(stage[:-1], minlength=len(memory.names))
     parts: dict[str, list[str]] = {}

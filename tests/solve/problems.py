@@ -34,9 +34,6 @@ class Quadratic(AbstractProblem):
     def advance(self, memory, z, terms):
         return None
 
-    def residual(self, z):
-        return z - self.target
-
 
 class Counted(AbstractProblem):
     """A quadratic whose weight grows with each accepted step, and which reports it."""
@@ -65,9 +62,6 @@ class Counted(AbstractProblem):
 
     def advance(self, memory, z, terms):
         return memory + 1
-
-    def residual(self, z):
-        return None
 
 
 class Staged(AbstractProblem):
@@ -101,9 +95,6 @@ class Staged(AbstractProblem):
         index = memory.index + ends.astype(jnp.int32)
         return Stage(index, memory.names, max_steps=self.limit)
 
-    def residual(self, z):
-        return z - self.target
-
 
 class Cliff(AbstractProblem):
     """A quadratic that is not a number where the first pixel is above a limit."""
@@ -132,9 +123,6 @@ class Cliff(AbstractProblem):
         return None
 
     def advance(self, memory, z, terms):
-        return None
-
-    def residual(self, z):
         return None
 
 

@@ -332,11 +332,11 @@ def test_examining_a_file(tmp_path, getkey, capsys):
     io.examine_saved_synthesis(tmp_path / "state.npz")
     printed = capsys.readouterr().out
     rows = dict(re.findall(r"^  (\S+) +(.*)$", printed, re.MULTILINE))
-    assert rows["format"] == "2"
+    assert rows["format"] == "3"
     assert rows["problem"] == "Quadratic"
-    assert rows["optimizer"].startswith("lbfgs(memory_size=100, ")
+    assert rows["optimizer"].startswith("LBFGS(memory_size=100, ")
     assert rows["state.z"] == "float32[1, 5, 6]"
-    assert rows["trace[0].images"] == "float32[3, 1, 5, 6]"
+    assert rows["trace.images"] == "float32[3, 1, 5, 6]"
     first, last = trace.losses[[0, -1]]
     assert rows["[0]"] == f"loss {first:.6g} -> {last:.6g} in 6 steps, 6 evaluations"
     assert rows["jax"] == jax.__version__

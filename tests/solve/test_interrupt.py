@@ -9,8 +9,8 @@ import optax
 import pytest
 
 from plenoptax import stop
+from plenoptax._progress import Interrupt
 from plenoptax.solve import init, run, Solver, Status
-from plenoptax.solve._progress import Interrupt
 
 from .problems import Quadratic
 

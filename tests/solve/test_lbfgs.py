@@ -7,7 +7,7 @@ import scipy.optimize
 
 from plenoptax import stop
 from plenoptax.solve import init, lbfgs, run, Solver, Status
-from plenoptax.solve._inverse_hessian import empty_inverse_hessian, learn_and_apply
+from plenoptax.solve._lbfgs import empty_inverse_hessian, learn_and_apply
 
 from .problems import Cliff, Quadratic
 
@@ -105,7 +105,7 @@ def test_lbfgs_solves_badly_scaled_quadratics_over_a_tree():
     update = jax.jit(optimizer.update)
     for _ in range(40):
         value, gradient = evaluate(z)
-        updates, state = update(gradient, state, z, value=value)
+        updates, state, _ = update(gradient, state, z, value=value)
         z = optax.apply_updates(z, updates)
     assert value < 1e-8
 

@@ -65,7 +65,7 @@ def test_the_first_step_follows_the_point_and_not_the_gradient():
         point = jnp.full((16,), size, jnp.float32)
         for length in (1e-30, 1, 1e25):
             gradient = jnp.asarray(length * direction)
-            step, _ = update(gradient, optimizer.init(point), point, value=value)
+            step, _, _ = update(gradient, optimizer.init(point), point, value=value)
             np.testing.assert_allclose(
                 step,
                 -wanted * direction / np.linalg.norm(direction),

@@ -11,7 +11,6 @@ import pytest
 
 from plenoptax import stop
 from plenoptax.solve import init, lbfgs, Record, run, Solver, Status, step
-from plenoptax.solve._driver import Advancer, Carry
 
 from .problems import Counted, Quadratic, SmallNetwork
 
@@ -221,8 +220,8 @@ def test_driver_is_the_hosts_only_where_the_model_convolves_channels(getkey):
         (convolving, "host"),
         (Quadratic(target, jnp.ones_like(target)), "chunk"),
     ):
-        carry = Carry(init(problem, solver, key=getkey()), None)
-        assert Advancer(problem, solver, carry, "auto").driver == wanted
+        _, trace = run(problem, solver, init(problem, solver, key=getkey()), 1)
+        assert trace.provenance["driver"] == wanted
 
 
 def test_learning_rate_is_shown_where_the_optimizer_exposes_one(getkey):

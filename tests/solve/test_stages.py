@@ -5,9 +5,9 @@ import optax
 import pytest
 
 from plenoptax import stop
+from plenoptax._progress import Interrupt
 from plenoptax.solve import batch, init, Record, run, Solver, Status
-from plenoptax.solve._progress import Interrupt
-from plenoptax.solve._session import Session
+from plenoptax.solve._run import _Session
 
 from .problems import Quadratic, Staged
 
@@ -24,17 +24,17 @@ def test_elements_of_a_batch_end_their_stages_one_by_one():
     # The first is at its target from the start.
     start = init(problems, solver, initial_image=jnp.asarray([0.5, 0.5]))
     whole, traces = run(problems, solver, start, None, driver="host")
-    stages = [np.bincount(trace.terms["scale"][:-1]).tolist() for trace in traces.elements]
+    stages = [np.bincount(trace.terms["stage"][:-1]).tolist() for trace in traces.elements]
     assert stages == [[1, 1, LIMIT], [LIMIT, LIMIT, LIMIT]]
     assert (whole.status == Status.step_limit).all()
     # Cut before the first ends, and after step 64, in which it is left out.
     for cut in (20, 70):
         # The host is asked for an image every ten steps.
-        session = Session(problems, solver, start, None, Record(every=10), "host", {})
+        session = _Session(problems, solver, start, None, Record(every=10), "host")
         with Interrupt() as interrupt:
-            while session.history.count(1) != cut:
+            while session._counts("num_steps")[1] != cut:
                 session.advance(interrupt)
-        state, first = session.finish(Status.running)
+        state, first = session.finish(Status.running, None)
         assert (state.status == Status.running).tolist() == [cut == 20, True]
         end, second = run(problems, solver, state, None, driver="host")
         assert eqx.tree_equal(end, whole)

@@ -213,8 +213,8 @@ def test_a_trace_is_shown_in_a_line(image):
 
 def test_what_is_no_state_is_not_saved(image, tmp_path, unchecked):
     result = quietly(image, jnp.sin, key=jax.random.key(0), max_steps=1)
-    for arguments in ((result,), ("text",), (result.state, result)):
-        with pytest.raises(TypeError, match=r"save\(path, result.state, result.trace\)"):
+    for arguments in (("text",), (result.state, result)):
+        with pytest.raises(TypeError, match="must be a result, or a state and its trace"):
             plx.io.save(tmp_path / "state.npz", *arguments)
     with pytest.raises(TypeError, match="the problem of a result"):
         plx.io.save(tmp_path / "state.npz", result.state, problem=result)

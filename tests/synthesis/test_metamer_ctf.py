@@ -117,7 +117,7 @@ def test_residual_is_that_of_all_scales(image, getkey):
 def test_a_stage_ends_by_its_change_or_by_its_loss(image, getkey):
     options = {"solver": NEVER, "key": getkey(), "max_steps": 120}
     result = quietly(image, Bands(), change_scale_criterion=1e-3, ctf_iters_to_check=5, **options)
-    losses, stage = result.trace.losses[:-1], result.trace.terms["scale"][:-1]
+    losses, stage = result.trace.losses[:-1], result.trace.terms["stage"][:-1]
     last = np.flatnonzero(stage == 0)[-1]
     changes = np.abs(losses[4 : last + 1] - losses[: last - 3])
     assert changes[-1] < 1e-3
@@ -132,7 +132,7 @@ def test_a_stage_ends_by_its_change_or_by_its_loss(image, getkey):
         max_stage_steps=None,
         **options,
     )
-    losses, stage = result.trace.losses[:-1], result.trace.terms["scale"][:-1]
+    losses, stage = result.trace.losses[:-1], result.trace.terms["stage"][:-1]
     last = np.flatnonzero(stage == 0)[-1]
     assert losses[last] < 1e-3
     assert (losses[:last] >= 1e-3).all()
@@ -176,7 +176,7 @@ def test_the_learning_rate_returns_at_a_change_of_stage(optimizer, image, getkey
         key=getkey(),
         max_steps=30,
     )
-    stage = result.trace.terms["scale"][:-1]
+    stage = result.trace.terms["stage"][:-1]
     rates = result.trace.learning_rate
     assert rates[stage == 0][-2] < rates[0]
     first_of_stage = np.flatnonzero(np.diff(stage)) + 1
@@ -213,7 +213,7 @@ def test_resuming_in_the_middle_of_a_stage(optimizer, image, getkey, tmp_path):
     problem = plx.MetamerCTF(image, Bands(), change_scale_criterion=1e-3, ctf_iters_to_check=6)
     start = plx.init(problem, solver, key=getkey())
     whole, trace = plx.run(problem, solver, start, 50)
-    stage = trace.terms["scale"]
+    stage = trace.terms["stage"]
     second = np.flatnonzero(stage == stage[0] + 1)
     cut = int(second[len(second) // 2])
     assert stage[0] < stage[cut - 2] == stage[cut] < stage[-1]
@@ -223,7 +223,7 @@ def test_resuming_in_the_middle_of_a_stage(optimizer, image, getkey, tmp_path):
     state, more = plx.run(problem, solver, state, 50 - cut)
     np.testing.assert_array_equal(state.z, whole.z)
     np.testing.assert_array_equal((first + more).losses, trace.losses)
-    np.testing.assert_array_equal((first + more).terms["scale"], trace.terms["scale"])
+    np.testing.assert_array_equal((first + more).terms["stage"], trace.terms["stage"])
 
 
 def test_a_batch_changes_stages_one_by_one(getkey):
@@ -239,8 +239,8 @@ def test_a_batch_changes_stages_one_by_one(getkey):
     together = quietly(images, SelectableBands(), batch=True, initial_image=starts, **options)
     for index in range(3):
         alone = quietly(images[index], SelectableBands(), initial_image=starts[index], **options)
-        element = together[index].trace.terms["scale"]
-        np.testing.assert_array_equal(element, alone.trace.terms["scale"])
+        element = together[index].trace.terms["stage"]
+        np.testing.assert_array_equal(element, alone.trace.terms["stage"])
         np.testing.assert_allclose(together[index].image, alone.image, atol=1e-4)
 
 
@@ -272,8 +272,8 @@ def test_progress_bar_shows_the_stage(image, getkey, capsys):
         max_steps=9,
     )
     shown = capsys.readouterr().err
-    assert "scale=coarse" in shown
-    assert "scale=all" in shown
+    assert "stage=coarse" in shown
+    assert "stage=all" in shown
 
 
 def count_transforms(jaxpr):
@@ -312,12 +312,12 @@ def test_ablated_groups_do_not_matter_in_any_stage(image, getkey):
     trace, stages = result.trace, result.problem.stage_scales
     represented = np.asarray(jax.jit(jax.vmap(plain))(jnp.asarray([image, *trace.images])))
     for step, difference in enumerate(represented[1:, 0] - represented[0, 0]):
-        scales = stages[int(trace.terms["scale"][step])]
+        scales = stages[int(trace.terms["stage"][step])]
         kept = counts & np.asarray([label in scales for label in plain.statistic_scales])
         wanted = np.linalg.norm(difference[kept]) + 0.1 * trace.penalties[step]
         np.testing.assert_allclose(trace.losses[step], wanted, rtol=1e-4)
         assert np.abs(difference[~counts]).max() > 0.1
-    assert trace.terms["scale"][-1] == len(stages) - 1
+    assert trace.terms["stage"][-1] == len(stages) - 1
 
 
 def test_bad_arguments(image, unchecked):

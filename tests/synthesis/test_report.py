@@ -479,12 +479,13 @@ def doubts(short, rule, losses, moves=None, status=plx.Status.plateau):
     for loss, move in zip(losses[accepted], moves[accepted], strict=True):
         info = {"loss": jnp.asarray(loss), "pixel_change_norm": jnp.asarray(move)}
         memory = rule.update(memory, types.SimpleNamespace(**info))
-    trace = dataclasses.replace(
-        short.trace,
-        losses=np.append(losses, losses[-1]),
-        accepted=accepted,
-        pixel_change_norm=moves,
+    infos = dataclasses.replace(
+        short.trace.infos,
+        loss=np.append(losses, losses[-1]),
+        accepted=np.append(accepted, True),
+        pixel_change_norm=np.append(moves, moves[-1]),
     )
+    trace = dataclasses.replace(short.trace, infos=infos)
     state = eqx.tree_at(
         lambda s: (s.status, s.stop_state),
         plx.init(short.problem, plx.Solver(plx.lbfgs(), rule), initial_image=short.problem.image),
@@ -532,6 +533,7 @@ def test_the_last_stage_is_judged_from_its_own_start(short):
     memory = plx.stop.Window(jnp.full(3, 0.1), jnp.asarray(4))
     fired = eqx.tree_at(lambda s: (s.status, s.stop_state), state, (plx.Status.plateau, memory))
     losses = np.asarray([50.0, 20.0, 10.0, 0.15, 0.1, 0.1, 0.1, 0.1])
-    trace = dataclasses.replace(short.trace, losses=losses, accepted=np.ones(7, bool))
+    infos = dataclasses.replace(short.trace.infos, loss=losses, accepted=np.ones(8, bool))
+    trace = dataclasses.replace(short.trace, infos=infos)
     (said,) = doubts_about_stop(plx.Solver(plx.lbfgs(), rule), fired, trace)
     assert "began at 0.15, below its tolerance" in said

@@ -2,7 +2,6 @@
 
 import dataclasses
 import re
-from typing import NamedTuple
 
 import equinox as eqx
 import jax
@@ -58,33 +57,36 @@ def test_each_stage_ends_at_its_limit_and_so_does_a_run_without_a_total(capsys):
     np.testing.assert_array_equal(more.trace.losses[:15], result.trace.losses[:15])
     shown = capsys.readouterr().err
     assert "15step" in shown
-    assert "scale=all" in shown
+    assert "stage=all" in shown
 
 
-class Fussy(NamedTuple):
-    """The state of gradient descent of which each third step alone is accepted, from the first."""
+class Fussy(plx.AbstractOptimizer):
+    """Gradient descent of which each third step alone is accepted, from the first."""
 
-    count: jax.Array
-    accepted: jax.Array
+    def init(self, z):
+        return jnp.zeros((), jnp.int32)
 
+    def update(self, gradient, state, z, *, value, value_fn):
+        moved = jax.tree.map(lambda leaf: -0.5 * leaf, gradient)
+        outcome = plx.Outcome(
+            accepted=state % 3 == 0,
+            exhausted=jnp.zeros((), bool),
+            finite=jnp.isfinite(value),
+            num_evaluations=jnp.ones((), jnp.int32),
+            learning_rate=jnp.full((), 0.5),
+        )
+        return moved, state + 1, outcome
 
-def descend_fussily():
-    def init(params):
-        return Fussy(jnp.zeros((), jnp.int32), jnp.zeros((), bool))
-
-    def update(updates, state, params=None, **unused):
-        moved = jax.tree.map(lambda gradient: -0.5 * gradient, updates)
-        return moved, Fussy(state.count + 1, state.count % 3 == 0)
-
-    return optax.GradientTransformationExtraArgs(init, update)
+    def restart(self, state, z, accepted_z):
+        return accepted_z, state
 
 
 def test_rejected_trials_count_and_the_next_stage_begins_at_the_accepted_image():
-    solver = plx.Solver(descend_fussily(), stop=plx.stop.Never())
+    solver = plx.Solver(Fussy(), stop=plx.stop.Never())
     problem, start = begin(solver)
     _, trace = plx.run(problem, solver, start, None, record=1)
     assert trace.accepted.tolist() == [step % 3 == 0 for step in range(15)]
-    assert trace.terms["scale"].tolist() == [0] * 5 + [1] * 5 + [2] * 6
+    assert trace.terms["stage"].tolist() == [0] * 5 + [1] * 5 + [2] * 6
     # Step 4, the last of its stage, is rejected; step 9 is accepted.
     np.testing.assert_array_equal(trace.images[5], trace.images[3])
     np.testing.assert_array_equal(trace.images[10], trace.images[9])
@@ -173,7 +175,7 @@ def test_reports_name_the_stages_that_are_left():
     report = plx.Result(problem, state, trace).report()
     assert report.stages == "finished coarse (5 steps); under way middle (2 steps); never begun all"
     # The losses of the first stages are small.
-    early = dataclasses.replace(report, terms=report.terms | {"scale": 0.0}, losses=(1.0, 1e-9))
+    early = dataclasses.replace(report, terms=report.terms | {"stage": 0.0}, losses=(1.0, 1e-9))
     both = report_on_batch([early, report], jnp.zeros((2, 1)), are_seeds=False)
     assert both.best == 1
     assert str(both).count(report.stages) == 2
@@ -187,7 +189,8 @@ def test_reports_name_the_stages_that_are_left():
     _, more = plx.run(problem, NEVER, state, 6)
     stages = describe_stages(problem, plx.Status.interrupted, more)
     assert stages == "finished coarse, middle (5 steps); under way all (1 steps)"
-    jumped = dataclasses.replace(more, terms={"scale": np.asarray([0, 0, 2, 2])})
+    infos = dataclasses.replace(more.infos, terms={"stage": np.asarray([0, 0, 2, 2])})
+    jumped = dataclasses.replace(more, infos=infos)
     stages = describe_stages(problem, plx.Status.plateau, jumped)
     assert stages == "finished coarse (2 steps), all (1 steps); passed over middle"
     assert describe_stages(plx.Metamer(draw(), SelectableBands()), state.status, trace) == ""

@@ -1,12 +1,14 @@
-"""Write format_1/, one file of each kind that plenoptax 0.1.0 saved in its first format.
+"""Write format_N/, one file of each kind that plenoptax saves, in the format of its version.
 
-    python tests/reference/make_format_1.py
+    python tests/reference/make_format.py 2
 
-Files of this format are refused with a sentence, and `plenoptax.io.examine_saved_synthesis` still
-reads them. Only a version that writes format 1 makes them again: that of commit d468171.
+Files of older formats are refused with a sentence, and `plenoptax.io.examine_saved_synthesis` still
+reads them. Only a version that writes a format makes its files again: for format 1 that of commit
+d468171 (plenoptax 0.1.0), for format 2 that of commit 0f051c5 (0.2.0).
 """
 
 import pathlib
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +16,7 @@ import jax.numpy as jnp
 import plenoptax as plx
 
 
-FOLDER = pathlib.Path(__file__).parent / "format_1"
+FOLDER = pathlib.Path(__file__).parent / f"format_{int(sys.argv[1])}"
 
 
 def main():

@@ -1,5 +1,6 @@
 """What all saved files are: a NumPy ``.npz`` archive of arrays, and a JSON text about them."""
 
+import dataclasses
 import io
 import json
 import os
@@ -9,16 +10,17 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from importlib import metadata
-from typing import Any, final
+from typing import Any, final, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
-from .._tree import describe
+from ._tree import describe, is_array
 
 
 # Increment when files of the format before can no longer be loaded.
-_FORMAT = 2
+_FORMAT = 3
 _META = "plenoptax.json"
 
 _USE_OLD = (
@@ -44,7 +46,7 @@ def write_archive(
     text = json.dumps({"format": _FORMAT, **versions, **meta})
     buffer = io.BytesIO()
     np.savez(buffer, **{_META: np.asarray(text)}, **arrays)  # pyright: ignore[reportArgumentType]
-    _write_atomically(pathlib.Path(path), buffer.getbuffer())
+    write_atomically(path, buffer.getbuffer())
 
 
 @final
@@ -117,7 +119,13 @@ class Archive:
         return array
 
 
-def _write_atomically(path: pathlib.Path, content: memoryview) -> None:
+def write_atomically(path: str | os.PathLike, content: bytes | memoryview) -> None:
+    """Write a file beside its place and move it there when it is whole.
+
+    Raises:
+        FileNotFoundError: If there is no such folder.
+    """
+    path = pathlib.Path(path)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"The folder {path.parent} does not exist.")
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
@@ -130,3 +138,104 @@ def _write_atomically(path: pathlib.Path, content: memoryview) -> None:
     except BaseException:
         pathlib.Path(temporary).unlink(missing_ok=True)
         raise
+
+
+class Kinds(NamedTuple):
+    """What may be in a file besides arrays and plain values.
+
+    Attributes:
+        classes: Modules and dataclasses, which are made of their fields.
+        enumerations: Each with the names of its members.
+    """
+
+    classes: tuple[type, ...] = ()
+    enumerations: Mapping[type, tuple[str, ...]] = {}
+
+
+def pack(value: Any, name: str, arrays: dict[str, np.ndarray], kinds: Kinds) -> Any:
+    """Take an object apart into values that fit into JSON, and arrays.
+
+    Args:
+        value: Arrays, plain values, dictionaries and tuples of them, lists of plain values, and
+            what `kinds` names.
+        name: What to call it; the arrays are called after it.
+        arrays: Where to put the arrays.
+        kinds: What may be in it.
+
+    Returns:
+        What `unpack` makes the object of.
+
+    Raises:
+        TypeError: If something else is in it.
+    """
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        # JSON knows neither infinity nor what is not a number.
+        return {"float": repr(value)}
+    if is_array(value):
+        arrays[name] = to_plain(value)
+        is_on_host = isinstance(value, np.ndarray)
+        return {"array": name, "is": describe(value), "on": "host" if is_on_host else "device"}
+    if isinstance(value, Mapping):
+        prefix = f"{name}." if name else ""
+        return {"named": {n: pack(x, prefix + n, arrays, kinds) for n, x in value.items()}}
+    if isinstance(value, tuple):
+        parts = enumerate(value)
+        return {"tuple": [pack(x, f"{name}[{i}]", arrays, kinds) for i, x in parts]}
+    if isinstance(value, list):
+        # Of plain values, such as the numbers of a key.
+        return value
+    for kind, members in kinds.enumerations.items():
+        if isinstance(value, kind):
+            member = next(m for m in members if bool(getattr(kind, m) == value))
+            return {"enumeration": kind.__name__, "member": member}
+    if not isinstance(value, kinds.classes):
+        raise TypeError(f"{name} cannot be saved: a {type(value).__name__} was given.")
+    fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+    return {"class": type(value).__name__} | pack(fields, name, arrays, kinds)
+
+
+def unpack(packed: Any, archive: Archive, kinds: Kinds) -> Any:
+    """Put together what `pack` took apart.
+
+    Raises:
+        ValueError: If the file is damaged, or holds float64 numbers while JAX is set to 32 bits.
+    """
+    if not isinstance(packed, dict):
+        return packed
+    if "float" in packed:
+        return float(packed["float"])
+    if "array" in packed:
+        return _read_leaf(archive, packed["array"], packed["is"], packed["on"])
+    if "enumeration" in packed:
+        found = {kind.__name__: kind for kind in kinds.enumerations}
+        return getattr(found[packed["enumeration"]], packed["member"])
+    if "tuple" in packed:
+        return tuple(unpack(part, archive, kinds) for part in packed["tuple"])
+    parts = {name: unpack(part, archive, kinds) for name, part in packed["named"].items()}
+    if "class" not in packed:
+        return parts
+    return {kind.__name__: kind for kind in kinds.classes}[packed["class"]](**parts)
+
+
+def _read_leaf(archive: Archive, name: str, wanted: str, place: str) -> Any:
+    array = archive.read_as(name, wanted)
+    if place == "host":
+        return array
+    leaf = jnp.asarray(array)
+    if describe(leaf) != wanted:
+        raise ValueError(
+            f"{archive.path} holds {wanted} under {name}, and JAX is set to 32 bits. Call "
+            'jax.config.update("jax_enable_x64", True) first.'
+        )
+    return leaf
+
+
+def to_plain(leaf: Any) -> np.ndarray:
+    """An array of a dtype that NumPy's files know."""
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        return np.asarray(jax.random.key_data(leaf))
+    array = np.asarray(leaf)
+    is_foreign = array.dtype.kind == "V"
+    return array.view(f"u{array.dtype.itemsize}") if is_foreign else array

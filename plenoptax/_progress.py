@@ -8,14 +8,14 @@ from tqdm.auto import tqdm
 
 
 class ProgressBar:
-    """A bar with the loss, the learning rate, and the norms of the gradient and the last step."""
+    """A bar that counts steps or products, with the numbers of the newest."""
 
-    def __init__(self, total: int | None, *, visible: bool):
-        self._bar = tqdm(total=total, disable=not visible, unit="step")
+    def __init__(self, total: int | None, unit: str, *, initial: int = 0, visible: bool):
+        self._bar = tqdm(total=total, unit=unit, initial=initial, disable=not visible)
 
-    def update(self, num_steps: int, shown: dict[str, Any]) -> None:
-        """Move on, with the numbers of the newest step."""
-        self._bar.update(num_steps)
+    def update(self, count: int, shown: dict[str, Any]) -> None:
+        """Move on by so many, with the newest numbers."""
+        self._bar.update(count)
         self._bar.set_postfix({name: _format(value) for name, value in shown.items()})
 
     def __enter__(self) -> "ProgressBar":
@@ -30,7 +30,7 @@ def _format(value: Any) -> str:
 
 
 class Interrupt:
-    """Ctrl-C as a wish: the first asks the run to stop at the end of its chunk, the second insists.
+    """Ctrl-C as a wish: the first asks to stop after the steps under way, the second insists.
 
     Outside the main thread, where Python allows no signal handlers, Ctrl-C is left alone.
     """

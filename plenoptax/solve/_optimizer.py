@@ -1,0 +1,241 @@
+import abc
+from collections.abc import Callable
+from typing import final, TypeAlias
+
+import cloudpickle
+import equinox as eqx
+import equinox.internal as eqxi
+import jax
+import jax.numpy as jnp
+import optax
+from jaxtyping import Array, Bool, Float, Int
+
+from .._tree import all_finite, tree_where
+from .._types import PyTree, Scalar
+from .._words import open_closure
+
+
+class Outcome(eqx.Module):
+    """What an optimizer says of the point that it was told the value of.
+
+    Attributes:
+        accepted: Whether the point is accepted; a line search rejects trials.
+        exhausted: Whether the optimizer can go no further from where it is.
+        finite: Whether the value, and all that the optimizer keeps, are finite.
+        num_evaluations: Evaluations of the objective: 1, and those made inside of the update.
+        learning_rate: The rate or step length in use; not a number where it is not known.
+    """
+
+    accepted: Bool[Array, ""]
+    exhausted: Bool[Array, ""]
+    finite: Bool[Array, ""]
+    num_evaluations: Int[Array, ""]
+    learning_rate: Float[Array, ""]
+
+
+class AbstractOptimizer(eqx.Module):
+    """What moves ``z``: an optimizer that says what happened.
+
+    `lbfgs` is one; a transformation of optax becomes one in `Solver`.
+    """
+
+    @abc.abstractmethod
+    def init(self, z: PyTree) -> PyTree:
+        """The state before the first update."""
+
+    @abc.abstractmethod
+    def update(
+        self, gradient: PyTree, state: PyTree, z: PyTree, *, value: Scalar, value_fn: Callable
+    ) -> tuple[PyTree, PyTree, Outcome]:
+        """The next point to evaluate, as a difference to this one.
+
+        Args:
+            gradient: The gradient at `z`.
+            state: What the last update, or `init`, returned.
+            z: The point.
+            value: The objective there; not a number if it or the gradient is not finite.
+            value_fn: From a point to the objective there, for searches within one update.
+
+        Returns:
+            The difference, the next state, and what happened. Where the optimizer is exhausted the
+            loop stays where it is.
+        """
+
+    @abc.abstractmethod
+    def restart(self, state: PyTree, z: PyTree, accepted_z: PyTree) -> tuple[PyTree, PyTree]:
+        """Where to go on, and with which state, once the objective has become another.
+
+        Args:
+            state: What the last update returned.
+            z: The point that would be evaluated next.
+            accepted_z: The point that was accepted last.
+
+        Returns:
+            The point to be evaluated next, one of the two, and the state.
+        """
+
+
+# What an optimizer has learned of one objective and must not apply to another.
+_LEARNED = (
+    optax.ScaleByLBFGSState,
+    optax.ScaleByBacktrackingLinesearchState,
+    optax.ScaleByZoomLinesearchState,
+    optax.ScaleByScheduleState,
+    optax.contrib.ReduceLROnPlateauState,
+)
+_WITH_HYPERPARAMETERS = (optax.InjectHyperparamsState, optax.InjectStatefulHyperparamsState)
+_SEARCHES = (optax.ScaleByBacktrackingLinesearchState, optax.ScaleByZoomLinesearchState)
+
+
+@final
+class OptaxOptimizer(AbstractOptimizer):
+    """A transformation of optax.
+
+    It rejects no point, and ends where a value, a gradient or a moment is not finite. The learning
+    rate is reported of `optax.inject_hyperparams`, schedules and line searches, times the factor of
+    a plateau schedule; it is not a number where there are none of these, or several. When the
+    objective changes, injected rates, schedules, plateau schedules, line searches and the memory of
+    L-BFGS begin again, and all moments stay.
+
+    Attributes:
+        transformation: The transformation as a pytree, so that rebuilding the same one does not
+            recompile.
+    """
+
+    transformation: optax.GradientTransformationExtraArgs
+
+    def __init__(self, transformation: optax.GradientTransformation):
+        with_arguments = optax.with_extra_args_support(transformation)
+        self.transformation = jax.tree.map(_as_pytree, with_arguments)
+
+    def __reduce__(self) -> tuple[Callable, tuple[bytes]]:
+        # Transformations are made of closures, which have no name to be pickled by.
+        return _rebuild, (cloudpickle.dumps(self.transformation),)
+
+    def init(self, z: PyTree) -> PyTree:
+        """See `AbstractOptimizer.init`."""
+        return self.transformation.init(z)
+
+    def update(
+        self, gradient: PyTree, state: PyTree, z: PyTree, *, value: Scalar, value_fn: Callable
+    ) -> tuple[PyTree, PyTree, Outcome]:
+        """See `AbstractOptimizer.update`."""
+        # optax mixes integers and floating-point numbers, which strict promotion would refuse.
+        with jax.numpy_dtype_promotion("standard"):
+            updates, new = self.transformation.update(
+                gradient, state, z, value=value, grad=gradient, value_fn=value_fn
+            )
+        # A state that changes its type would be traced again.
+        new = jax.tree.map(lambda n, o: jnp.asarray(n, o.dtype), new, state)
+        old, found = jax.tree.leaves(state), jax.tree.leaves(new)
+        # One whose second moments have overflowed would stand still without a word. Line searches
+        # have scalars that are infinite at times.
+        was_finite, is_finite = (all_finite([x for x in tree if x.ndim]) for tree in (old, found))
+        finite = jnp.isfinite(value) & ~(was_finite & ~is_finite)
+        outcome = Outcome(
+            accepted=finite,
+            exhausted=~finite,
+            finite=finite,
+            num_evaluations=1 + _count_trials(new),
+            learning_rate=self._learning_rate(new, value.dtype),
+        )
+        return updates, tree_where(finite, new, state), outcome
+
+    def restart(self, state: PyTree, z: PyTree, accepted_z: PyTree) -> tuple[PyTree, PyTree]:
+        """See `AbstractOptimizer.restart`."""
+        fresh = jax.tree.map(lambda new, old: jnp.asarray(new, old.dtype), self.init(z), state)
+        return z, _without_learned(fresh, state)
+
+    def _learning_rate(self, state: PyTree, dtype: jnp.dtype) -> Scalar:
+        injected = [node.hyperparams for node in _nodes(state, _WITH_HYPERPARAMETERS)]
+        rates = [found["learning_rate"] for found in injected if "learning_rate" in found]
+        rates += [node.learning_rate for node in _nodes(state, _SEARCHES)]
+        counts = [node.count for node in _nodes(state, optax.ScaleByScheduleState)]
+        schedules = _find_schedules(self.transformation.update) if counts else []
+        with jax.numpy_dtype_promotion("standard"):
+            # That of the step just taken; it has the sign of a descent.
+            rates += [
+                jnp.abs(schedule(count - 1))
+                for schedule, count in zip(schedules, counts, strict=False)
+            ]
+        rate = jnp.asarray(rates[0] if len(rates) == 1 else jnp.nan, dtype)
+        for plateau in _nodes(state, optax.contrib.ReduceLROnPlateauState):
+            rate = rate * jnp.asarray(plateau.scale, dtype)
+        return rate
+
+
+def _rebuild(content: bytes) -> OptaxOptimizer:
+    optimizer = object.__new__(OptaxOptimizer)
+    object.__setattr__(optimizer, "transformation", cloudpickle.loads(content))
+    return optimizer
+
+
+AnyOptimizer: TypeAlias = AbstractOptimizer | optax.GradientTransformation
+
+
+def as_optimizer(optimizer: AnyOptimizer) -> AbstractOptimizer:
+    """An optimizer as it is; a transformation of optax as one.
+
+    Raises:
+        TypeError: If it is neither.
+    """
+    if isinstance(optimizer, AbstractOptimizer):
+        return optimizer
+    if isinstance(optimizer, eqx.Module) or not (
+        hasattr(optimizer, "init") and hasattr(optimizer, "update")
+    ):
+        raise TypeError(
+            "The optimizer is an optax transformation such as optax.adam(0.01) or "
+            f"plenoptax.lbfgs(); got {type(optimizer).__name__}."
+        )
+    return OptaxOptimizer(optimizer)
+
+
+def _as_pytree(function: Callable) -> PyTree:
+    # A closure is another object whenever an optimizer is built; as a pytree it equals its twin.
+    try:
+        return eqxi.closure_to_pytree(function)
+    except ValueError:
+        # Some closures of optax have variables without a value, which no pytree can hold.
+        return function
+
+
+def _nodes(state: PyTree, kinds: type | tuple[type, ...]) -> list:
+    """The parts of a state that are of some types."""
+
+    def is_one(node: PyTree) -> bool:
+        return isinstance(node, kinds)
+
+    return [node for node in jax.tree.leaves(state, is_leaf=is_one) if is_one(node)]
+
+
+def _count_trials(state: PyTree) -> Array:
+    """Evaluations that the line searches of optax made in the last update."""
+    counts = [node.info.num_linesearch_steps for node in _nodes(state, _SEARCHES) if node.info]
+    return jnp.asarray(sum(counts), jnp.int32)
+
+
+def _find_schedules(part: PyTree) -> list[Callable]:
+    """The schedules in the closure of an update, in their order."""
+    function, variables = open_closure(part)
+    if function is None:
+        return []
+    if function.__qualname__ == "scale_by_schedule.<locals>.update_fn":
+        return [variables["step_size_fn"]]
+    parts = jax.tree.leaves([*variables.values()], is_leaf=lambda p: bool(open_closure(p)[0]))
+    return sum(map(_find_schedules, parts), [])
+
+
+def _without_learned(fresh: PyTree, old: PyTree) -> PyTree:
+    """The old state, with the fresh one in place of what was learned."""
+
+    def choose(fresh: PyTree, old: PyTree) -> PyTree:
+        if isinstance(old, _WITH_HYPERPARAMETERS):
+            inner = _without_learned(fresh.inner_state, old.inner_state)
+            return fresh._replace(inner_state=inner)
+        return fresh if isinstance(old, _LEARNED) else old
+
+    def is_leaf(node: PyTree) -> bool:
+        return isinstance(node, _LEARNED + _WITH_HYPERPARAMETERS)
+
+    return jax.tree.map(choose, fresh, old, is_leaf=is_leaf)

@@ -1,0 +1,80 @@
+"""Results, solvers and models that go through pickle from one process into another.
+
+    python -m tests.synthesis.pickled FOLDER write
+    python -m tests.synthesis.pickled FOLDER read
+
+Either goes on with them and writes the arrays that come of it.
+"""
+
+import pathlib
+import pickle
+import sys
+
+import jax
+import numpy as np
+
+import plenoptax as plx
+
+from . import resumed
+
+
+IMAGE = slice(None), slice(None, 16), slice(None, 16)
+NAMED = {"key": jax.random.key(0), "max_steps": 3, "progress": False}
+
+
+def make():
+    """A result of each method, with several solvers; solvers; and models."""
+    brick, grass = plx.data.brick()[IMAGE], plx.data.grass()[IMAGE]
+    model = plx.models.LinearNonlinear(5)
+    texture = plx.models.PortillaSimoncelli((16, 16), 1, 2, 3)
+    adam = resumed.OPTIMIZERS["adam"]()
+    things = {
+        "eigendistortions": plx.eigendistortions(brick, plx.models.Gaussian(5), progress=False),
+        "metamer": plx.metamer(brick, model, **NAMED),
+        "lbfgs": plx.metamer(brick, model, optimizer=plx.lbfgs(3), **NAMED),
+        "adam": plx.metamer(brick, model, optimizer=adam, **NAMED),
+        "coarse to fine": plx.metamer_ctf(brick, texture, **NAMED),
+        "batch": plx.metamer(brick[None], model, batch=True, **NAMED),
+        "competition": plx.mad_competition(
+            brick, plx.metric.mse, plx.metric.ssim_distance, "min", **NAMED
+        ),
+        "geodesic": plx.geodesic(brick, grass, model, n_steps=3, **NAMED),
+    }
+    solvers = {f"solver {name}": plx.Solver(one()) for name, one in resumed.OPTIMIZERS.items()}
+    models = {name: one() for name, one in resumed.MODELS.items()}
+    own = {n: one for n, one in models.items() if type(one).__module__.startswith("plenoptax.")}
+    return things | solvers | own
+
+
+def go_on(result):
+    """The points and the losses after two more steps."""
+    state, trace = plx.run(result.problem, result.solver, result.state, 2)
+    return [np.asarray(state.z), *(np.asarray(one.losses) for one in trace.elements)]
+
+
+def arrays_of(things):
+    """What comes of each thing."""
+    image = plx.data.brick()[:, : resumed.SIZE, : resumed.SIZE]
+    problem = plx.Metamer(image, plx.models.Gaussian(3))
+    found = {}
+    for name, thing in things.items():
+        if isinstance(thing, plx.Result):
+            arrays = go_on(thing)
+        elif isinstance(thing, plx.Solver):
+            state = plx.init(problem, thing, key=jax.random.key(1))
+            arrays = [np.asarray(plx.run(problem, thing, state, 2)[0].z)]
+        elif isinstance(thing, plx.Eigendistortions):
+            arrays = [np.asarray(thing.eigendistortions), thing.eigenvalues]
+        else:
+            arrays = jax.tree.leaves(thing(image))
+        found |= {f"{name} {index}": np.asarray(array) for index, array in enumerate(arrays)}
+    return found
+
+
+if __name__ == "__main__":
+    folder, action = pathlib.Path(sys.argv[1]), sys.argv[2]
+    pickles = folder / "things.pickle"
+    things = make() if action == "write" else pickle.loads(pickles.read_bytes())
+    if action == "write":
+        pickles.write_bytes(pickle.dumps(things))
+    np.savez(folder / f"{action}.npz", **arrays_of(things))
