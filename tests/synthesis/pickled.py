@@ -10,6 +10,7 @@ import pathlib
 import pickle
 import sys
 
+import equinox as eqx
 import jax
 import numpy as np
 
@@ -56,19 +57,33 @@ def arrays_of(things):
     """What comes of each thing."""
     image = plx.data.brick()[:, : resumed.SIZE, : resumed.SIZE]
     problem = plx.Metamer(image, plx.models.Gaussian(3))
-    found = {}
+
+    # In one program, since most of the time is compilation.
+    @eqx.filter_jit
+    def of_parts(parts):
+        states = [solver.init(problem, 1 - image) for solver in parts["solvers"]]
+        pairs = zip(parts["solvers"], states, strict=True)
+        points = [solver.step(problem, state)[0].z for solver, state in pairs]
+        return points, [model(image) for model in parts["models"]]
+
+    results, solvers, models = {}, {}, {}
     for name, thing in things.items():
         if isinstance(thing, plx.Result):
-            arrays = go_on(thing)
+            results[name] = go_on(thing)
         elif isinstance(thing, plx.Solver):
-            state = plx.init(problem, thing, key=jax.random.key(1))
-            arrays = [np.asarray(plx.run(problem, thing, state, 2)[0].z)]
+            solvers[name] = thing
         elif isinstance(thing, plx.Eigendistortions):
-            arrays = [np.asarray(thing.eigendistortions), thing.eigenvalues]
+            results[name] = [thing.eigendistortions, thing.eigenvalues]
         else:
-            arrays = jax.tree.leaves(thing(image))
-        found |= {f"{name} {index}": np.asarray(array) for index, array in enumerate(arrays)}
-    return found
+            models[name] = thing
+    found = of_parts({"solvers": [*solvers.values()], "models": [*models.values()]})
+    for names, arrays in zip((solvers, models), found, strict=True):
+        results |= dict(zip(names, arrays, strict=True))
+    return {
+        f"{name} {index}": np.asarray(array)
+        for name, arrays in results.items()
+        for index, array in enumerate(jax.tree.leaves(arrays))
+    }
 
 
 if __name__ == "__main__":
