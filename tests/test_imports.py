@@ -12,7 +12,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 
 # A room may import the rooms above its own line, never one on its own line or below.
 HOUSE = (
-    ("_numbers", "_types", "_warnings"),
+    ("_numbers", "_safe", "_types", "_warnings"),
     ("_axes", "_precision", "_rules", "_scale", "_tree"),
     ("_compiled", "_traces", "_words"),
     ("process", "linalg"),

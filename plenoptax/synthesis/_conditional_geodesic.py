@@ -6,6 +6,7 @@ import optax
 from jaxtyping import Array, Bool, Int
 
 from .._rules import checked, COUNT, NOT_NEGATIVE, POSITIVE, STEPS
+from .._safe import safe_divisor
 from .._tree import tree_where
 from .._types import Key, PyTree, Scalar
 from ..solve import AbstractProblem, Checkpoint, lbfgs, Record, Solver, Stage
@@ -134,8 +135,7 @@ class ConditionalGeodesic(AbstractProblem):
 
     @property
     def _least_pixel_energy(self) -> Scalar:
-        least = self.pixel_energy(self.geodesic.pixelfade)
-        return jnp.where(least == 0, 1, least)
+        return safe_divisor(self.pixel_energy(self.geodesic.pixelfade))
 
 
 _WINDOW = 10
