@@ -13,7 +13,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 # A room may import the rooms above its own line, never one on its own line or below.
 HOUSE = (
     ("_numbers", "_progress", "_types", "_warnings"),
-    ("_axes", "_precision", "_rules", "_scale", "_tree"),
+    ("_axes", "_precision", "_rules", "_safe", "_scale", "_tree"),
     ("_archive", "_compiled", "_traces", "_words"),
     ("process", "linalg"),
     ("models", "loss", "regularize", "parametrize", "stop"),

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .._rules import checked, COUNT
+from .._safe import safe_divisor
 from .._scale import power_of_two
 from .._types import Key
 from ._operator import compiled_with_operator, LinearMap
@@ -153,9 +154,7 @@ def dense_ends(
     right = ends[np.unique(np.r_[:k, max(len(ends) - k, 0) : len(ends)])]
     products = right @ matrix.T
     singular = np.linalg.norm(products, axis=1) * (np.arange(len(right)) < len(right) - len(null))
-    left = (
-        np.where(singular[:, None] > 0, products, 0) / np.where(singular > 0, singular, 1)[:, None]
-    )
+    left = np.where(singular[:, None] > 0, products, 0) / safe_divisor(singular)[:, None]
     return right, left, singular, rank
 
 

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from .._safe import safe_divisor
 from .._types import Key
 from ._operator import compiled_with_operator, LinearMap
 from ._orthogonal import orthonormal_rows, PRECISION, project
@@ -84,8 +85,7 @@ def extend(
     negligible: Float[Array, ""],
 ) -> tuple[Array, Array, Array, Array]:
     """Append new directions to the basis, and what is new in their images to the images."""
-    norms = jnp.linalg.norm(block, axis=1, keepdims=True)
-    block = block / jnp.where(norms > 0, norms, 1)
+    block = block / safe_divisor(jnp.linalg.norm(block, axis=1, keepdims=True))
     rows, weights = orthonormal_rows(block - project(basis, block)[1], 1e-4)
     drawn = jax.random.normal(key, rows.shape, rows.dtype)
     drawn = drawn / jnp.linalg.norm(drawn, axis=1, keepdims=True)

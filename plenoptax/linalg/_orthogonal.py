@@ -2,6 +2,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .._safe import safe_divisor
 from .._types import Key
 
 
@@ -39,8 +40,7 @@ def orthonormal_rows(
         unit = jnp.where(is_new, rest / jnp.where(is_new, norm, 1), 0)
         # What rounding left of a dependent row is new, but not yet orthogonal.
         unit = unit - project(rows, unit[None])[1][0]
-        length = jnp.linalg.norm(unit)
-        unit = unit / jnp.where(length > 0, length, 1)
+        unit = unit / safe_divisor(jnp.linalg.norm(unit))
         coefficients = (first + second)[0].at[index].set(jnp.where(is_new, norm, 0))
         return rows.at[index].set(unit), coefficients
 

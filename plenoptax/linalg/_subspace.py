@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from .._rules import COUNT
+from .._safe import safe_divisor
 
 
 class AbstractSubspace(eqx.Module):
@@ -166,8 +167,7 @@ def complement(*vectors: Float[Array, "*shape"]) -> Complement:
     if len(shapes) != 1:
         raise ValueError(f"The arrays have one common shape; got {sorted(shapes) or 'none'}.")
     columns = np.stack([np.asarray(v, np.float64).ravel() for v in vectors], axis=1)
-    norms = np.linalg.norm(columns, axis=0)
-    columns = columns / np.where(norms > 0, norms, 1)
+    columns = columns / safe_divisor(np.linalg.norm(columns, axis=0))
     singular = np.linalg.svd(columns, compute_uv=False)
     if not singular[-1] > 1e-6:
         raise ValueError("The arrays are linearly dependent (or zero): leave some of them out.")

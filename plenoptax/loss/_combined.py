@@ -8,6 +8,7 @@ from jaxtyping import Array, ArrayLike, Float
 
 from .._precision import in_single_precision
 from .._rules import checked, NOT_NEGATIVE, NUMBER, POSITIVE
+from .._safe import safe_divisor
 from .._types import PyTree, Scalar
 from ._differences import mse
 
@@ -240,5 +241,5 @@ def _standardize(x: Array, mean: Array, standard_deviation: Array) -> Array:
             f"The representation has an array of shape {x.shape}, but the mean was given for "
             f"{mean.shape}. Measure it with this model, and images of this shape."
         )
-    scale = jnp.where(standard_deviation == 0, 1, standard_deviation)
-    return (x - jnp.asarray(mean, x.dtype)) / jnp.asarray(scale, x.dtype)
+    scale = safe_divisor(jnp.asarray(standard_deviation, x.dtype))
+    return (x - jnp.asarray(mean, x.dtype)) / scale

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array
 
 from .._precision import in_single_precision
+from .._safe import safe_sqrt
 from .._scale import power_of_two
 from .._types import PyTree, Scalar
 
@@ -107,9 +108,3 @@ def sum_of_squares(arrays: list[Array]) -> Scalar:
         squares = array.real**2 + array.imag**2 if jnp.iscomplexobj(array) else array**2
         total = total + jnp.sum(squares)
     return total
-
-
-def safe_sqrt(value: Scalar) -> Scalar:
-    # A test for equality with zero, and not for being positive, lets NaN through.
-    zero = value == 0
-    return jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, value)))

@@ -11,8 +11,9 @@ from jaxtyping import Array, ArrayLike, Float, Inexact
 
 from .._compiled import compiled
 from .._precision import in_single_precision, refuse_half
+from .._safe import safe_divisor, safe_sqrt
 from .._types import Scalar
-from ._differences import safe_sqrt, subtract, sum_of_squares
+from ._differences import subtract, sum_of_squares
 
 
 @final
@@ -109,7 +110,7 @@ def groupwise_relative_l2_norm_factory(
     weights = {}
     for key, values in groups.items():
         norm = safe_sqrt(sum_of_squares([jnp.where(jnp.isnan(values), 0, values)]))
-        weights[key] = _fill(values, factors.get(key, 1), key) / jnp.where(norm == 0, 1, norm)
+        weights[key] = _fill(values, factors.get(key, 1), key) / safe_divisor(norm)
     return WeightedL2Norm(_to_tensor(model, OrderedDict(weights)))
 
 

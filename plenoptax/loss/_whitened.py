@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Int
 from .._compiled import call_compiled, compiled
 from .._precision import in_single_precision, refuse_half
 from .._rules import checked, COUNT, NOT_NEGATIVE
+from .._safe import safe_divisor
 from .._types import Key, Scalar
 from ..linalg import linearize
 from ._weighted import WeightedL2Norm
@@ -170,8 +171,7 @@ def _disturb(image: Array, key: Key, number: Int[Array, ""] | np.int32) -> Array
 
 
 def _noise_level(image: Array) -> Scalar:
-    deviation = jnp.std(image)
-    return _NOISE * jnp.where(deviation > 0, deviation, 1)
+    return _NOISE * safe_divisor(jnp.std(image))
 
 
 @compiled(lambda image, *_: image.size)

@@ -6,9 +6,9 @@ import jax.numpy as jnp
 
 from .._precision import in_single_precision
 from .._rules import checked, NOT_NEGATIVE
+from .._safe import safe_sqrt
 from .._types import PyTree, Scalar
 from ..loss import mse
-from ._pair import safe_sqrt
 
 
 @final

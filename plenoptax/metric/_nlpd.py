@@ -9,9 +9,10 @@ from jaxtyping import Array, Float
 from .._axes import warn_of_axes
 from .._precision import in_single_precision
 from .._rules import checked, NOT_NEGATIVE
+from .._safe import safe_sqrt
 from .._types import Scalar
 from ..process import correlate_separable, LaplacianPyramid
-from ._pair import as_pair, safe_sqrt
+from ._pair import as_pair
 
 
 Variant = Literal["plenoptic", "matlab"]

@@ -78,9 +78,3 @@ def as_pair(
 def keep_within(value: Float[Array, "..."], low: float, high: float) -> Float[Array, "..."]:
     """Clip away what rounding adds beyond a bound; derivatives stay those of the value."""
     return value + lax.stop_gradient(jnp.clip(value, low, high) - value)
-
-
-def safe_sqrt(value: Float[Array, "..."]) -> Float[Array, "..."]:
-    """The square root, of which the gradient at zero is zero."""
-    zero = value == 0
-    return jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, value)))

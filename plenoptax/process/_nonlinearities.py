@@ -8,8 +8,9 @@ from jaxtyping import Array, Complex, Float, Inexact
 
 from .._precision import in_single_precision
 from .._rules import checked, NOT_NEGATIVE
+from .._safe import safe_sqrt
 from ._convolution import blur_downsample, upsample_blur
-from ._signal import refuse_negative, safe_sqrt
+from ._signal import refuse_negative
 
 
 # Ordered, since JAX cannot sort the keys of a pyramid, which are numbers and strings.

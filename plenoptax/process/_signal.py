@@ -9,6 +9,7 @@ from jaxtyping import Array, ArrayLike, Float, Inexact
 
 from .._precision import in_single_precision
 from .._rules import checked, COUNT, NOT_NEGATIVE, NUMBER, POSITIVE, Whole
+from .._safe import safe_sqrt
 from .._scale import power_of_two
 from .._types import Key
 
@@ -239,12 +240,6 @@ def refuse_negative(values: ArrayLike | list[float], name: str):
         return
     if negative:
         raise ValueError(f"{name} must not be negative, got a minimum of {np.min(values)}.")
-
-
-def safe_sqrt(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """Square root with a gradient of zero at zero, where it would be infinite."""
-    zero = x == 0
-    return jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, x)))
 
 
 def _waves(

@@ -5,9 +5,9 @@ from jaxtyping import Array, Float
 
 from .._precision import in_single_precision
 from .._rules import checked, COUNT, NOT_NEGATIVE
+from .._safe import safe_sqrt
 from .._scale import power_of_two
 from .._types import Key
-from ._signal import safe_sqrt
 
 
 @checked(n_steps=COUNT)

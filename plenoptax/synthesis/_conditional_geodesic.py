@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
 from .._rules import checked, COUNT, NOT_NEGATIVE, POSITIVE, STEPS
+from .._safe import safe_divisor
 from .._tree import tree_where
 from .._types import Key, PyTree, Scalar
 from ..solve import AbstractConstrained, AnyOptimizer, Checkpoint, lbfgs, Record, Solver, Stage
@@ -134,8 +135,7 @@ class ConditionalGeodesic(AbstractConstrained):
 
     @property
     def _least_pixel_energy(self) -> Scalar:
-        least = self.pixel_energy(self.geodesic.pixelfade)
-        return jnp.where(least == 0, 1, least)
+        return safe_divisor(self.pixel_energy(self.geodesic.pixelfade))
 
 
 _WINDOW = 10

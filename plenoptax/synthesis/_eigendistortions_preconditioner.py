@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .._safe import safe_divisor
 from .._types import Key
 from ..linalg import LinearMap
 from ..process import gaussian_blur
@@ -91,7 +92,7 @@ def _estimate(operator: LinearMap, probes: Float[Array, "p *shape"]) -> tuple[Ar
     lowest = jnp.sort(plain.ravel())[min(max(plain.size // 500, 16), plain.size) - 1]
     floor = jnp.maximum(1e-6 * jnp.max(spectrum), jnp.finfo(probes.dtype).tiny)
     band = (plain <= lowest).astype(probes.dtype)
-    return jnp.where(local > 0, local, 1), jnp.maximum(spectrum, floor), band
+    return safe_divisor(local), jnp.maximum(spectrum, floor), band
 
 
 def _smooth(images: Array, std: float) -> Array:

@@ -5,6 +5,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .._tree import flatten_real
+
 
 # The first axis numbers the frames; the rest is that of an image.
 Path = Float[Array, "..."]
@@ -12,9 +14,7 @@ Path = Float[Array, "..."]
 
 def represent_frames(model: Callable, path: Path) -> Float[Array, "frames size"]:
     """The representations of the frames, each as one vector of real numbers."""
-    leaves = [leaf.reshape(len(leaf), -1) for leaf in jax.tree.leaves(jax.vmap(model)(path))]
-    parts = [[x.real, x.imag] if jnp.iscomplexobj(x) else [x] for x in leaves]
-    return jnp.concatenate(sum(parts, []), axis=1)
+    return jax.vmap(lambda frame: flatten_real(model(frame), path.dtype))(path)
 
 
 represent_path = eqx.filter_jit(represent_frames)

@@ -11,6 +11,7 @@ from jaxtyping import Array, Bool, Float, Int
 from .._compiled import call_compiled
 from .._numbers import say_how_to_fit
 from .._rules import checked, POSITIVE, Real
+from .._safe import safe_divisor
 from .._tree import largest_magnitude, norm
 from .._types import Key, Scalar
 from ..parametrize import AbstractParametrization, Pixels
@@ -233,8 +234,7 @@ class MADCompetition(AbstractOneStageProblem, AbstractConstrained):
         The third value is that unit. Squares of a gradient of any size are then in range.
         """
         excess, normal = jax.value_and_grad(self._held)(z)
-        largest = largest_magnitude(normal)
-        unit = jnp.where(largest > 0, largest, 1)
+        unit = safe_divisor(largest_magnitude(normal))
         return excess, normal / unit, unit
 
     def _objective_along_constraint(
@@ -252,7 +252,7 @@ class MADCompetition(AbstractOneStageProblem, AbstractConstrained):
             free = self._is_free(point, gradient)
         remaining, whole = norm(jnp.where(free, gradient, 0)), norm(ascent)
         terms["reference_metric"] = excess + self.reference_value.astype(excess.dtype)
-        terms["optimality"] = remaining / jnp.where(whole == 0, 1, whole)
+        terms["optimality"] = remaining / safe_divisor(whole)
         # The pixels that push against the box keep their gradient: what it moves out of the box
         # keeps them there when the image is brought back to the constraint.
         return loss - multiplier * (excess / unit) + jnp.vdot(gradient, z - point), terms
@@ -270,13 +270,13 @@ class MADCompetition(AbstractOneStageProblem, AbstractConstrained):
         correction = _divide(excess / unit, normal, inside == z) * normal
         # At the image itself the metric vanishes: a step as long as the way there overshoots.
         longest, length = 0.5 * norm(inside - self.encode(self.image)), norm(correction)
-        return z - jnp.minimum(1, longest / jnp.where(length == 0, 1, length)) * correction
+        return z - jnp.minimum(1, longest / safe_divisor(length)) * correction
 
 
 def _divide(value: Scalar, normal: Float[Array, "..."], free: Bool[Array, "..."]) -> Scalar:
     """A scalar over the squared norm of the free part of a vector; 0 where this vanishes."""
     square = jnp.sum(jnp.where(free, normal, 0) ** 2)
-    return jnp.where(square == 0, 0, value / jnp.where(square == 0, 1, square))
+    return jnp.where(square == 0, 0, value / safe_divisor(square))
 
 
 @eqx.filter_jit
