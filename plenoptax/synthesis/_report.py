@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Array, Float
 
+from .._answers import name_of
 from .._compiled import call_compiled
-from .._tree import name_of
 from ..solve import AbstractProblem, Solver, State, Status, Trace
 from ._citations import citations
 from ._judge import Group, judge, Null, null_of, say_no_null, verdict
