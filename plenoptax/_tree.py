@@ -1,4 +1,3 @@
-import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -64,13 +63,6 @@ def is_array(leaf: object) -> bool:
 def describe(leaf: Any) -> str:
     """The dtype and shape of an array, as a person writes them: ``float32[1, 256, 256]``."""
     return f"{leaf.dtype}{list(leaf.shape)}"
-
-
-def name_of(part: Any) -> str:
-    """What a model or a metric is called: the name of the function, or of the class."""
-    if isinstance(part, functools.partial | eqx.Partial):
-        return name_of(part.func)
-    return getattr(part, "__name__", type(part).__name__)
 
 
 def check_alike(

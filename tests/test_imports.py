@@ -13,11 +13,12 @@ FILES = sorted(ROOT.rglob("*.py"))
 # A room may import the rooms above its own line, never one on its own line or below.
 HOUSE = (
     ("_numbers", "_progress", "_types", "_warnings"),
-    ("_axes", "_precision", "_rules", "_safe", "_scale", "_tree"),
+    ("_answers", "_axes", "_precision", "_rules", "_safe", "_scale", "_tree"),
     ("_archive", "_compiled", "_traces", "_words"),
     ("process", "linalg"),
-    ("models", "loss", "regularize", "parametrize", "stop"),
-    ("metric", "validate", "solve", "data"),
+    ("loss", "regularize", "parametrize", "stop", "data"),
+    # Models answer for their own loss, and for what they know of photographs.
+    ("models", "metric", "validate", "solve"),
     ("synthesis",),
     ("io", "plot"),
     ("cli",),
@@ -37,6 +38,8 @@ PRIVATE_IMPORTS = {
     # Texture statistics are measured on spectra, with the masks of the pyramid.
     ("models", "process._fourier"),
     ("models", "process._steerable_masks"),
+    # The texture model plots its statistics; nobody else plots them like that.
+    ("models", "plot._portilla_simoncelli"),
 }
 
 RUN_TIME_DEPENDENCIES = {
@@ -118,7 +121,7 @@ def test_imports_go_down():
         (room, target)
         for room, target, is_nested in imports_between_rooms()
         # A model that shows its own representation imports plot inside of the method.
-        if not (room == "models" and target == ("plot",) and is_nested)
+        if not (room == "models" and target[:1] == ("plot",) and is_nested)
         and (not target or FLOORS[target[0]] >= FLOORS[room])
     ]
     assert upward == []

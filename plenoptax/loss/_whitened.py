@@ -1,5 +1,5 @@
 from collections.abc import Callable
-from typing import final
+from typing import ClassVar, final
 
 import equinox as eqx
 import jax
@@ -44,6 +44,7 @@ class WhitenedLoss(eqx.Module):
         base: Weights the difference before it is whitened; what it weights by 0 is left out.
         whitening: The matrix that gives the weighted difference, for which noise in the image has
             standard deviation 1, the covariance 1. One for each channel, if these are apart.
+        lbfgs_memory: The number of pairs that L-BFGS remembers by default.
 
     Example:
         >>> import jax.numpy as jnp, plenoptax as plx
@@ -55,6 +56,8 @@ class WhitenedLoss(eqx.Module):
 
     base: WeightedL2Norm
     whitening: Float[Array, "*channel number number"]
+    # Without long valleys there is little to remember: 100 pairs save a tenth of the steps.
+    lbfgs_memory: ClassVar[int] = 30
 
     @in_single_precision("synth_rep", "ref_rep")
     def __call__(self, synth_rep: Float[Array, "..."], ref_rep: Float[Array, "..."]) -> Scalar:
@@ -63,6 +66,12 @@ class WhitenedLoss(eqx.Module):
         rows = difference.reshape(*self.whitening.shape[:-2], -1, 1)
         whitening = jnp.asarray(self.whitening, difference.dtype)
         return 0.5 * jnp.sum(jnp.matmul(whitening, rows, precision=jax.lax.Precision.HIGHEST) ** 2)
+
+    def trace_terms(
+        self, synth_rep: Float[Array, "..."], ref_rep: Float[Array, "..."]
+    ) -> dict[str, Scalar]:
+        """The norm of the difference before it is whitened, which is what plenoptic minimizes."""
+        return {"weighted_loss": self.base(synth_rep, ref_rep)}
 
 
 @checked(num_samples=COUNT, ridge=NOT_NEGATIVE)

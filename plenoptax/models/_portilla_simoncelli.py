@@ -1,6 +1,5 @@
-from collections.abc import Mapping, Sequence
-from functools import partial
-from typing import ClassVar, final
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, final
 
 import equinox as eqx
 import jax
@@ -11,9 +10,18 @@ from jaxtyping import Array, ArrayLike, Float, Shaped
 from .._axes import advise_on_axes, advise_on_size
 from .._compiled import warn_of_deadlock
 from .._rules import checked, COUNT, SIZES, Whole
+from .._types import Key
+from ..data import natural_statistics, NaturalStatistics
+from ..loss import portilla_simoncelli_loss_factory, whitened_loss_factory
 from ._naive import advise_on_rank
-from ._portilla_simoncelli_layout import gather_indices, Label, scale_labels, statistic_groups
-from ._portilla_simoncelli_statistics import Masks, measure, texture_masks
+from ._portilla_simoncelli_layout import (
+    check_scales,
+    check_size,
+    Label,
+    scale_labels,
+    statistic_groups,
+)
+from ._portilla_simoncelli_statistics import Masks, represent, texture_masks
 
 
 @final
@@ -56,6 +64,7 @@ class PortillaSimoncelli(eqx.Module):
     Attributes:
         relates_channels: Whether statistics between channels are measured: no. Synthesis warns of
             color images where a model has this attribute and it is False.
+        lbfgs_memory: The number of pairs that L-BFGS remembers by default.
         image_shape: Height and width of the images that the masks are for.
         n_scales: Number of scales.
         n_orientations: Number of orientations.
@@ -79,6 +88,7 @@ class PortillaSimoncelli(eqx.Module):
     """
 
     relates_channels: ClassVar[bool] = False
+    lbfgs_memory: ClassVar[int] = 100
     image_shape: tuple[int, int] = eqx.field(static=True)
     n_scales: int = eqx.field(static=True)
     n_orientations: int = eqx.field(static=True)
@@ -130,7 +140,8 @@ class PortillaSimoncelli(eqx.Module):
         self.n_orientations = n_orientations
         self.spatial_corr_width = spatial_corr_width
         self.magnitude_means = magnitude_means
-        self._check_size(self.image_shape, advise_on_size(self.image_shape))
+        advice = advise_on_size(self.image_shape)
+        check_size(self.image_shape, n_scales, spatial_corr_width, advice)
         warn_of_deadlock()
         self.masks = texture_masks(self.image_shape, n_scales, n_orientations)
         self.weights = None if weights is None else self._as_weights(weights)
@@ -187,12 +198,13 @@ class PortillaSimoncelli(eqx.Module):
         _, height, width = image.shape
         masks = self.masks
         if (height, width) != self.image_shape:
-            self._check_size((height, width), advise_on_axes(image.shape))
+            advice = advise_on_axes(image.shape)
+            check_size((height, width), self.n_scales, self.spatial_corr_width, advice)
             masks = texture_masks((height, width), self.n_scales, self.n_orientations, image.dtype)
-        labels = tuple(self.scales) if scales is None else self._check_scales(scales)
+        labels = tuple(self.scales) if scales is None else check_scales(scales, self.scales)
         # All orders of the labels share one compiled function.
         labels = tuple(label for label in self.scales if label in labels)
-        representation = _represent(
+        representation = represent(
             image,
             masks,
             self.n_orientations,
@@ -222,7 +234,7 @@ class PortillaSimoncelli(eqx.Module):
         Raises:
             ValueError: If a label is unknown, or the statistics are not all there.
         """
-        labels = self._check_scales(scales_to_keep)
+        labels = check_scales(scales_to_keep, self.scales)
         representation = self._check_length(representation)
         kept = [index for index, label in enumerate(self.statistic_scales) if label in labels]
         return representation[..., np.array(kept, int)]
@@ -284,6 +296,67 @@ class PortillaSimoncelli(eqx.Module):
             parts.append(flat[..., np.flatnonzero(group.kept)])
         return jnp.concatenate(parts, axis=-1)
 
+    def default_loss(self, image: Array) -> Callable:
+        """The loss of a metamer: that of the stages, whitened; it takes a third of the steps."""
+        base = portilla_simoncelli_loss_factory(self, image)
+        return whitened_loss_factory(self, image, base, channelwise=True)
+
+    def default_stage_loss(self, image: Array) -> Callable:
+        """The loss from coarse to fine: `plenoptax.loss.portilla_simoncelli_loss_factory`."""
+        return portilla_simoncelli_loss_factory(self, image)
+
+    def initial_image(self, image: Array, *, key: Key) -> Array:
+        """Draw faint noise about the mean of each channel of a target."""
+        noise = jax.random.uniform(key, image.shape, image.dtype)
+        mean = jnp.mean(image, axis=(-2, -1), keepdims=True)
+        return jnp.clip(mean + 0.1 * (noise - 0.5), 0, 1)
+
+    def null_statistics(self) -> NaturalStatistics | None:
+        """Those of gray photographs, weighted; None where scales or shifts are not the default."""
+        default = self.n_scales, self.n_orientations, self.spatial_corr_width
+        if default != (4, 4, 7) or self.magnitude_means:
+            return None
+        natural = natural_statistics()
+        weights = np.ones(len(natural.mean)) if self.weights is None else np.asarray(self.weights)
+        return natural._replace(
+            mean=natural.mean * weights,
+            standard_deviation=natural.standard_deviation * np.abs(weights),
+            z_scores=natural.z_scores * np.sign(weights),
+        )
+
+    def plot_representation(self, data: Any, **options: Any) -> Any:
+        """Plot statistics, or a difference of two sets of them, group by group.
+
+        Args:
+            data: The statistics; those of some scales are plotted as they are, in one axes.
+            **options: ``ax``, ``figsize``, ``ylim``, ``batch_idx`` and ``title`` as in
+                `plenoptax.plot.plot_representation`.
+
+        Returns:
+            The axes.
+        """
+        from .. import plot
+        from ..plot._portilla_simoncelli import plot_portilla_simoncelli
+
+        if np.shape(data)[-1:] != (self.num_statistics,):
+            return plot.plot_representation(data=data, **options)
+        return plot_portilla_simoncelli(self, data, **options)[1]
+
+    def update_plot(self, axes: Any, data: Any, **options: Any) -> list[Any]:
+        """Show other statistics in the axes of `plot_representation`.
+
+        Args:
+            axes: The axes.
+            data: The statistics.
+            **options: ``batch_idx`` and ``rescale_ylim`` as in `plenoptax.plot.update_plot`.
+        """
+        from .. import plot
+        from ..plot._portilla_simoncelli import portilla_simoncelli_stems
+
+        if np.shape(data)[-1:] == (self.num_statistics,):
+            data = portilla_simoncelli_stems(self, data, options.pop("batch_idx", 0))
+        return plot.update_plot(axes, data, **options)
+
     def _groups(self):
         return statistic_groups(
             self.n_scales, self.n_orientations, self.spatial_corr_width, self.magnitude_means
@@ -317,32 +390,6 @@ class PortillaSimoncelli(eqx.Module):
                 ) from error
         return self.convert_to_tensor(factors)
 
-    def _check_size(self, shape: tuple[int, int], advice: str) -> None:
-        smallest = min(shape)
-        most_scales = smallest.bit_length() - 3
-        if most_scales < self.n_scales:
-            fewer = f" Use n_scales <= {most_scales}." if most_scales > 0 else ""
-            raise ValueError(
-                f"{self.n_scales} scales need images of at least {2 ** (self.n_scales + 2)} pixels "
-                f"along each axis, got {shape}.{advice or fewer}"
-            )
-        coarsest = -(-smallest // 2**self.n_scales)
-        if self.spatial_corr_width > coarsest:
-            raise ValueError(
-                f"spatial_corr_width is {self.spatial_corr_width}, but the lowpass residual of an "
-                f"image of shape {shape} has {coarsest} samples along its shorter axis."
-                f"{advice or ' Use a smaller spatial_corr_width or n_scales, or larger images.'}"
-            )
-
-    def _check_scales(self, scales: Sequence[Label]) -> tuple[Label, ...]:
-        # 0.0 and False are equal to 0.
-        known = [(type(label), label) for label in self.scales]
-        labels = [label.item() if isinstance(label, np.generic) else label for label in scales]
-        unknown = [label for label in labels if (type(label), label) not in known]
-        if unknown or not scales:
-            raise ValueError(f"scales must be some of {self.scales}, got {scales!r}.")
-        return tuple(labels)
-
     def _check_length(self, representation: ArrayLike) -> Array:
         representation = jnp.asarray(representation)
         if representation.ndim == 0 or representation.shape[-1] != self.num_statistics:
@@ -351,28 +398,3 @@ class PortillaSimoncelli(eqx.Module):
                 f"an array of shape {representation.shape}. Leave out the scales in the call."
             )
         return representation
-
-
-@partial(jax.jit, static_argnames=("num_orientations", "width", "scales", "has_means"))
-def _represent(
-    image: Float[Array, "channel height width"],
-    masks: Masks,
-    num_orientations: int,
-    width: int,
-    scales: tuple[Label, ...],
-    has_means: bool,
-) -> Float[Array, "channel statistic"]:
-    groups = statistic_groups(len(masks.levels) - 1, num_orientations, width, has_means)
-    indices = gather_indices(groups, scales)
-
-    def represent(channel: Float[Array, "height width"]) -> Float[Array, " statistic"]:
-        measured = measure(channel, masks, width, scales)
-        values = [measured[name].ravel() for name in groups if name in measured]
-        # In bounds and unique, as XLA is told here: it scatters gradients without a check.
-        statistics = jnp.concatenate(values).at[indices]
-        return statistics.get(mode="promise_in_bounds", unique_indices=True)
-
-    # XLA multiplies matrices faster on the CPU than batches of them, even of one.
-    if len(image) == 1:
-        return represent(image[0])[None]
-    return jax.vmap(represent)(image)

@@ -1,3 +1,4 @@
+from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -100,3 +101,33 @@ def gather_indices(groups: dict[str, Group], scales: tuple[Label, ...]) -> Int[n
         indices.append(start + numbers[kept])
         start += size
     return np.concatenate(indices)
+
+
+def check_size(shape: tuple[int, int], num_scales: int, width: int, advice: str) -> None:
+    """Refuse an image that is too small for the scales and the shifts."""
+    smallest = min(shape)
+    most_scales = smallest.bit_length() - 3
+    if most_scales < num_scales:
+        fewer = f" Use n_scales <= {most_scales}." if most_scales > 0 else ""
+        raise ValueError(
+            f"{num_scales} scales need images of at least {2 ** (num_scales + 2)} pixels along "
+            f"each axis, got {shape}.{advice or fewer}"
+        )
+    coarsest = -(-smallest // 2**num_scales)
+    if width > coarsest:
+        raise ValueError(
+            f"spatial_corr_width is {width}, but the lowpass residual of an image of shape {shape} "
+            f"has {coarsest} samples along its shorter axis."
+            f"{advice or ' Use a smaller spatial_corr_width or n_scales, or larger images.'}"
+        )
+
+
+def check_scales(scales: Sequence[Label], known: Sequence[Label]) -> tuple[Label, ...]:
+    """The labels that a user chose, as Python's numbers; refuse others than those known."""
+    # 0.0 and False are equal to 0.
+    pairs = [(type(label), label) for label in known]
+    labels = [label.item() if isinstance(label, np.generic) else label for label in scales]
+    unknown = [label for label in labels if (type(label), label) not in pairs]
+    if unknown or not scales:
+        raise ValueError(f"scales must be some of {list(known)}, got {scales!r}.")
+    return tuple(labels)

@@ -10,7 +10,14 @@ from jaxtyping import Array, Complex, Float
 from .._types import Scalar
 from ..process._fourier import crop_spectrum
 from ..process._steerable_masks import angular_mask, frequency_grid, level_shape, radial_masks
-from ._portilla_simoncelli_layout import HIGHPASS, Label, LOWPASS, PIXELS
+from ._portilla_simoncelli_layout import (
+    gather_indices,
+    HIGHPASS,
+    Label,
+    LOWPASS,
+    PIXELS,
+    statistic_groups,
+)
 
 
 Bands: TypeAlias = Float[Array, "orientations height width"]
@@ -78,6 +85,32 @@ def texture_masks(
     radius, _ = frequency_grid(image_shape, image_shape)
     _, highpass = radial_masks(radius, 0)
     return Masks(jnp.asarray(highpass**2, dtype), tuple(levels))
+
+
+@partial(jax.jit, static_argnames=("num_orientations", "width", "scales", "has_means"))
+def represent(
+    image: Float[Array, "channel height width"],
+    masks: Masks,
+    num_orientations: int,
+    width: int,
+    scales: tuple[Label, ...],
+    has_means: bool,
+) -> Float[Array, "channel statistic"]:
+    """The statistics of each channel of an image: see `PortillaSimoncelli.__call__`."""
+    groups = statistic_groups(len(masks.levels) - 1, num_orientations, width, has_means)
+    indices = gather_indices(groups, scales)
+
+    def represent_channel(channel: Float[Array, "height width"]) -> Float[Array, " statistic"]:
+        measured = measure(channel, masks, width, scales)
+        values = [measured[name].ravel() for name in groups if name in measured]
+        # In bounds and unique, as XLA is told here: it scatters gradients without a check.
+        statistics = jnp.concatenate(values).at[indices]
+        return statistics.get(mode="promise_in_bounds", unique_indices=True)
+
+    # XLA multiplies matrices faster on the CPU than batches of them, even of one.
+    if len(image) == 1:
+        return represent_channel(image[0])[None]
+    return jax.vmap(represent_channel)(image)
 
 
 def measure(

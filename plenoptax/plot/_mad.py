@@ -4,7 +4,7 @@ from typing import Any, TYPE_CHECKING
 
 import numpy as np
 
-from .._tree import name_of
+from .._answers import name_of
 from ._drawn import draw_losses, line_options
 from ._imshow import choose, draw_panels, panel_limits
 from ._layout import root_figure

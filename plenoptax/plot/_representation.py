@@ -5,13 +5,12 @@ from typing import Any, Literal, NamedTuple, TYPE_CHECKING
 import jax
 import numpy as np
 
-from .. import models
+from .._answers import answer
 from .._rules import checked, INDEX
 from ._divide import axes_of_new_figure, divide, grid_shape
 from ._imshow import draw_panel, range_line
 from ._layout import font_size, place_size, whole_zoom, zoom_in_axes
 from ._panels import as_numbers, Panel, split_into_panels
-from ._portilla_simoncelli import plot_portilla_simoncelli
 from ._stem import stem_plot
 
 
@@ -89,11 +88,9 @@ def plot_representation(
         raise ValueError(
             f"axes_direction was {axes_direction!r}; it must be 'horizontal' or 'vertical'."
         )
-    if _is_portilla_simoncelli(model) and data is not None:
-        return plot_portilla_simoncelli(model, data, ax, figsize, ylim, batch_idx, title)[1]
-    method = getattr(model, "plot_representation", None)
+    method = answer(model, "plot_representation")
     if method is not None:
-        ax = axes_of_new_figure(figsize or (12, 8)) if ax is None else ax
+        ax = axes_of_new_figure(figsize or (12, 8.6)) if ax is None else ax
         return _axes_of(method(data, ax=ax, ylim=ylim, batch_idx=batch_idx, title=title))
     if data is None:
         raise ValueError(
@@ -129,7 +126,7 @@ def plot_representation(
 
 def arrangement(model: Any, data: Any) -> Literal["one", "layers", "other"]:
     """Whether a representation is a single vector or picture, or layers of maps."""
-    if _is_portilla_simoncelli(model) or hasattr(model, "plot_representation"):
+    if answer(model, "plot_representation") is not None:
         return "other"
     parts = list(_parts(data, 0, False))
     return "one" if len(parts) == 1 else "layers" if _are_layers(parts) else "other"
@@ -274,7 +271,3 @@ def _axes_of(drawn: Any) -> "list[matplotlib.axes.Axes]":
     if isinstance(drawn, tuple) and len(drawn) == 2 and not hasattr(drawn[0], "transAxes"):
         drawn = drawn[1]
     return list(np.atleast_1d(np.asarray(drawn, dtype=object)).ravel())
-
-
-def _is_portilla_simoncelli(model: Any) -> bool:
-    return isinstance(model, models.PortillaSimoncelli)

@@ -5,12 +5,11 @@ from typing import Any, NamedTuple, TYPE_CHECKING
 
 import numpy as np
 
-from .. import models
+from .._answers import answer
 from .._rules import checked, INDEX
 from ._imshow import range_line
 from ._layout import shrink
 from ._panels import as_numbers
-from ._portilla_simoncelli import portilla_simoncelli_stems
 from ._representation import leaves, MARGIN, MOST_AXES
 
 
@@ -65,11 +64,9 @@ def update_plot(
         [1.0, 0.0, 3.0]
         >>> plt.close(axes.figure)
     """
-    method = getattr(model, "update_plot", None)
+    method = answer(model, "update_plot")
     if method is not None:
         return list(method(axes, data, batch_idx=batch_idx, rescale_ylim=rescale_ylim))
-    if isinstance(model, models.PortillaSimoncelli):
-        data = portilla_simoncelli_stems(model, data, batch_idx)
     several = list(np.atleast_1d(np.asarray(axes, dtype=object)).ravel())
     shown = [one for ax in several for one in _series_of(ax)]
     if isinstance(data, Mapping) and len(several) == 1 and len(shown) > 1:

@@ -1,45 +1,45 @@
+import functools
 from collections.abc import Callable
 
+import equinox as eqx
 import jax
-import jax.numpy as jnp
 import optax
 from jaxtyping import Array
 
-from .._types import Key
-from ..loss import (
-    mse,
-    portilla_simoncelli_loss_factory,
-    WeightedL2Norm,
-    whitened_loss_factory,
-    WhitenedLoss,
-)
-from ..models import PortillaSimoncelli
+from .._answers import answer
+from .._types import Key, PyTree
+from ..loss import mse
 from ..solve import amsgrad, AnyOptimizer, lbfgs
 
 
-def default_loss(model: Callable, image: Array) -> Callable:
-    """The loss that metamers come about by: weighted and whitened for textures, else mse."""
-    loss = default_stage_loss(model, image)
-    if isinstance(loss, WeightedL2Norm):
-        return whitened_loss_factory(model, image, loss, channelwise=True)
-    return loss
+def default_loss(model: Callable, image: Array, target: PyTree, *, in_stages: bool) -> Callable:
+    """The model's own loss for an image, else the mean squared error.
+
+    Args:
+        model: The model.
+        image: The target image.
+        target: Its representation.
+        in_stages: Whether the loss is given parts of a representation, from coarse to fine.
+    """
+    make = answer(model, "default_stage_loss" if in_stages else "default_loss")
+    loss = mse if make is None else make(image)
+    # What a partial model selects by its arguments, the loss of the whole model may not fit.
+    is_part = isinstance(model, functools.partial | eqx.Partial) and (model.args or model.keywords)
+    return mse if is_part and not _takes(loss, target) else loss
 
 
-def default_stage_loss(model: Callable, image: Array) -> Callable:
-    """The loss for metamers from coarse to fine, which see parts of a representation."""
-    if isinstance(model, PortillaSimoncelli):
-        return portilla_simoncelli_loss_factory(model, image)
-    return mse
+def _takes(loss: Callable, representation: PyTree) -> bool:
+    try:
+        eqx.filter_eval_shape(loss, representation, representation)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def default_optimizer(model: Callable, loss: Callable | None = None) -> AnyOptimizer:
-    """L-BFGS for Portilla-Simoncelli; else Adam with amsgrad and a rate of 0.01, as plenoptic."""
-    if isinstance(loss, WhitenedLoss):
-        # Without long valleys there is little to remember: 100 pairs save a tenth of the steps.
-        return lbfgs(30)
-    if isinstance(model, PortillaSimoncelli):
-        return lbfgs()
-    return default_amsgrad(0.01)
+    """L-BFGS where the loss or the model asks for it; else plenoptic's Adam, at a rate of 0.01."""
+    memory_size = answer(loss, "lbfgs_memory", answer(model, "lbfgs_memory"))
+    return default_amsgrad(0.01) if memory_size is None else lbfgs(memory_size)
 
 
 def default_amsgrad(learning_rate: float) -> optax.GradientTransformation:
@@ -49,9 +49,8 @@ def default_amsgrad(learning_rate: float) -> optax.GradientTransformation:
 
 
 def default_initial_image(model: Callable, image: Array, key: Key) -> Array:
-    """Faint noise about the target's mean for Portilla-Simoncelli; else uniform noise in [0, 1]."""
-    noise = jax.random.uniform(key, image.shape, image.dtype)
-    if isinstance(model, PortillaSimoncelli):
-        mean = jnp.mean(image, axis=(-2, -1), keepdims=True)
-        return jnp.clip(mean + 0.1 * (noise - 0.5), 0, 1)
-    return noise
+    """The model's own start, else uniform noise in [0, 1]."""
+    draw = answer(model, "initial_image")
+    if draw is None:
+        return jax.random.uniform(key, image.shape, image.dtype)
+    return draw(image, key=key)

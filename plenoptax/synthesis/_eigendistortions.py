@@ -8,8 +8,9 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from .._answers import name_of
 from .._rules import checked, COUNT, NOT_NEGATIVE, POSITIVE, STEPS
-from .._tree import check_alike, leaves_by_path, name_of
+from .._tree import check_alike, leaves_by_path
 from .._types import Key
 from .._words import in_words
 from ..linalg import (

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from .._answers import name_of
 from .._rules import checked, COUNT, POSITIVE
-from .._tree import name_of
 from ..linalg import AbstractNoise, AbstractSubspace, EigenStatus, linearize
 from ..validate import validate_input, validate_model
 

@@ -2,17 +2,16 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import TypeGuard
 
 import jax
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from .._answers import answer
 from .._compiled import call_compiled
 from .._tree import flatten_real
 from .._types import PyTree
-from ..data import natural_statistics
-from ..models import PortillaSimoncelli
+from ..data import NaturalStatistics
 
 
 # A correlation over fewer numbers says little.
@@ -82,7 +81,7 @@ class Null:
 def null_of(
     model: Callable, images: Float[Array, "image *shape"] | None, target: PyTree
 ) -> Null | None:
-    """The null of a model: from the user's images, else (weaker) from photographs at hand.
+    """The null of a model: from the user's images, else (weaker) its ``null_statistics``.
 
     Args:
         model: The model.
@@ -90,8 +89,8 @@ def null_of(
         target: The representation that is to be compared with those of the null.
 
     Returns:
-        None if there are no images, and the statistics of the photographs, which are gray, are not
-        those of the model, or of a target of one channel.
+        None if there are no images, and the model has no null, or one of another size than the
+        target, as for an image of several channels.
 
     Raises:
         ValueError: If there are fewer than 8 images, or their representations are of another size
@@ -114,29 +113,24 @@ def null_of(
         z_scores = (rows - mean) / np.where(deviation > 0, deviation, 1)
         name = f"{len(images)} images of yours"
         return Null(mean, deviation, z_scores, np.arange(len(rows)), name)
-    if not _has_natural_statistics(model) or len(target) > 1:
+    own = _own_null(model)
+    if own is None or own.mean.size != _flatten(target).size:
         return None
-    natural = natural_statistics()
     name = (
-        f"weak: {len(natural.z_scores)} windows of {natural.sources.max() + 1} photographs; "
+        f"weak: {len(own.z_scores)} windows of {own.sources.max() + 1} photographs; "
         "give null_images= of your own"
     )
-    weights = np.ones(len(natural.mean)) if model.weights is None else np.asarray(model.weights)
-    return Null(
-        natural.mean * weights,
-        natural.standard_deviation * np.abs(weights),
-        natural.z_scores * np.sign(weights),
-        natural.sources,
-        name,
-    )
+    return Null(own.mean, own.standard_deviation, own.z_scores, own.sources, name)
 
 
 def say_no_null(model: Callable, target: PyTree) -> str:
     """Why `null_of` returns nothing without images of the user, and what to do."""
-    if not _has_natural_statistics(model):
+    own = _own_null(model)
+    num_channels, rest = divmod(_flatten(target).size, 1 if own is None else own.mean.size)
+    if own is None or num_channels < 2 or rest:
         return "no null of unrelated images to compare with (report(null_images=...))"
     return (
-        f"the model measures each of the {len(target)} channels alone, and the null is of gray "
+        f"the model measures each of the {num_channels} channels alone, and the null is of gray "
         "photographs (report(null_images=...) with images of as many channels judges it)"
     )
 
@@ -147,7 +141,7 @@ def judge(
     """Compare two representations, group by group.
 
     Args:
-        model: Its ``convert_to_dict`` says what the groups are; otherwise each leaf of the
+        model: Its ``statistic_groups`` say what the groups are; otherwise each leaf of the
             representation is one.
         synthesized: The representation of the synthesized image.
         target: That of the target.
@@ -188,11 +182,8 @@ def verdict(groups: dict[str, Group]) -> bool | None:
     return all(judged) if judged else None
 
 
-def _has_natural_statistics(model: Callable) -> TypeGuard[PortillaSimoncelli]:
-    if not isinstance(model, PortillaSimoncelli):
-        return False
-    standard = (model.n_scales, model.n_orientations, model.spatial_corr_width) == (4, 4, 7)
-    return standard and not model.magnitude_means
+def _own_null(model: Callable) -> NaturalStatistics | None:
+    return answer(model, "null_statistics", lambda: None)()
 
 
 def _flatten(representation: PyTree) -> np.ndarray:
@@ -201,7 +192,7 @@ def _flatten(representation: PyTree) -> np.ndarray:
 
 def _labels(model: Callable, representation: PyTree) -> np.ndarray:
     """The name of the group of each number of a flattened representation."""
-    names = getattr(model, "statistic_groups", None)
+    names = answer(model, "statistic_groups")
     leaves = jax.tree_util.tree_leaves_with_path(representation)
     if names is not None and len(leaves) == 1 and leaves[0][1].shape[-1] == len(names):
         return np.tile(np.asarray(names), leaves[0][1].size // len(names))

@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Int
 
+from .._answers import answer
 from .._rules import checked, COUNT, STEPS
 from .._types import Key, PyTree, Scalar
-from ..loss import WhitenedLoss
 from ..parametrize import AbstractParametrization
 from ..regularize import penalize_range
 from ..solve import AbstractLeastSquares, AnyOptimizer, Checkpoint, Record, Solver
@@ -78,9 +78,8 @@ class Metamer(AbstractOneStageProblem, AbstractLeastSquares):
             model: Any callable of one image that JAX can differentiate. It should be a pytree, such
                 as an Equinox module, or a function that is defined once: a new lambda for each
                 problem compiles each time.
-            loss_function: By default `plenoptax.loss.mse`; for Portilla-Simoncelli that of
-                `plenoptax.loss.portilla_simoncelli_loss_factory`, whitened by
-                `plenoptax.loss.whitened_loss_factory`, which gets as far in a third of the steps.
+            loss_function: By default the model's own, such as `PortillaSimoncelli.default_loss`,
+                else `plenoptax.loss.mse`.
             penalty_function: By default what lies outside of [0, 1], squared and summed.
             penalty_lambda: Its weight, or a function of how many steps have been accepted, such as
                 an optax schedule.
@@ -103,13 +102,15 @@ class Metamer(AbstractOneStageProblem, AbstractLeastSquares):
         self.model = model
         self.image = jnp.asarray(image)
         self.target = measure_target(model, self.image, target_representation, loss_function)
-        self.loss_function = loss_function or default_loss(model, self.image)
+        self.loss_function = loss_function or default_loss(
+            model, self.image, self.target, in_stages=False
+        )
         self.penalty_function = penalty_function
         self.penalty_lambda = as_weight(penalty_lambda)
         self.parametrization = as_parametrization(parametrization)
 
     def initial_image(self, key: Key) -> Array:
-        """Uniform noise in [0, 1]; for Portilla-Simoncelli faint noise about the target's mean."""
+        """The model's own start, such as `PortillaSimoncelli.initial_image`, else uniform noise."""
         return default_initial_image(self.model, self.image, key)
 
     def objective(
@@ -117,16 +118,14 @@ class Metamer(AbstractOneStageProblem, AbstractLeastSquares):
     ) -> tuple[Scalar, dict[str, Array]]:
         """See `AbstractProblem.objective`.
 
-        The terms are ``"penalty"`` and, for a `plenoptax.loss.WhitenedLoss`, ``"weighted_loss"``:
-        the norm of the difference before it is whitened, which is what plenoptic minimizes.
+        The terms are ``"penalty"`` and those of the loss's ``trace_terms``, if it has this method.
         """
         image = self.decode(z)
         representation = self.model(image)
         loss = self.loss_function(representation, self.target)
         total, terms = self.add_penalty(loss, image, memory)
-        if isinstance(self.loss_function, WhitenedLoss):
-            terms["weighted_loss"] = self.loss_function.base(representation, self.target)
-        return total, terms
+        more_terms = answer(self.loss_function, "trace_terms", lambda *_: {})
+        return total, terms | more_terms(representation, self.target)
 
     def residual(self, z: PyTree) -> PyTree:
         """The difference between the representations of the image and of the target."""
@@ -180,8 +179,8 @@ def metamer(
         initial_image: Where to start, of another size than the target if the model takes it; or an
             earlier result.
         optimizer: Any optax transformation; stops by the default rule of `Solver`. By default
-            `plenoptax.lbfgs` for Portilla-Simoncelli and for whitened losses (these with 30 pairs),
-            else Adam with amsgrad and a rate of 0.01.
+            `plenoptax.lbfgs` with the ``lbfgs_memory`` of the loss or the model, such as
+            Portilla-Simoncelli, else Adam with amsgrad and a rate of 0.01.
         solver: An optimizer with a stop rule of your own; not both.
         max_steps: How many steps to take at most. A step of `plenoptax.lbfgs` is one evaluation.
         record: Which images to keep; see `Record`.

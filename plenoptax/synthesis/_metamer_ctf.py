@@ -14,7 +14,7 @@ from ..regularize import penalize_range
 from ..solve import AbstractLeastSquares, AnyOptimizer, Checkpoint, Record, Solver, Stage, Trace
 from ..stop import Window
 from ..validate import validate_coarse_to_fine
-from ._defaults import default_initial_image, default_optimizer, default_stage_loss
+from ._defaults import default_initial_image, default_loss, default_optimizer
 from ._entry import pose_all, synthesize_problem
 from ._problem import (
     AbstractImageProblem,
@@ -155,7 +155,9 @@ class MetamerCTF(AbstractImageProblem, AbstractLeastSquares):
                 f"which {type(model).__name__} does not have."
             )
         self.target = measure_target(model, self.image, target_representation, loss_function)
-        self.loss_function = loss_function or default_stage_loss(model, self.image)
+        self.loss_function = loss_function or default_loss(
+            model, self.image, self.target, in_stages=True
+        )
         self.penalty_function = penalty_function
         self.penalty_lambda = as_weight(penalty_lambda)
         self.parametrization = as_parametrization(parametrization)

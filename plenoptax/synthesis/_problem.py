@@ -8,9 +8,10 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Int
 
+from .._answers import answer, name_of
 from .._compiled import call_compiled
 from .._rules import Real
-from .._tree import describe, is_array, name_of
+from .._tree import describe, is_array
 from .._types import PyTree, Scalar
 from .._warnings import warn_caller
 from ..parametrize import AbstractParametrization, Pixels
@@ -123,16 +124,12 @@ def measure_target(
 
 
 def _warn_of_lone_channels(model: Callable, image: Array) -> None:
-    inner = model
-    while hasattr(inner, "func") or hasattr(inner, "__wrapped__"):
-        # Partial functions and compiled ones.
-        inner = inner.func if hasattr(inner, "func") else inner.__wrapped__
-    if getattr(inner, "relates_channels", True) or image.ndim != 3 or image.shape[0] == 1:
+    if answer(model, "relates_channels", True) or image.ndim != 3 or image.shape[0] == 1:
         return
     # An element of a batch is being traced.
     gray = "images.mean(1" if isinstance(image, Tracer) else "image.mean(0"
     warn_caller(
-        f"{name_of(inner)} measures each of the {image.shape[0]} channels alone, and nothing "
+        f"{name_of(model)} measures each of the {image.shape[0]} channels alone, and nothing "
         "between them: the metamer comes out in wrong colors, and its success stays unknown, for "
         "the default null is of gray photographs. Take the gray version, "
         f"{gray}, keepdims=True), or load it by plx.load_images(..., as_gray=True)."

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Array, Float
 
+from .._answers import name_of
 from .._compiled import call_compiled
-from .._tree import name_of
 from ..solve import AbstractProblem, Solver, State, Status, Trace
 from ._citations import citations
 from ._judge import Group, judge, Null, null_of, say_no_null, verdict
@@ -62,7 +62,8 @@ class Report:
         groups: How well each group of the representation was matched, by name.
         null: What the likeness was compared with.
         num_steps: Steps taken.
-        provenance: Evaluations, wall time, versions, device, key, and the solver.
+        provenance: Evaluations, wall time, versions, device, key, the solver, and the parts of the
+            problem in words, such as its loss.
         bibtex: What to cite.
     """
 
@@ -99,6 +100,7 @@ class Report:
             "caution": "\n".join(self.cautions),
             "status": self.status,
             "stages": self.stages,
+            "loss function": self.provenance["problem"].get("loss_function", ""),
             "loss": f"{self.losses[0]:.6g} -> {self.losses[1]:.6g}",
             **{name: f"{value:.6g}" for name, value in self.terms.items() if name != "stage"},
             "gradient": f"{self.gradient_ratio:.2g} times that at the start",

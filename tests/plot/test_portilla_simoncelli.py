@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from plenoptax import models
-from plenoptax.plot import plot_representation
+from plenoptax.plot import plot_representation, update_plot
 from plenoptax.plot._portilla_simoncelli import plot_portilla_simoncelli
 
 
@@ -77,15 +77,17 @@ def test_plot_portilla_simoncelli_stems(rng):
         np.testing.assert_allclose(shown[name], norms.ravel())
 
 
-def test_plot_representation_knows_the_model_by_its_type(monkeypatch, rng):
-    monkeypatch.setattr(models, "PortillaSimoncelli", Layout, raising=False)
-    model = Layout()
-    vector = rng.random((1, model.size))
-    axes = plot_representation(model, vector, title="statistics")
-    assert [one.get_title() for one in axes][2:4] == [
-        "magnitude_std",
-        "auto_correlation\nreconstructed",
-    ]
+def test_the_texture_model_plots_and_updates_its_statistics(rng):
+    model = models.PortillaSimoncelli((32, 32), 2, 2, spatial_corr_width=5)
+    first, second = rng.standard_normal((2, 1, model.num_statistics))
+    axes = plot_representation(model, first, title="statistics", figsize=(9, 7))
+    _, wanted = plot_portilla_simoncelli(model, second)
+    assert [one.get_title() for one in axes] == [one.get_title() for one in wanted]
+    assert len(update_plot(axes, second, model)) == len(axes) == 8
+    for one, other in zip(axes, wanted, strict=True):
+        np.testing.assert_array_equal(stems(one), stems(other))
+    with pytest.raises(ValueError, match="data was None"):
+        plot_representation(model)
 
 
 def test_plot_portilla_simoncelli_channels_and_batches(rng):

@@ -257,6 +257,18 @@ def test_reports_tell_how_the_image_came_about(result):
     assert facts["wall_time"] > 0
 
 
+def test_reports_name_the_loss(result, getkey):
+    words = result.report().provenance["problem"]["loss_function"]
+    assert words.startswith("WhitenedLoss(base=WeightedL2Norm(")
+    assert f"loss function {words}" in text_of(result)
+    image = plx.data.camera()[:, 100:116, 100:116]
+    other = plx.metamer(
+        image, plx.models.Gaussian(5), plx.loss.l2_norm, key=getkey(), max_steps=2, progress=False
+    )
+    assert "loss function l2_norm" in text_of(other)
+    assert "loss function" not in text_of(_synthesize("objective", image, getkey()))
+
+
 def _synthesize(method, image, key):
     options = {"max_steps": 3, "progress": False}
     if method == "mad":

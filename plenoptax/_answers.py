@@ -1,0 +1,36 @@
+"""What a model, a loss or a metric may say of itself, looked up by name."""
+
+import functools
+from typing import Any
+
+import equinox as eqx
+
+
+def inside(part: Any) -> Any:
+    """The function within a partial or a compiled function; None within anything else."""
+    if isinstance(part, functools.partial | eqx.Partial):
+        return part.func
+    return getattr(part, "__wrapped__", None)
+
+
+def answer(part: Any, name: str, default: Any = None) -> Any:
+    """An optional attribute or method of a part, or of what is wrapped in it.
+
+    Args:
+        part: A model, a loss or a metric.
+        name: The attribute.
+        default: Returned where there is no such attribute, or it is None.
+    """
+    while part is not None:
+        found = getattr(part, name, None)
+        if found is not None:
+            return found
+        part = inside(part)
+    return default
+
+
+def name_of(part: Any) -> str:
+    """What a model or a metric is called: the name of the function, or of the class."""
+    while (inner := inside(part)) is not None:
+        part = inner
+    return getattr(part, "__name__", type(part).__name__)
