@@ -112,7 +112,7 @@ def test_other_texture_models_get_what_ours_gets(name, texture, model, result):
     starts = [r.problem.initial_image(OPTIONS["key"]) for r in (found, result)]
     np.testing.assert_array_equal(*starts)
     assert found.trace.provenance["optimizer"] == result.trace.provenance["optimizer"]
-    assert "lbfgs(memory_size=30" in found.trace.provenance["optimizer"]
+    assert "LBFGS(memory_size=30" in found.trace.provenance["optimizer"]
     np.testing.assert_allclose(found.trace.losses, result.trace.losses, rtol=1e-5)
     np.testing.assert_allclose(
         found.trace.terms["weighted_loss"], result.trace.terms["weighted_loss"], rtol=1e-5
@@ -152,7 +152,7 @@ def test_all_answers_of_a_model_are_asked_for(wrap, texture):
     result = plx.metamer(texture, model, **OPTIONS)
     assert float(result.problem.loss_function.weights[0, 0]) == 32
     assert result.problem.initial_image(OPTIONS["key"]).max() < 0.36
-    assert "lbfgs(memory_size=7" in result.trace.provenance["optimizer"]
+    assert "LBFGS(memory_size=7" in result.trace.provenance["optimizer"]
     difference = np.abs(np.asarray(model(result.image) - model(texture)))
     np.testing.assert_allclose(result.trace.terms["largest"][-1], difference.max(), rtol=1e-3)
     report = result.report()
@@ -169,7 +169,7 @@ def test_all_answers_of_a_model_are_asked_for(wrap, texture):
 def test_stages_have_a_loss_of_their_own(texture):
     result = plx.metamer_ctf(texture, Rows(), ctf_iters_to_check=1, max_stage_steps=2, **OPTIONS)
     assert result.problem.loss_function is plx.loss.l2_norm
-    assert "lbfgs(memory_size=9" in result.trace.provenance["optimizer"]
+    assert "LBFGS(memory_size=9" in result.trace.provenance["optimizer"]
     assert result.problem.initial_image(OPTIONS["key"]).max() < 0.36
 
 
