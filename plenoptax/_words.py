@@ -3,9 +3,12 @@
 import dataclasses
 import enum
 import functools
+import hashlib
 import inspect
+import time
 import types
 from collections.abc import Callable, Mapping
+from importlib import metadata
 from typing import Any
 
 import equinox as eqx
@@ -15,6 +18,7 @@ import optax
 from jax.core import Tracer
 
 from ._tree import describe, is_array
+from ._types import Key, PyTree
 
 
 # Arrays of up to so many numbers are written out, and sequences of up to so many elements.
@@ -194,3 +198,34 @@ def _without_helpers(variables: dict[str, Any], arguments: list[str]) -> dict[st
         else:
             found |= _without_helpers(inner, arguments)
     return found
+
+
+def describe_machine(started: float) -> dict[str, Any]:
+    """Versions, the device, and the seconds since `started`, a `time.perf_counter`."""
+    versions = {name: metadata.version(name) for name in ("plenoptax", "jax", "optax", "equinox")}
+    return {
+        "versions": versions,
+        "device": jax.devices()[0].device_kind,
+        "platform": jax.default_backend(),
+        "wall_time": time.perf_counter() - started,
+    }
+
+
+def describe_key(key: Key | None) -> list | None:
+    """The data of a key, for JSON."""
+    return None if key is None else np.asarray(jax.random.key_data(key)).tolist()
+
+
+def digest(arrays: PyTree) -> str | None:
+    """What tells arrays from others: a digest of their dtypes, shapes and contents.
+
+    Args:
+        arrays: An array or a tree of arrays; None has none.
+    """
+    if arrays is None:
+        return None
+    found = hashlib.sha256()
+    for leaf in map(np.asarray, jax.tree.leaves(arrays)):
+        found.update(describe(leaf).encode())
+        found.update(np.ascontiguousarray(leaf).tobytes())
+    return f"sha256:{found.hexdigest()[:32]}"

@@ -9,7 +9,7 @@ import numpy as np
 
 from ._archive import Archive
 from ._tree import describe
-from .solve import AbstractElements, AnySolver, BatchedTrace, State, Trace
+from .solve import AnyProblem, AnySolver, BatchedTrace, State, Trace
 from .solve._files import load as load
 from .solve._files import load_trace as load_trace
 from .solve._files import read_synthesis, read_trace, write_synthesis
@@ -27,7 +27,7 @@ def save(
     saved: State | Result | AbstractSaved,
     trace: Trace | BatchedTrace | None = None,
     *,
-    problem: AbstractElements | None = None,
+    problem: AnyProblem | None = None,
 ) -> None:
     """Save a result, or a state and the trace that led to it, to a file.
 
@@ -79,7 +79,7 @@ def save(
 
 def load_result(
     path: str | os.PathLike,
-    problem: AbstractElements | None = None,
+    problem: AnyProblem | None = None,
     solver: AnySolver | None = None,
 ) -> Any:
     """Load a result: of a synthesis, of a batch, or eigendistortions, whatever the file holds.

@@ -16,9 +16,8 @@ from jax.core import Tracer
 from jax.typing import DTypeLike
 
 from ._axes import advise_on_axes, advised_on_axes
-from ._numbers import say_how_to_fit
 from ._precision import refuse_half
-from ._rules import checked, COUNT, SIZES
+from ._rules import checked, COUNT, say_how_to_fit, SIZES
 from ._traces import is_same, refuse_changed, trace
 from ._tree import describe
 from ._types import PyTree

@@ -12,7 +12,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 
 # A room may import the rooms above its own line, never one on its own line or below.
 HOUSE = (
-    ("_numbers", "_progress", "_types", "_warnings"),
+    ("_progress", "_types", "_warnings"),
     ("_answers", "_axes", "_precision", "_rules", "_safe", "_scale", "_tree"),
     ("_archive", "_compiled", "_traces", "_words"),
     ("process", "linalg"),
@@ -34,7 +34,7 @@ PRIVATE_IMPORTS = {
     ("io", "synthesis._saved"),
     # An entry function goes on from a checkpoint, and says what it started from.
     ("synthesis", "solve._files"),
-    ("synthesis", "solve._provenance"),
+    ("synthesis", "solve._optimizer"),
     # Texture statistics are measured on spectra, with the masks of the pyramid.
     ("models", "process._fourier"),
     ("models", "process._steerable_masks"),

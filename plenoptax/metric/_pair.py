@@ -6,7 +6,7 @@ from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float
 
 from .._axes import advise_on_axes, warn_of_axes
-from .._numbers import say_how_to_fit
+from .._rules import say_how_to_fit
 from .._types import Scalar
 
 

@@ -1,6 +1,5 @@
 """The loop that every method of synthesis shares."""
 
-from ._amsgrad import amsgrad as amsgrad
 from ._lbfgs import LBFGS as LBFGS
 from ._lbfgs import lbfgs as lbfgs
 from ._lbfgs import LBFGSState as LBFGSState
@@ -15,14 +14,15 @@ from ._loop import Solver as Solver
 from ._loop import State as State
 from ._loop import step as step
 from ._optimizer import AbstractOptimizer as AbstractOptimizer
+from ._optimizer import amsgrad as amsgrad
 from ._optimizer import AnyOptimizer as AnyOptimizer
 from ._optimizer import as_optimizer as as_optimizer
 from ._optimizer import OptaxOptimizer as OptaxOptimizer
 from ._optimizer import Outcome as Outcome
 from ._problem import AbstractConstrained as AbstractConstrained
-from ._problem import AbstractElements as AbstractElements
 from ._problem import AbstractLeastSquares as AbstractLeastSquares
 from ._problem import AbstractProblem as AbstractProblem
+from ._problem import AnyProblem as AnyProblem
 from ._problem import batch as batch
 from ._problem import Batched as Batched
 from ._problem import Stage as Stage

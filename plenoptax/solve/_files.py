@@ -15,8 +15,14 @@ from .._types import PyTree
 from .._warnings import warn_caller
 from ._loop import AbstractSolver, AnySolver, as_solver, decode, Info, State
 from ._probe import check_probe, LoadWarning, probe
-from ._problem import AbstractElements, AbstractProblem, Batched, check_problem, Status
-from ._provenance import describe_problem
+from ._problem import (
+    AbstractProblem,
+    AnyProblem,
+    Batched,
+    check_problem,
+    describe_problem,
+    Status,
+)
 from ._trace import BatchedTrace, Trace
 
 
@@ -27,7 +33,7 @@ def write_synthesis(
     path: str | os.PathLike,
     state: State,
     trace: Trace | BatchedTrace | None,
-    problem: AbstractElements | None,
+    problem: AnyProblem | None,
 ) -> None:
     """Save a state, its trace, and what tells its problem from others; see `plenoptax.io.save`."""
     if problem is not None:
@@ -52,7 +58,7 @@ def load(
     path: str | os.PathLike,
     like: State,
     *,
-    problem: AbstractElements | None = None,
+    problem: AnyProblem | None = None,
     raise_on_checks: bool = True,
     tensor_equality_atol: float = 1e-8,
     tensor_equality_rtol: float = 1e-5,
@@ -99,7 +105,7 @@ def load(
 
 
 def _check_problem(
-    archive: Archive, problem: AbstractElements, raise_on_checks: bool, tolerances: dict[str, float]
+    archive: Archive, problem: AnyProblem, raise_on_checks: bool, tolerances: dict[str, float]
 ) -> None:
     """Compare a problem with the one in a file; nothing, if there is none in it."""
     if "problem" not in archive.meta:
@@ -153,8 +159,8 @@ def read_trace(archive: Archive) -> Trace | BatchedTrace:
 
 
 def read_synthesis(
-    archive: Archive, problem: AbstractElements | None, solver: AnySolver | None
-) -> tuple[AbstractElements, State, Trace | BatchedTrace, AbstractSolver | None, Array | None]:
+    archive: Archive, problem: AnyProblem | None, solver: AnySolver | None
+) -> tuple[AnyProblem, State, Trace | BatchedTrace, AbstractSolver | None, Array | None]:
     """The parts of a result that a file holds; see `plenoptax.io.load_result`.
 
     Returns:
@@ -199,7 +205,7 @@ def _read_progress(archive: Archive) -> State:
     return State(**nothing, **found, status=status)
 
 
-def _state_like(archive: Archive, problem: AbstractElements, solver: AbstractSolver) -> State:
+def _state_like(archive: Archive, problem: AnyProblem, solver: AbstractSolver) -> State:
     """A state of a problem and a solver, of the size that the file has."""
     z = eqx.filter_eval_shape(
         lambda p: p.map(lambda p: p.encode(p.initial_image(jax.random.key(0)))), problem

@@ -20,8 +20,8 @@ from .._types import Key, PyTree
 from ._optimizer import AbstractOptimizer, AnyOptimizer, as_optimizer, Outcome
 from ._problem import (
     AbstractConstrained,
-    AbstractElements,
     AbstractProblem,
+    AnyProblem,
     check_problem,
     Stage,
     Status,
@@ -337,7 +337,7 @@ def as_solver(solver: AnySolver) -> AbstractSolver:
 
 
 def init(
-    problem: AbstractElements,
+    problem: AnyProblem,
     solver: AnySolver,
     *,
     key: Key | None = None,
@@ -384,14 +384,14 @@ def init(
 
 
 @compiled()
-def _init_from_key(problem: AbstractElements, solver: AbstractSolver, key: Key) -> State:
+def _init_from_key(problem: AnyProblem, solver: AbstractSolver, key: Key) -> State:
     # Compiled as a whole: one by one, its little operations take a second to compile.
     images = problem.map(lambda p, k: p.initial_image(k), problem.split(key=key))
     return _init_from_image(problem, solver, images)
 
 
 @compiled()
-def _init_from_image(problem: AbstractElements, solver: AbstractSolver, images: Array) -> State:
+def _init_from_image(problem: AnyProblem, solver: AbstractSolver, images: Array) -> State:
     return problem.map(lambda p, image: solver.init(p, p.encode(image)), images)
 
 
@@ -437,7 +437,7 @@ def _check_objective(problem: AbstractProblem, initial_image: Array) -> None:
 
 
 def step(
-    problem: AbstractElements,
+    problem: AnyProblem,
     solver: AnySolver,
     state: State,
 ) -> tuple[State, Info]:
@@ -488,7 +488,7 @@ traced_step = eqx.filter_jit(step)
 
 @checked(num_steps=COUNT)
 def advance(
-    problem: AbstractElements,
+    problem: AnyProblem,
     solver: AnySolver,
     state: State,
     num_steps: int,
@@ -528,7 +528,7 @@ def advance(
 
 
 def advance_within(
-    problem: AbstractElements, solver: AbstractSolver, state: State, num_rows: int, limit: Array
+    problem: AnyProblem, solver: AbstractSolver, state: State, num_rows: int, limit: Array
 ) -> tuple[State, Info]:
     """As `advance`, with a limit that is an array, of at most as many steps as there are rows."""
 
@@ -552,7 +552,7 @@ def advance_within(
 
 
 @compiled()
-def decode(problem: AbstractElements, z: PyTree) -> Array:
+def decode(problem: AnyProblem, z: PyTree) -> Array:
     """The image of a ``z``, or one for each element."""
     return problem.map(lambda p, z: p.decode(z), z)
 

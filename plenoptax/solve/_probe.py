@@ -11,8 +11,7 @@ from jaxtyping import Array
 from .._compiled import compiled
 from .._tree import describe, leaves_by_path
 from .._types import PyTree, Scalar
-from ._problem import AbstractElements, AbstractProblem
-from ._provenance import describe_problem
+from ._problem import AbstractProblem, AnyProblem, describe_problem
 
 
 class LoadWarning(UserWarning):
@@ -40,7 +39,7 @@ _RESPONSES = (".target", ".stage_targets", ".ends")
 _LONGEST = 160
 
 
-def probe(problem: AbstractElements) -> dict[str, np.ndarray]:
+def probe(problem: AnyProblem) -> dict[str, np.ndarray]:
     """What tells a problem from others: its own arrays, and its terms at two probe images.
 
     Models, losses and metrics are not stored: they are compared by the terms that they produce,
@@ -66,7 +65,7 @@ def _largest(problem: PyTree, *arguments: Array) -> int:
 
 
 @compiled(_largest)
-def _evaluate(problem: AbstractElements, spread: Scalar, num_steps: Array) -> dict[str, Array]:
+def _evaluate(problem: AnyProblem, spread: Scalar, num_steps: Array) -> dict[str, Array]:
     def one(problem: AbstractProblem) -> dict[str, Array]:
         image = problem.initial_image(jax.random.key(0))
         image = 0.5 + spread.astype(image.dtype) * (image - 0.5)
@@ -86,7 +85,7 @@ def _evaluate(problem: AbstractElements, spread: Scalar, num_steps: Array) -> di
     return problem.map(one)
 
 
-def _fields(problem: AbstractElements) -> dict[str, Any]:
+def _fields(problem: AnyProblem) -> dict[str, Any]:
     inner = problem.posed
     return {field.name: getattr(inner, field.name) for field in dataclasses.fields(inner)}
 
@@ -95,7 +94,7 @@ def check_probe(
     path: Any,
     arrays: Mapping[str, np.ndarray],
     words: Mapping[str, str],
-    problem: AbstractElements,
+    problem: AnyProblem,
     *,
     raise_on_checks: bool,
     tolerances: dict[str, float],
@@ -105,7 +104,7 @@ def check_probe(
     Args:
         path: The file, for the message.
         arrays: What `probe` said of the problem that was saved.
-        words: What `plenoptax.solve._provenance.describe_problem` said of it.
+        words: What `describe_problem` said of it.
         problem: The problem at hand.
         raise_on_checks: Whether to refuse.
         tolerances: For `numpy.allclose`.
@@ -127,7 +126,7 @@ def check_probe(
 
 
 def _changed_choices(
-    saved: Mapping[str, str], present: Mapping[str, str], problem: AbstractElements
+    saved: Mapping[str, str], present: Mapping[str, str], problem: AnyProblem
 ) -> list[str]:
     """What differs among the parts of a problem that are neither arrays nor functions."""
     plain = [

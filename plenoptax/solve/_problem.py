@@ -2,7 +2,7 @@ import abc
 import dataclasses
 import functools as ft
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, TypeAlias
 
 import equinox as eqx
 import jax
@@ -13,64 +13,10 @@ from jaxtyping import Array, Bool, Int
 
 from .._tree import tree_where
 from .._types import Key, PyTree, Scalar
+from .._words import in_words
 
 
-class AbstractElements(eqx.Module):
-    """One problem, or several that are minimized at once: what the loop asks of either.
-
-    The elements are the first axis of everything that belongs to several problems. One problem
-    alone has no such axis in its programs; the host sees it as a batch of one, by `rows`.
-    """
-
-    @property
-    @abc.abstractmethod
-    def num_elements(self) -> int:
-        """How many there are; 1 for a problem alone."""
-
-    @property
-    @abc.abstractmethod
-    def posed(self) -> "AbstractProblem":
-        """The problem; of several all as one, whose arrays may have a leading axis."""
-
-    @property
-    @abc.abstractmethod
-    def are_equal(self) -> bool:
-        """Whether all elements are one problem, which starts from several images."""
-
-    @abc.abstractmethod
-    def element(self, index: int, tree: PyTree) -> tuple["AbstractProblem", PyTree]:
-        """One of the problems, and what a tree of arrays has of it."""
-
-    @abc.abstractmethod
-    def map(self, function: Callable, *arguments: PyTree) -> PyTree:
-        """Call ``function(problem, *arguments)`` for each element."""
-
-    @abc.abstractmethod
-    def map_in_turn(self, function: Callable, *arguments: PyTree) -> PyTree:
-        """As `map`, but with one element after another, which never wait for each other."""
-
-    @abc.abstractmethod
-    def hold(self, is_held: Bool[Array, "..."], old: PyTree, new: PyTree) -> PyTree:
-        """The new tree, with the old one for the elements that are held; alone none is held."""
-
-    @abc.abstractmethod
-    def split(self, *, key: Key) -> PyTree:
-        """A key for each element."""
-
-    @abc.abstractmethod
-    def spread(self, image: Array) -> Array:
-        """An image for each element, of one for all or of one for each."""
-
-    @abc.abstractmethod
-    def rows(self, tree: PyTree) -> PyTree:
-        """Arrays of the host with the elements as their first axis, also of a problem alone."""
-
-    @abc.abstractmethod
-    def join(self, parts: Sequence, together: Callable[[tuple], Any]) -> Any:
-        """What there is of each element: of a problem alone the only part, else all together."""
-
-
-class AbstractProblem(AbstractElements):
+class AbstractProblem(eqx.Module):
     """What is to be minimized: all that the loop knows of a method of synthesis.
 
     A problem is a frozen pytree: arrays are leaves (another image recompiles nothing), choices are
@@ -80,6 +26,10 @@ class AbstractProblem(AbstractElements):
     The optimizer moves ``z``, of which `decode` makes the image. ``memory`` is what a problem
     carries from step to step (a multiplier, a schedule); most have none and use ``None``. A problem
     of several stages carries a `Stage`.
+
+    A problem alone answers what the loop asks of a batch, too, so that it need not know which of
+    the two it has. Elements are the first axis of everything that belongs to a batch; a problem
+    alone has no such axis in its programs, and the host sees it as a batch of one, by `rows`.
     """
 
     @abc.abstractmethod
@@ -123,49 +73,49 @@ class AbstractProblem(AbstractElements):
 
     @property
     def num_elements(self) -> int:
-        """See `AbstractElements.num_elements`."""
+        """How many there are; 1 for a problem alone."""
         return 1
 
     @property
     def posed(self) -> "AbstractProblem":
-        """See `AbstractElements.posed`."""
+        """The problem; of several all as one, whose arrays may have a leading axis."""
         return self
 
     @property
     def are_equal(self) -> bool:
-        """See `AbstractElements.are_equal`."""
+        """Whether all elements are one problem, which starts from several images."""
         return True
 
     def element(self, index: int, tree: PyTree) -> tuple["AbstractProblem", PyTree]:
-        """See `AbstractElements.element`."""
+        """One of the problems, and what a tree of arrays has of it."""
         return self, tree
 
     def map(self, function: Callable, *arguments: PyTree) -> PyTree:
-        """See `AbstractElements.map`."""
+        """Call ``function(problem, *arguments)`` for each element."""
         return function(self, *arguments)
 
     def map_in_turn(self, function: Callable, *arguments: PyTree) -> PyTree:
-        """See `AbstractElements.map_in_turn`."""
+        """As `map`, but with one element after another, which never wait for each other."""
         return function(self, *arguments)
 
     def hold(self, is_held: Bool[Array, ""], old: PyTree, new: PyTree) -> PyTree:
-        """See `AbstractElements.hold`."""
+        """The new tree, with the old one for the elements that are held; alone none is held."""
         return new
 
     def split(self, *, key: Key) -> Key:
-        """See `AbstractElements.split`."""
+        """A key for each element."""
         return key
 
     def spread(self, image: Array) -> Array:
-        """See `AbstractElements.spread`."""
+        """An image for each element, of one for all or of one for each."""
         return image
 
     def rows(self, tree: PyTree) -> PyTree:
-        """See `AbstractElements.rows`."""
+        """Arrays of the host with the elements as their first axis, also of a problem alone."""
         return jax.tree.map(lambda leaf: np.asarray(leaf)[None], tree)
 
     def join(self, parts: Sequence, together: Callable[[tuple], Any]) -> Any:
-        """See `AbstractElements.join`."""
+        """What there is of each element: of a problem alone the only part, else all together."""
         return parts[0]
 
 
@@ -260,7 +210,7 @@ class Status(eqx.Enumeration):
     interrupted = "The user interrupted the run; the state is that of the last finished step."
 
 
-class Batched(AbstractElements):
+class Batched(eqx.Module):
     """Several problems that are minimized at once, each with its own loss, stop and status.
 
     Made by `batch`. Leaves that differ between the elements have a leading axis; the others, such
@@ -278,21 +228,21 @@ class Batched(AbstractElements):
 
     @property
     def num_elements(self) -> int:
-        """See `AbstractElements.num_elements`."""
+        """See `AbstractProblem.num_elements`."""
         return self.size
 
     @property
     def posed(self) -> AbstractProblem:
-        """See `AbstractElements.posed`."""
+        """See `AbstractProblem.posed`."""
         return self.problem
 
     @property
     def are_equal(self) -> bool:
-        """See `AbstractElements.are_equal`."""
+        """See `AbstractProblem.are_equal`."""
         return not any(self.is_mapped)
 
     def element(self, index: int, tree: PyTree) -> tuple[AbstractProblem, PyTree]:
-        """See `AbstractElements.element`."""
+        """See `AbstractProblem.element`."""
         return self[index], jax.tree.map(lambda leaf: leaf[index], tree)
 
     def __len__(self) -> int:
@@ -315,19 +265,19 @@ class Batched(AbstractElements):
         return jax.vmap(one, axis_size=self.size)((self._mapped(), arguments))
 
     def map_in_turn(self, function: Callable, *arguments: PyTree) -> PyTree:
-        """See `AbstractElements.map_in_turn`."""
+        """See `AbstractProblem.map_in_turn`."""
         return jax.lax.map(self._of_mapped(function), (self._mapped(), arguments))
 
     def hold(self, is_held: Bool[Array, " size"], old: PyTree, new: PyTree) -> PyTree:
-        """See `AbstractElements.hold`."""
+        """See `AbstractProblem.hold`."""
         return jax.vmap(tree_where)(is_held, old, new)
 
     def split(self, *, key: Key) -> PyTree:
-        """See `AbstractElements.split`."""
+        """See `AbstractProblem.split`."""
         return jax.random.split(key, self.size)
 
     def spread(self, image: Array) -> Array:
-        """See `AbstractElements.spread`."""
+        """See `AbstractProblem.spread`."""
         usual = eqx.filter_eval_shape(
             lambda b: b.map(lambda p: p.initial_image(jax.random.key(0))), self
         )
@@ -342,11 +292,11 @@ class Batched(AbstractElements):
         return image
 
     def rows(self, tree: PyTree) -> PyTree:
-        """See `AbstractElements.rows`."""
+        """See `AbstractProblem.rows`."""
         return jax.tree.map(np.asarray, tree)
 
     def join(self, parts: Sequence, together: Callable[[tuple], Any]) -> Any:
-        """See `AbstractElements.join`."""
+        """See `AbstractProblem.join`."""
         return together(tuple(parts))
 
     def _mapped(self) -> list[Array]:
@@ -363,6 +313,9 @@ class Batched(AbstractElements):
         leaves, treedef = jax.tree.flatten(self.problem)
         together = zip(leaves, self.is_mapped, strict=True)
         return jax.tree.unflatten(treedef, [next(rest) if m else leaf for leaf, m in together])
+
+
+AnyProblem: TypeAlias = AbstractProblem | Batched
 
 
 def batch(make_problem: Callable[..., AbstractProblem], *arrays: PyTree) -> Batched:
@@ -414,8 +367,15 @@ def batch(make_problem: Callable[..., AbstractProblem], *arrays: PyTree) -> Batc
 
 def check_problem(problem: object) -> None:
     """Refuse what is no problem, such as a result, of which one is a part."""
-    if not isinstance(problem, AbstractElements):
+    if not isinstance(problem, AbstractProblem | Batched):
         raise TypeError(
             "A problem is wanted, such as plenoptax.Metamer(image, model), or the problem of a "
             f"result; got {type(problem).__name__}."
         )
+
+
+def describe_problem(problem: AnyProblem) -> dict[str, str]:
+    """The parts of a problem by name, in words; its class is ``"problem"``."""
+    inner = problem.posed
+    names = [field.name for field in dataclasses.fields(inner)]
+    return {"problem": type(inner).__name__, **{n: in_words(getattr(inner, n)) for n in names}}

@@ -11,11 +11,11 @@ import numpy as np
 from jaxtyping import Array
 
 from .._compiled import compiled, jit, plan_loop
-from .._numbers import as_whole_number
 from .._progress import Interrupt, ProgressBar
-from .._rules import checked, NOT_NEGATIVE, STEPS
-from .._tree import describe
+from .._rules import as_whole_number, checked, NOT_NEGATIVE, STEPS
+from .._tree import describe, tree_where
 from .._types import PyTree
+from .._words import describe_machine, in_words
 from ..stop import AbstractStop
 from ._files import write_synthesis
 from ._loop import (
@@ -31,8 +31,8 @@ from ._loop import (
     with_best,
     with_status,
 )
-from ._problem import AbstractElements, check_problem, Stage, Status
-from ._provenance import describe_run
+from ._optimizer import describe_optimizer
+from ._problem import AnyProblem, check_problem, describe_problem, Stage, Status
 from ._trace import BatchedTrace, Trace
 
 
@@ -105,7 +105,7 @@ class NonfiniteError(ValueError):
 
 @checked(max_steps=STEPS)
 def run(
-    problem: AbstractElements,
+    problem: AnyProblem,
     solver: AnySolver,
     state: State,
     max_steps: int | None,
@@ -175,18 +175,19 @@ def run(
     check_problem(problem)
     if not isinstance(record, Record):
         record = Record(every=record or 0)
-    writer = _as_writer(checkpoint, problem)
+    checkpoint, saved_at = _as_checkpoint(checkpoint), time.monotonic()
     with Interrupt() as interrupt, ProgressBar(max_steps, "step", visible=progress) as bar:
         session = _Session(problem, as_solver(solver), state, max_steps, record, driver)
         session.provenance = provenance or {}
         while session.can_go_on() and not interrupt.is_set():
             bar.update(session.advance(interrupt), session.newest)
-            if writer is not None and writer.is_due():
-                writer.write(*session.finish(Status.running, trace))
+            if checkpoint is not None and time.monotonic() - saved_at >= checkpoint.seconds:
+                write_synthesis(checkpoint.path, *session.finish(Status.running, trace), problem)
+                saved_at = time.monotonic()
         ended = Status.interrupted if interrupt.is_set() else Status.step_limit
         state, trace = session.finish(ended, trace)
-    if writer is not None:
-        writer.write(state, trace)
+    if checkpoint is not None:
+        write_synthesis(checkpoint.path, state, trace, problem)
     if throw and np.all(np.asarray(state.status == Status.nonfinite)):
         steps = np.asarray(state.num_steps).tolist()
         error = NonfiniteError(
@@ -205,7 +206,7 @@ class _Session:
 
     def __init__(
         self,
-        problem: AbstractElements,
+        problem: AnyProblem,
         solver: AbstractSolver,
         state: State,
         max_steps: int | None,
@@ -288,8 +289,15 @@ class _Session:
             best_losses = self._problem.rows(state.best.loss)
         shape = self._decode(state.accepted_z).shape[1:]
         evaluations = self._counts("num_evaluations") - self._first_evaluations
-        run = describe_run(self._problem, self._solver, self._plan.driver, self._started)
-        run |= self.provenance
+        run = {
+            "problem": describe_problem(self._problem),
+            "optimizer": describe_optimizer(self._solver.optimizer),
+            "stop": in_words(self._solver.stop),
+            # Going on bit for bit takes the same one.
+            "driver": self._plan.driver,
+            **describe_machine(self._started),
+            **self.provenance,
+        }
         traces = []
         for element, rows in enumerate(self._infos):
             row = jax.tree.map(lambda x, e=element: x[e][None], last)
@@ -359,8 +367,7 @@ class _Session:
         new, info = self._evaluate_once(state)
         if not info.accepted.all():
             _, behind = self._evaluate_once(dataclasses.replace(state, z=state.accepted_z))
-            accepted = np.asarray(info.accepted)
-            info = jax.tree.map(lambda a, b: _choose(accepted, a, b), info, behind)
+            info = jax.device_get(jax.vmap(tree_where)(jnp.asarray(info.accepted), info, behind))
         state = dataclasses.replace(
             state, accepted_z=new.accepted_z, accepted_loss=new.accepted_loss, best=new.best
         )
@@ -420,46 +427,24 @@ class _Session:
         return self._problem.rows(decode(self._problem, z))
 
 
-class _Writer:
-    """A checkpoint and the clock that says when the next save is due."""
-
-    def __init__(self, checkpoint: Checkpoint, problem: AbstractElements):
-        self._path = pathlib.Path(checkpoint.path)
-        self._seconds = checkpoint.seconds
-        self._problem = problem
-        self._last = time.monotonic()
-        if not self._path.parent.is_dir():
-            raise ValueError(
-                f"The checkpoint cannot be written: the folder {self._path.parent} does not exist."
-            )
-
-    def is_due(self) -> bool:
-        """Whether the time between saves has passed."""
-        return time.monotonic() - self._last >= self._seconds
-
-    def write(self, state: State, trace: Trace | BatchedTrace) -> None:
-        """Save, and start the clock anew."""
-        write_synthesis(self._path, state, trace, self._problem)
-        self._last = time.monotonic()
-
-
-def _as_writer(
-    checkpoint: Checkpoint | str | os.PathLike | None, problem: AbstractElements
-) -> _Writer | None:
-    """A writer for a checkpoint or a bare path."""
+def _as_checkpoint(checkpoint: Checkpoint | str | os.PathLike | None) -> Checkpoint | None:
+    """A checkpoint, of one or a bare path, whose folder exists."""
     if checkpoint is None:
         return None
     if not isinstance(checkpoint, Checkpoint):
         checkpoint = Checkpoint(checkpoint)
-    return _Writer(checkpoint, problem)
+    folder = pathlib.Path(checkpoint.path).parent
+    if not folder.is_dir():
+        raise ValueError(f"The checkpoint cannot be written: the folder {folder} does not exist.")
+    return checkpoint
 
 
-def _take_step(fixed: tuple[AbstractElements, AbstractSolver], state: State) -> tuple[State, Info]:
+def _take_step(fixed: tuple[AnyProblem, AbstractSolver], state: State) -> tuple[State, Info]:
     return traced_step(*fixed, state)
 
 
 def _take_chunk(
-    fixed: tuple[AbstractElements, AbstractSolver, Array], state: State, in_turn: bool
+    fixed: tuple[AnyProblem, AbstractSolver, Array], state: State, in_turn: bool
 ) -> tuple[State, Info]:
     """Steps up to a limit; the reports have the axes element, if there are several, and step."""
     problem, solver, limit = fixed
@@ -477,13 +462,13 @@ def _own_copy(tree: PyTree) -> PyTree:
     return jax.tree.map(jnp.copy, tree)
 
 
-def _tested_anew(problem: AbstractElements, stop: AbstractStop, state: State) -> State:
+def _tested_anew(problem: AnyProblem, stop: AbstractStop, state: State) -> State:
     """The state with the status that a stop rule gives it, which may be another rule than before.
 
     A rule of another shape starts with an empty memory.
     """
 
-    def empty(_: AbstractElements, loss: Array) -> PyTree:
+    def empty(_: AnyProblem, loss: Array) -> PyTree:
         return stop.init(loss.dtype)
 
     fresh = eqx.filter_eval_shape(lambda p, loss: p.map(empty, loss), problem, state.accepted_loss)
@@ -498,18 +483,11 @@ def _tested_anew(problem: AbstractElements, stop: AbstractStop, state: State) ->
 
 
 @compiled()
-def _test(
-    problem: AbstractElements, stop: AbstractStop, stop_state: PyTree, memory: PyTree
-) -> Status:
-    def one(_: AbstractElements, stop_state: PyTree, memory: PyTree) -> Status:
+def _test(problem: AnyProblem, stop: AbstractStop, stop_state: PyTree, memory: PyTree) -> Status:
+    def one(_: AnyProblem, stop_state: PyTree, memory: PyTree) -> Status:
         stops = stop.fires(stop_state)
         if isinstance(memory, Stage):
             stops &= memory.may_stop
         return Status.where(stops, Status.plateau, Status.running)
 
     return problem.map(one, stop_state, memory)
-
-
-def _choose(condition: np.ndarray, if_true: np.ndarray, if_false: np.ndarray) -> np.ndarray:
-    condition = condition.reshape(condition.shape + (1,) * (np.ndim(if_true) - condition.ndim))
-    return np.where(condition, if_true, if_false)

@@ -12,7 +12,7 @@ from .._answers import name_of
 from .._rules import checked, COUNT, NOT_NEGATIVE, POSITIVE, STEPS
 from .._tree import check_alike, leaves_by_path
 from .._types import Key
-from .._words import in_words
+from .._words import describe_key, describe_machine, in_words
 from ..linalg import (
     AbstractNoise,
     AbstractSubspace,
@@ -27,7 +27,6 @@ from ..linalg import (
     randomized_svd,
     solve,
 )
-from ..solve._provenance import describe_key, describe_machine
 from ..validate import validate_input, validate_model
 from ._eigendistortions_preconditioner import local_spectrum
 from ._eigendistortions_result import Eigendistortions

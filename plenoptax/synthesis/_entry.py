@@ -8,10 +8,11 @@ from jaxtyping import Array
 
 from .._axes import advise_on_axes
 from .._types import Key, PyTree
+from .._words import describe_key, digest
 from ..solve import (
-    AbstractElements,
     AbstractProblem,
     AnyOptimizer,
+    AnyProblem,
     BatchedTrace,
     Checkpoint,
     init,
@@ -26,7 +27,7 @@ from ..solve import (
     batch as make_batch,
 )
 from ..solve._files import load, load_trace
-from ..solve._provenance import describe_key, describe_solver, digest
+from ..solve._optimizer import describe_optimizer
 from ._result import get_image, Result
 
 
@@ -36,7 +37,7 @@ def pose_all(
     *,
     batch: bool,
     num_seeds: int | None,
-) -> AbstractElements:
+) -> AnyProblem:
     """The problem of one image, of each image of a batch, or of one image several times over.
 
     Args:
@@ -66,7 +67,7 @@ def pose_all(
 
 
 def synthesize_problem(
-    problem: AbstractElements,
+    problem: AnyProblem,
     image: PyTree,
     *,
     default_solver: Callable[[], AnyOptimizer | Solver],
@@ -128,7 +129,7 @@ def _choose_solver(
 
 
 def _run_or_resume(
-    problem: AbstractElements,
+    problem: AnyProblem,
     solver: Solver,
     state: State,
     max_steps: int | None,
@@ -169,7 +170,7 @@ def _run_or_resume(
 def _check_same(
     path: str | os.PathLike,
     trace: Trace | BatchedTrace,
-    problem: AbstractElements,
+    problem: AnyProblem,
     solver: Solver,
     start: dict[str, Any],
 ) -> None:
@@ -180,7 +181,7 @@ def _check_same(
             f"The file {path} does not say what its synthesis started from: plenoptax.run wrote "
             "it. Load it with plenoptax.io.load and go on with plenoptax.run."
         )
-    optimizer = describe_solver(solver)["optimizer"]
+    optimizer = describe_optimizer(solver.optimizer)
     size = len(trace) if isinstance(trace, BatchedTrace) else None
     wanted = problem.join([None] * problem.num_elements, len)
     changes = {

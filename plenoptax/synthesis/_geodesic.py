@@ -14,8 +14,8 @@ from ..parametrize import AbstractParametrization
 from ..process import deviation_from_line, make_straight_line, sample_brownian_bridge
 from ..regularize import allowed_range_of, penalize_range
 from ..solve import (
-    AbstractElements,
     AnyOptimizer,
+    AnyProblem,
     Checkpoint,
     Record,
     Solver,
@@ -354,7 +354,7 @@ def geodesic(
     )
 
 
-def _default_stop(problem: AbstractElements) -> PixelChange:
+def _default_stop(problem: AnyProblem) -> PixelChange:
     """The stop rule of a geodesic; in a batch the strictest one."""
     tolerances = problem.map(lambda p: p.default_stop().tolerance)
     return PixelChange(jnp.min(tolerances), window=50)

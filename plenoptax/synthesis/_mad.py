@@ -9,8 +9,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Bool, Float, Int
 
 from .._compiled import call_compiled
-from .._numbers import say_how_to_fit
-from .._rules import checked, POSITIVE, Real
+from .._rules import checked, POSITIVE, Real, say_how_to_fit
 from .._safe import safe_divisor
 from .._tree import largest_magnitude, norm
 from .._types import Key, Scalar

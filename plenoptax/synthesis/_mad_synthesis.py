@@ -16,8 +16,8 @@ from .._types import Key, Scalar
 from ..parametrize import AbstractParametrization
 from ..regularize import penalize_range
 from ..solve import (
-    AbstractElements,
     AnyOptimizer,
+    AnyProblem,
     Checkpoint,
     Record,
     Solver,
@@ -330,7 +330,7 @@ def _pose_held(
     *,
     batch: bool,
     num_seeds: int | None,
-) -> AbstractElements:
+) -> AnyProblem:
     """As `pose_all`, holding the reference metric at its value at `starts`, if there are any."""
     starts = get_image(starts)
     if starts is None or (batch and num_seeds is not None):

@@ -10,7 +10,7 @@ from .._rules import checked, INDEX
 from .._types import PyTree
 from ..data import save_image
 from ..solve import (
-    AbstractElements,
+    AnyProblem,
     decode,
     State,
     Status,
@@ -46,7 +46,7 @@ class Result:
         5
     """
 
-    problem: AbstractElements
+    problem: AnyProblem
     state: State
     trace: Any
     solver: Any = None

@@ -13,8 +13,8 @@ import pytest
 
 import plenoptax as plx
 from plenoptax._words import in_words
+from plenoptax.solve._optimizer import describe_optimizer
 from plenoptax.solve._probe import probe
-from plenoptax.solve._provenance import describe_solver
 
 from . import resumed
 
@@ -59,7 +59,7 @@ def test_models_of_any_kind_resume_in_a_fresh_process_that_describes_them_alike(
 
 def test_words_name_the_parts_of_optimizers_and_models():
     built = {name: build() for name, build in resumed.OPTIMIZERS.items()}
-    words = {name: describe_solver(plx.Solver(one))["optimizer"] for name, one in built.items()}
+    words = {name: describe_optimizer(plx.Solver(one).optimizer) for name, one in built.items()}
     words |= {name: in_words(build()) for name, build in resumed.MODELS.items()}
     adam = "scale_by_adam(b1=0.9, b2=0.999, eps=1e-08, eps_root=0.0, mu_dtype=None, nesterov=False)"
     rate = "scale_by_learning_rate(0.01)"
