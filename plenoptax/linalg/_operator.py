@@ -1,33 +1,62 @@
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from .._compiled import compiled
+from .._compiled import compiled, Options, options_here
 from .._precision import refuse_half
 from .._rules import checked, COUNT
 from .._tree import flatten_real
 from ._noise import AbstractNoise
+from ._subspace import AbstractSubspace
 
 
-# Compiles a function whose first argument is an operator.
-compiled_with_operator = compiled(lambda operator, *_: operator.input_size)
+def compiled_with_operator(function: Callable) -> Callable:
+    """Compile a function of an operator and arrays.
+
+    The operator is taken apart once. `equinox.filter_jit` does it at each call, which takes longer
+    than a product with a small operator.
+    """
+
+    @functools.cache
+    def compile_with(options: Options) -> Callable:
+        def run(rest: Any, arrays: Iterable, *arguments: Any, **named: Any) -> Any:
+            (structure, leaves), arrays = rest, iter(arrays)
+            leaves = [next(arrays) if leaf is None else leaf for leaf in leaves]
+            return function(jax.tree.unflatten(structure, leaves), *arguments, **named)
+
+        run.__name__ = function.__name__
+        return jax.jit(run, static_argnums=0, compiler_options=dict(options) or None)
+
+    @functools.wraps(function)
+    def call(operator: "LinearMap", *arguments: Any, **named: Any) -> Any:
+        rest, arrays = operator._parts
+        # The images are on the other side of a transpose.
+        is_transposed = isinstance(operator.function, _Transpose)
+        size = operator.output_size if is_transposed else operator.input_size
+        options = options_here((arrays, arguments, named), size)
+        return compile_with(options)(rest, arrays, *arguments, **named)
+
+    return call
 
 
 class LinearMap(eqx.Module):
     """A linear map between flat vectors, known by its products, many vectors at a time.
 
     Made by ``linearize``. Its products reuse the one linearization, and are compiled once for all
-    points of the same shape.
+    points of the same shape. ``J.T`` is the transpose, and ``J @ A`` the map that applies A, a map
+    or a subspace, and then J.
 
     Attributes:
         function: From one vector to one vector; linear. A pytree, whose arrays are leaves.
         input_size: The length of the vectors that it takes, ``n``.
         output_size: The length of the vectors that it gives, ``m``.
         dtype: The type of both.
-        response: What the linearized function gave at the point of linearization.
+        response: What the linearized function gave at the point of linearization, or None.
 
     Raises:
         TypeError: If the dtype, or that of the vectors of a product, is half precision.
@@ -37,13 +66,16 @@ class LinearMap(eqx.Module):
         >>> cube = plx.linalg.linearize(lambda x: x**3, jnp.asarray([1.0, 2.0]))
         >>> cube(jnp.eye(2)).tolist()
         [[3.0, 0.0], [0.0, 12.0]]
+        >>> first = plx.linalg.mask(jnp.asarray([True, False]))
+        >>> (cube @ first).T(jnp.eye(2)).tolist()
+        [[3.0], [0.0]]
     """
 
     function: Callable
     input_size: int = eqx.field(static=True)
     output_size: int = eqx.field(static=True)
     dtype: jnp.dtype = eqx.field(static=True)
-    response: Float[Array, " response"]
+    response: Float[Array, " response"] | None = None
 
     def __check_init__(self) -> None:
         refuse_half("The vectors of a linear map", self.dtype)
@@ -54,17 +86,44 @@ class LinearMap(eqx.Module):
         refuse_half("The vectors of a linear map", vectors.dtype)
         return jax.vmap(self.function)(vectors)
 
-    @compiled_with_operator
+    @functools.cached_property
+    def T(self) -> "LinearMap":
+        """The transpose."""
+        function = _Transpose(self.function, self.input_size, self.dtype)
+        return LinearMap(function, self.output_size, self.input_size, self.dtype)
+
+    def __matmul__(self, inner: "LinearMap | AbstractSubspace") -> "LinearMap":
+        """This map after another one, or restricted to a subspace.
+
+        Raises:
+            ValueError: If `inner` gives vectors of another length than this map takes.
+        """
+        is_map = isinstance(inner, LinearMap)
+        function, size = (inner.function, inner.input_size) if is_map else (inner, inner.size)
+        found = eqx.filter_eval_shape(function, jax.ShapeDtypeStruct((size,), self.dtype))
+        if found.size != self.input_size:
+            raise ValueError(
+                f"The map takes {self.input_size} numbers, but the {type(inner).__name__} before "
+                f"it gives the shape {found.shape}. A mask or a window has the shape of the input."
+            )
+        function = _After(self.function, function)
+        return LinearMap(function, size, self.output_size, self.dtype, self.response)
+
     def transpose(self, vectors: Float[Array, "k m"]) -> Float[Array, "k n"]:
         """The products of the transpose with a block of vectors: ``J^T u``."""
-        refuse_half("The vectors of a linear map", vectors.dtype)
-        shape = jax.ShapeDtypeStruct((self.input_size,), self.dtype)
-        transposed = jax.linear_transpose(self.function, shape)
-        return jax.vmap(lambda vector: transposed(vector)[0])(vectors)
+        return self.T(vectors)
 
     def fisher(self, vectors: Float[Array, "k n"]) -> Float[Array, "k n"]:
         """The products ``J^T J v``: of the Fisher information, if the noise is in the map."""
-        return self.transpose(self(vectors))
+        return self.T(self(vectors))
+
+    @functools.cached_property
+    def _parts(self) -> tuple[Any, list[Array]]:
+        """The structure and the leaves that are not arrays, which are hashable, and the arrays."""
+        leaves, structure = jax.tree.flatten(self)
+        arrays = [leaf for leaf in leaves if eqx.is_array(leaf)]
+        rest = tuple(None if eqx.is_array(leaf) else leaf for leaf in leaves)
+        return (structure, rest), arrays
 
     @checked(block=COUNT)
     def dense(self, block: int = 64) -> Float[Array, "m n"]:
@@ -75,7 +134,7 @@ class LinearMap(eqx.Module):
         """
         by_rows = self.output_size < self.input_size
         size = self.output_size if by_rows else self.input_size
-        multiply = self.transpose if by_rows else self
+        multiply = self.T if by_rows else self
         starts = range(0, size, min(block, size))
         width = min(block, size)
         # Unit vectors past the last one are zero, so that all blocks share one compiled product.
@@ -96,12 +155,25 @@ class _After(eqx.Module):
         return self.outer(jnp.ravel(self.inner(vector)))
 
 
+class _Transpose(eqx.Module):
+    """The transpose of a linear function of vectors of one size and type."""
+
+    function: Callable
+    size: int = eqx.field(static=True)
+    dtype: jnp.dtype = eqx.field(static=True)
+
+    def __call__(self, vector: Float[Array, " m"]) -> Float[Array, " n"]:
+        shape = jax.ShapeDtypeStruct((self.size,), self.dtype)
+        (product,) = jax.linear_transpose(self.function, shape)(vector)
+        return product
+
+
 def linearize(
     function: Callable,
     x: Float[Array, "*shape"],
     *,
     noise: AbstractNoise | None = None,
-    subspace: Callable | None = None,
+    subspace: AbstractSubspace | None = None,
 ) -> LinearMap:
     """Linearize a function once; products with its Jacobian and the transpose follow from that.
 
@@ -112,15 +184,15 @@ def linearize(
         noise: What corrupts the response: the map then goes to the coordinates of the response in
             which the noise is standard normal, so that ``fisher`` is the Fisher information. By
             default independent noise of variance 1.
-        subspace: Restricts the map to some directions: see ``mask``, ``window`` and
-            ``complement``.
+        subspace: Restricts the map J to some directions, ``J @ subspace``: see ``mask``,
+            ``window`` and ``complement``.
 
     Returns:
         The map, between flat vectors: of the elements of `x` (or the coordinates of the subspace),
         and of all responses.
 
     Raises:
-        ValueError: If the noise does not fit the response.
+        ValueError: If the noise does not fit the response, or the subspace `x`.
         TypeError: If `x` is in half precision.
 
     Example:
@@ -133,12 +205,9 @@ def linearize(
     response, linear = _linearize(function, x, noise)
     if noise is not None:
         noise.check(response)
-    size = x.size
-    if subspace is not None:
-        linear, size = _After(linear, subspace), subspace.size
-    shape = jax.ShapeDtypeStruct((size,), x.dtype)
-    output = eqx.filter_eval_shape(linear, shape)
-    return LinearMap(linear, size, output.size, jnp.dtype(x.dtype), response)
+    output = eqx.filter_eval_shape(linear, jax.ShapeDtypeStruct((x.size,), x.dtype))
+    operator = LinearMap(linear, x.size, output.size, jnp.dtype(x.dtype), response)
+    return operator if subspace is None else operator @ subspace
 
 
 @compiled(lambda function, x, noise: x.size)

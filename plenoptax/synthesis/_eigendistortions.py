@@ -2,7 +2,6 @@ import time
 from collections.abc import Callable
 from typing import Any, Literal
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -28,6 +27,7 @@ from ..linalg import (
     solve,
 )
 from ..validate import validate_input, validate_model
+from ._eigendistortions_generalized import changes_in
 from ._eigendistortions_preconditioner import local_spectrum
 from ._eigendistortions_result import Eigendistortions
 from ._problem import as_jax, check_finite
@@ -141,8 +141,9 @@ def eigendistortions(
     started = time.perf_counter()
     validate_model(model, image.shape, image.dtype)
     key = jax.random.key(0) if key is None else key
-    operator = linearize(model, image, noise=noise, subspace=subspace)
-    check_finite(operator.response)
+    everywhere, lift = linearize(model, image, noise=noise), changes_in(subspace, image)
+    check_finite(everywhere.response)
+    operator = everywhere @ lift
     chosen = _choose_method(method, operator, k, which, is_resumed=resume is not None)
     jacobian = state = None
     if chosen == "exact":
@@ -156,14 +157,14 @@ def eigendistortions(
             solver = Power(operator, k, max_iter, stop_criterion)
             state, limit = solver.init(key=key), 4 * k * (max_iter + 1)
         else:
-            solver, start = _lanczos(operator, image, model, k, which, rtol, noise, subspace)
+            solver, start = _lanczos(everywhere, lift, image, k, which, rtol)
             state, limit = solver.init(key=key, start=start), max_products or 3000
         if resume is not None:
             state = _resumed(resume, state, operator, image)
         pairs, state = solve(solver, state, max_products=limit, progress=progress)
     options = dict(k=k, which=which, rtol=rtol, noise=noise, subspace=subspace)
     provenance = _describe_search(model, chosen, options, key, started, resume)
-    return _result(pairs, image, subspace, jacobian, state, provenance)
+    return _result(pairs, image, lift, jacobian, state, provenance)
 
 
 def _check_options(
@@ -183,13 +184,6 @@ def _check_options(
             "The subspace is one of plenoptax.linalg, such as mask(selected); got "
             f"{type(subspace).__name__}."
         )
-    if subspace is not None:
-        made = eqx.filter_eval_shape(subspace, jnp.zeros(subspace.size, image.dtype))
-        if made.size != image.size:
-            raise ValueError(
-                f"The subspace makes changes of shape {made.shape}, but the image has the shape "
-                f"{image.shape}: a mask or a window has that shape, too."
-            )
     if not isinstance(resume, Eigendistortions | LanczosState | PowerState | None):
         raise TypeError(
             "resume= takes an earlier result, or its state (plenoptax.Eigendistortions.load reads "
@@ -226,31 +220,22 @@ def _choose_method(
 
 
 def _lanczos(
-    operator: LinearMap,
+    everywhere: LinearMap,
+    lift: LinearMap,
     image: Array,
-    model: Callable,
     k: int,
     which: Literal["top", "bottom", "both"],
     rtol: float,
-    noise: AbstractNoise | None,
-    subspace: AbstractSubspace | None,
 ) -> tuple[BlockLanczos, Callable | None]:
     """The solver and where it starts: for the bottom, it knows what front ends ignore."""
+    operator = everywhere @ lift
     if which == "top":
         return BlockLanczos(operator, k, which, rtol=rtol), None
-    smooth = _smooth_changes(image)
-    if subspace is not None:
-        coordinates = jax.ShapeDtypeStruct((operator.input_size,), image.dtype)
-        back = jax.linear_transpose(subspace, coordinates)
-        smooth = jax.vmap(lambda change: back(change)[0])(smooth)
-    smooth = smooth.reshape(len(smooth), -1)
+    smooth = lift.T(_smooth_changes(image))
     preconditioner = None
     # Fewer responses than pixels leave a null space, which Lanczos finds by itself.
     if image.ndim >= 2 and operator.input_size <= operator.output_size:
-        whole = operator if subspace is None else linearize(model, image, noise=noise)
-        preconditioner = local_spectrum(
-            whole, image.shape, subspace, operator.input_size, key=jax.random.key(0)
-        )
+        preconditioner = local_spectrum(everywhere, image.shape, lift, key=jax.random.key(0))
     solver = BlockLanczos(operator, k, which, rtol=rtol, preconditioner=preconditioner)
 
     def start(noise: Float[Array, "b n"]) -> Float[Array, "s n"]:
@@ -261,7 +246,7 @@ def _lanczos(
     return solver, start
 
 
-def _smooth_changes(image: Float[Array, "*shape"]) -> Float[Array, "s *shape"]:
+def _smooth_changes(image: Float[Array, "*shape"]) -> Float[Array, "s n"]:
     """Changes of contrast and of mean, uniform and with one half of a cosine across the image."""
     pixels = np.asarray(image)
     ramps = [np.ones_like(pixels)]
@@ -270,7 +255,7 @@ def _smooth_changes(image: Float[Array, "*shape"]) -> Float[Array, "s *shape"]:
         cosine = np.cos(np.pi * (np.arange(size) + 0.5) / size).astype(pixels.dtype)
         shape = [size if i == axis else 1 for i in range(pixels.ndim)]
         ramps.append(np.broadcast_to(cosine.reshape(shape), pixels.shape))
-    return jnp.asarray(np.stack([ramp * pixels for ramp in ramps] + ramps))
+    return jnp.asarray(np.stack([ramp * pixels for ramp in ramps] + ramps).reshape(-1, image.size))
 
 
 def _describe_search(
@@ -328,14 +313,13 @@ def _is_of(state: LanczosState, operator: LinearMap) -> bool:
 def _result(
     pairs: Eigenpairs,
     image: Array,
-    subspace: AbstractSubspace | None,
+    lift: LinearMap,
     jacobian: Array | None,
     state: LanczosState | PowerState | None,
     provenance: dict[str, Any],
 ) -> Eigendistortions:
-    changes = pairs.vectors if subspace is None else jax.vmap(subspace)(pairs.vectors)  # pyright: ignore
     return Eigendistortions(
-        eigendistortions=changes.reshape(-1, *image.shape),
+        eigendistortions=lift(pairs.vectors).reshape(-1, *image.shape),
         eigenvalues=pairs.values,
         eigenindex=pairs.indices,
         residuals=pairs.residuals,

@@ -2,14 +2,13 @@ from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
 from .._answers import name_of
 from .._rules import checked, COUNT, POSITIVE
-from ..linalg import AbstractNoise, AbstractSubspace, EigenStatus, linearize
+from ..linalg import AbstractNoise, AbstractSubspace, EigenStatus, linearize, LinearMap
 from ..validate import validate_input, validate_model
 
 
@@ -116,8 +115,9 @@ def generalized_eigendistortions(
         True
     """
     check_models(image, model, other_model)
-    maps = [linearize(m, image, noise=noise, subspace=subspace) for m in (model, other_model)]
-    n = maps[0].input_size
+    lift = changes_in(subspace, image)
+    maps = [linearize(m, image, noise=noise) @ lift for m in (model, other_model)]
+    n = lift.input_size
     if n > _LARGEST:
         raise ValueError(
             f"There are {n} dimensions; matrices of that size are too large. Give a subspace, or "
@@ -135,8 +135,7 @@ def generalized_eigendistortions(
     found = [_extremes(first, values, basis, each)[..., chosen] for each in ridges]
     ratios = np.stack([each[0] for each in found])
     vectors = jnp.asarray(np.stack([each[1:].T for each in found]), image.dtype)
-    lift = jax.vmap(jax.vmap(jnp.asarray if subspace is None else subspace))
-    changes = lift(vectors).reshape(*vectors.shape[:2], *image.shape)
+    changes = lift(vectors.reshape(-1, n)).reshape(*vectors.shape[:2], *image.shape)
     angles = _angles(np.asarray(changes, np.float64).reshape(*vectors.shape[:2], -1))
     # Rounding makes what is less of the larger end.
     smallest = n * np.finfo(float).eps * ratios.max(axis=1, keepdims=True)
@@ -164,6 +163,12 @@ def check_models(image: Array, *models: Callable) -> None:
     validate_input(image, allowed_range=None)
     for model in models:
         validate_model(model, image.shape, image.dtype)
+
+
+def changes_in(subspace: AbstractSubspace | None, image: Array) -> LinearMap:
+    """The map from the coordinates of a subspace to changes of an image; by default of all."""
+    everything = LinearMap(jnp.ravel, image.size, image.size, image.dtype)
+    return everything if subspace is None else everything @ subspace
 
 
 def _extremes(

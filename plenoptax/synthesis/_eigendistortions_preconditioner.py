@@ -1,4 +1,3 @@
-from collections.abc import Callable
 from typing import final
 
 import equinox as eqx
@@ -26,55 +25,44 @@ class LocalSpectrum(eqx.Module):
         spectrum: H, of the same shape.
         band: 1 where the gain for a frequency, without the local one, is lowest: at one frequency
             in 500, and 16 at least.
-        lift: The subspace that is searched, or None.
-        size: How many coordinates it has.
+        lift: The map from the coordinates of the search to changes of the image.
     """
 
     local: Float[Array, "*channel height width"]
     spectrum: Float[Array, "*channel height width"]
     band: Float[Array, "*channel height width"]
-    lift: Callable | None
-    size: int = eqx.field(static=True)
+    lift: LinearMap
 
     @eqx.filter_jit
     def __call__(self, residuals: Float[Array, "b n"]) -> Float[Array, "b n"]:
         """From residuals to directions."""
-        if self.lift is not None:
-            residuals = jax.vmap(self.lift)(residuals)
-        images = residuals.reshape(-1, *self.local.shape) / self.local[None]
+        images = self.lift(residuals).reshape(-1, *self.local.shape) / self.local[None]
         return self.lower(_inverse_cosine(_cosine(images) / self.spectrum[None]) / self.local[None])
 
     @eqx.filter_jit
     def blind(self, noise: Float[Array, "b n"]) -> Float[Array, "b n"]:
         """What noise has in the band that the model sees least: invisible, if it sees no band."""
-        if self.lift is not None:
-            noise = jax.vmap(self.lift)(noise)
-        images = noise.reshape(-1, *self.local.shape)
+        images = self.lift(noise).reshape(-1, *self.local.shape)
         return self.lower(_inverse_cosine(_cosine(images) * self.band[None]))
 
     def lower(self, images: Float[Array, "b *shape"]) -> Float[Array, "b n"]:
-        """From images to coordinates: the transpose of `lift`."""
-        if self.lift is None:
-            return images.reshape(len(images), -1)
-        shape = jax.ShapeDtypeStruct((self.size,), images.dtype)
-        back = jax.linear_transpose(self.lift, shape)
-        return jax.vmap(lambda image: back(image)[0])(images)
+        """From images to coordinates."""
+        return self.lift.T(images.reshape(len(images), -1))
 
 
 def local_spectrum(
-    operator: LinearMap, shape: tuple[int, ...], lift: Callable | None, size: int, *, key: Key
+    operator: LinearMap, shape: tuple[int, ...], lift: LinearMap, *, key: Key
 ) -> LocalSpectrum:
     """Estimate the local gain and the spectrum of an information with 48 products.
 
     Args:
         operator: The linearized model, of all images.
         shape: The shape of the image.
-        lift: The subspace that is searched, or None.
-        size: How many coordinates it has.
+        lift: The map from the coordinates of the search to changes of the image.
         key: Draws the noise.
     """
     probes = jax.random.rademacher(key, (16, *shape), operator.dtype)
-    return LocalSpectrum(*_estimate(operator, probes), lift, size)
+    return LocalSpectrum(*_estimate(operator, probes), lift)
 
 
 @eqx.filter_jit

@@ -1,3 +1,4 @@
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -67,6 +68,84 @@ def test_linearize_takes_trees_and_complex_responses(rng):
 
     wanted = np.concatenate([real, imaginary, np.asarray(other)])
     np.testing.assert_allclose(plx.linalg.jacobian(model, jnp.ones(3)), wanted, rtol=1e-5)
+
+
+def test_transpose_is_the_transposed_matrix(rng, x64):
+    real, imaginary = rng.normal(size=(2, 4, 3))
+    operator = plx.linalg.linearize(
+        lambda x: (real + 1j * imaginary) @ x.astype(complex), jnp.ones(3)
+    )
+    transpose = operator.T
+    assert (transpose.input_size, transpose.output_size) == (8, 3)
+    u = jnp.asarray(rng.normal(size=(5, 8)))
+    matrix = np.concatenate([real, imaginary])
+    np.testing.assert_allclose(transpose.dense(), matrix.T, rtol=1e-14)
+    np.testing.assert_allclose(transpose(u), u @ matrix, rtol=1e-13, atol=1e-14)
+    np.testing.assert_array_equal(operator.transpose(u), transpose(u))
+    np.testing.assert_allclose(transpose.T.dense(), matrix, rtol=1e-14)
+
+
+def test_composition_is_the_product_of_matrices(rng, x64):
+    a, b, c = rng.normal(size=(4, 3)), rng.normal(size=(3, 6)), rng.normal(size=(6, 2))
+    first, second, third = (
+        plx.linalg.linearize(lambda x, matrix=matrix: matrix @ x, jnp.ones(matrix.shape[1]))
+        for matrix in (a, b, c)
+    )
+    kwargs = {"rtol": 1e-12, "atol": 1e-13}
+    for chain in ((first @ second) @ third, first @ (second @ third)):
+        assert (chain.input_size, chain.output_size) == (2, 4)
+        np.testing.assert_allclose(chain.dense(), a @ b @ c, **kwargs)
+        np.testing.assert_allclose(chain.T.dense(), (a @ b @ c).T, **kwargs)
+        np.testing.assert_array_equal(chain.response, first.response)
+    v = jnp.asarray(rng.normal(size=(5, 3)))
+    np.testing.assert_allclose((first.T @ first)(v), first.fisher(v), **kwargs)
+    with pytest.raises(ValueError, match="takes 3 numbers.*shape"):
+        first @ third
+
+
+def test_linear_maps_are_parts_of_other_programs(rng, x64):
+    matrix = rng.normal(size=(4, 3))
+    operator = plx.linalg.linearize(lambda x: matrix @ x, jnp.ones(3))
+    v, kwargs = jnp.asarray(rng.normal(size=(2, 3))), {"rtol": 1e-12}
+    wanted = v @ matrix.T @ matrix
+    np.testing.assert_allclose(jax.jit(lambda v: operator.fisher(v))(v), wanted, **kwargs)
+    np.testing.assert_allclose(jax.vmap(lambda v: operator.fisher(v))(v[None])[0], wanted, **kwargs)
+    # Constants of another program are traced there, though nothing that is given is.
+    np.testing.assert_allclose(jax.jit(lambda: operator.fisher(v))(), wanted, **kwargs)
+    slope = jax.grad(lambda v: 0.5 * jnp.sum(operator(v) ** 2))(v)
+    np.testing.assert_allclose(slope, wanted, **kwargs)
+    weighted = eqx.filter_grad(lambda operator: jnp.sum(operator(v)))(operator)
+    assert sum(leaf.size for leaf in jax.tree.leaves(weighted)) >= matrix.size
+    found = eqx.filter_jit(lambda operator: operator.T(operator(v)))(operator)
+    np.testing.assert_allclose(found, wanted, **kwargs)
+
+
+def test_products_are_compiled_once_for_all_maps_of_a_kind(rng):
+    traces = []
+
+    def count(vector):
+        traces.append(vector)
+        return vector
+
+    class Scale(eqx.Module):
+        factor: jax.Array
+
+        def __call__(self, vector):
+            return count(self.factor * vector)
+
+    def use(factor):
+        scale = plx.linalg.LinearMap(Scale(factor), 4, 4, factor.dtype)
+        restricted = scale @ plx.linalg.mask(np.asarray([True, False, True, True]))
+        products = restricted(jnp.eye(3)), restricted.T(jnp.eye(4)), restricted.fisher(jnp.eye(3))
+        np.testing.assert_allclose(products[0].T, products[1], rtol=1e-6)
+        np.testing.assert_allclose(products[0][0], np.eye(4)[0] * np.asarray(factor), rtol=1e-6)
+
+    factors = [jnp.asarray(rng.uniform(1, 2, 4), jnp.float32) for _ in range(3)]
+    use(factors[0])
+    seen = len(traces)
+    for factor in factors[1:]:
+        use(factor)
+    assert len(traces) == seen
 
 
 def test_linearize_traces_once_for_all_images(image):
@@ -171,6 +250,26 @@ def test_mask_window_and_complement_are_what_they_say(rng):
     np.testing.assert_allclose(basis.T @ basis, np.eye(22), atol=1e-5)
     np.testing.assert_allclose(np.asarray(image).ravel() @ basis, 0, atol=1e-5)
     np.testing.assert_allclose(basis.sum(axis=0), 0, atol=1e-5)
+
+
+def test_a_map_is_restricted_to_a_subspace(rng, x64):
+    matrix, x = rng.normal(size=(5, 24)), jnp.asarray(rng.uniform(size=(2, 3, 4)))
+    operator = plx.linalg.linearize(lambda x: matrix @ x.ravel(), x)
+    subspaces = [
+        plx.linalg.mask(rng.uniform(size=(2, 3, 4)) > 0.5),
+        plx.linalg.window(rng.uniform(size=(2, 3, 4))),
+        plx.linalg.complement(jnp.ones_like(x), x),
+        plx.linalg.Linear(lambda z: jnp.pad(z, (0, 20)), 4),
+    ]
+    for subspace in subspaces:
+        wanted = matrix @ columns(subspace)
+        restricted = operator @ subspace
+        np.testing.assert_allclose(restricted.dense(), wanted, atol=1e-13)
+        np.testing.assert_allclose(restricted.T.dense(), wanted.T, atol=1e-13)
+        again = plx.linalg.linearize(lambda x: matrix @ x.ravel(), x, subspace=subspace)
+        np.testing.assert_array_equal(again.dense(), restricted.dense())
+    with pytest.raises(ValueError, match="24 numbers.*Window.*shape of the input"):
+        operator @ plx.linalg.mask(np.ones((3, 4), bool))
 
 
 def test_subspaces_that_are_empty_or_dependent_are_refused(unchecked):
