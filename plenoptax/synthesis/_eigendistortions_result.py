@@ -1,6 +1,6 @@
 import dataclasses
 import os
-from typing import Any
+from typing import Any, ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 
 from .._tree import describe
 from ..linalg import EigenStatus, LanczosState, PowerState
+from ..models import OnOff
 from ..solve._archive import Archive, write_archive
 from ._citations import citations
 from ._report import set_rows
@@ -61,6 +62,8 @@ class Eigendistortions(eqx.Module):
         'These are eigenvectors, to the accuracy that was asked for.'
     """
 
+    # The front ends are of the same paper.
+    citation: ClassVar[str] = OnOff.citation
     eigendistortions: Float[Array, "k *shape"]
     eigenvalues: Float[np.ndarray, " k"]
     eigenindex: np.ndarray
@@ -92,7 +95,7 @@ class Eigendistortions(eqx.Module):
             null_dimension=self.null_dimension,
             num_products=self.num_products,
             provenance=self.provenance,
-            bibtex=citations("Eigendistortions", self.provenance["model"]),
+            bibtex=citations(self.citation, self.provenance.get("citation")),
         )
 
     def save(self, path: str | os.PathLike) -> None:

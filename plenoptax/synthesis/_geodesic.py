@@ -1,6 +1,6 @@
 import os
 from collections.abc import Callable
-from typing import Literal
+from typing import ClassVar, Literal
 
 import equinox as eqx
 import jax
@@ -42,6 +42,14 @@ from ._result import Result
 InitialSequence = Literal["straight", "bridge"]
 
 
+_CITATION = """@inproceedings{henaff2016geodesics,
+  author = {H{\\'e}naff, Olivier J. and Simoncelli, Eero P.},
+  title = {Geodesics of Learned Representations},
+  booktitle = {International Conference on Learning Representations},
+  year = {2016}
+}"""
+
+
 class Geodesic(AbstractOneStageProblem):
     """Find the shortest path between two images as a model measures it.
 
@@ -80,6 +88,7 @@ class Geodesic(AbstractOneStageProblem):
         (4,)
     """
 
+    citation: ClassVar[str] = _CITATION
     image_a: Array
     image_b: Array
     model: Callable
