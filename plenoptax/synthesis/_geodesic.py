@@ -13,7 +13,7 @@ from .._tree import describe
 from .._types import Key, PyTree, Scalar
 from ..parametrize import AbstractParametrization
 from ..process import deviation_from_line, make_straight_line, sample_brownian_bridge
-from ..regularize import allowed_range_of, penalize_range
+from ..regularize import penalize_range, SumOfFrames
 from ..solve import AbstractProblem, Batched, Checkpoint, Record, Solver
 from ..stop import PixelChange
 from ..validate import validate_input
@@ -146,7 +146,7 @@ class Geodesic(AbstractOneStageProblem):
         check_finite(self.ends)
         self.n_steps = n_steps
         self.initial_sequence = initial_sequence
-        self.penalty_function = _OfFrames(penalty_function)
+        self.penalty_function = SumOfFrames(penalty_function)
         self.penalty_lambda = as_weight(penalty_lambda)
         self.parametrization = as_parametrization(parametrization)
 
@@ -376,15 +376,3 @@ def _check_alike(image_a: Array, image_b: Array) -> None:
             "The two ends of a path have the same shape and dtype; got "
             f"{describe(image_a)} and {describe(image_b)}."
         )
-
-
-class _OfFrames(eqx.Module):
-    function: Callable
-
-    @property
-    def allowed_range(self) -> tuple[float, float] | None:
-        """That of the frames."""
-        return allowed_range_of(self.function, 1.0)
-
-    def __call__(self, path: Path) -> Scalar:
-        return jnp.sum(jax.vmap(self.function)(path))
