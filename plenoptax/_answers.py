@@ -1,9 +1,13 @@
 """What a model, a loss or a metric may say of itself, looked up by name."""
 
 import functools
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import equinox as eqx
+
+
+T = TypeVar("T", bound=Callable)
 
 
 def inside(part: Any) -> Any:
@@ -34,3 +38,17 @@ def name_of(part: Any) -> str:
     while (inner := inside(part)) is not None:
         part = inner
     return getattr(part, "__name__", type(part).__name__)
+
+
+def cites(entry: str) -> Callable[[T], T]:
+    """Attach the paper behind a function or a class to it, as its ``citation``.
+
+    Args:
+        entry: In BibTeX.
+    """
+
+    def attach(part: T) -> T:
+        part.citation = entry  # pyright: ignore[reportFunctionMemberAccess]
+        return part
+
+    return attach

@@ -80,6 +80,7 @@ ONE_IMAGE = {
         plx.regularize.penalize_range, allowed_range=(0.3, 0.6)
     ),
     "regularize.penalize_total_variation": plx.regularize.penalize_total_variation,
+    "regularize.SumOfFrames": plx.regularize.SumOfFrames(plx.regularize.penalize_lp),
     "regularize.PowerSpectrum": plx.regularize.PowerSpectrum(jnp.asarray(image(2), jnp.float32)),
     # Further methods.
     "LaplacianPyramid.recon_pyr": lambda x: plx.process.LaplacianPyramid(2).recon_pyr(

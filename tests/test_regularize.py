@@ -18,6 +18,7 @@ from plenoptax.regularize import (
     penalize_range,
     penalize_total_variation,
     PowerSpectrum,
+    SumOfFrames,
 )
 
 
@@ -307,6 +308,8 @@ RANGES = {
     "sum": (lambda: WeightedSum([penalize_lp, WIDE], [1.0, 0.1]), (0, 2)),
     "sum of ranges": (lambda: WeightedSum([penalize_range, WIDE], [1.0, 0.1]), (0, 1)),
     "sum with a weight of 0": (lambda: WeightedSum([penalize_range, WIDE], [0.0, 0.1]), (0, 2)),
+    "sum of frames": (lambda: SumOfFrames(WIDE), (0, 2)),
+    "sum of frames without a range": (lambda: SumOfFrames(penalize_lp), None),
     "attribute": (lambda: OfOurOwn((-1, 1)), (-1, 1)),
     "lambda": (lambda: lambda image: WIDE(image), None),
     "no range": (lambda: penalize_lp, None),
@@ -323,6 +326,12 @@ def test_allowed_range_of_a_penalty(name):
     assert allowed_range_of(penalty, lambda step: 0.0) == wanted
     for nothing in (0, 0.0, np.float64(0), jnp.asarray(0.0)):
         assert allowed_range_of(penalty, nothing) is None
+
+
+def test_penalties_of_frames_are_added_up(rng):
+    path = jnp.asarray(2 * rng.standard_normal((3, 1, 4, 4)), jnp.float32)
+    wanted = sum(WIDE(frame) for frame in path)
+    np.testing.assert_allclose(SumOfFrames(WIDE)(path), wanted, rtol=1e-6)
 
 
 def test_allowed_range_of_traced_bounds_is_unknown():

@@ -1,5 +1,5 @@
 from collections.abc import Callable, Sequence
-from typing import Any, final, TYPE_CHECKING
+from typing import Any, ClassVar, final, TYPE_CHECKING
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -8,8 +8,15 @@ from jaxtyping import Array, Float
 from .._precision import in_single_precision
 from .._rules import checked, Real, SIZES
 from .._types import Key
-from ..process import disk, gaussian_blur
-from ._frontend_parts import check_pretrained, gain_scalars, normalize, show_filters
+from ..process import disk
+from ._frontend_parts import (
+    check_pretrained,
+    CITATION,
+    control_gain,
+    gain_scalars,
+    normalize,
+    show_filters,
+)
 from ._naive import CenterSurround, Gaussian
 
 
@@ -49,6 +56,7 @@ class LinearNonlinear(eqx.Module):
         0.6931
     """
 
+    citation: ClassVar[str] = CITATION
     center_surround: CenterSurround
     activation: Callable = eqx.field(static=True)
 
@@ -133,6 +141,7 @@ class LuminanceGainControl(eqx.Module):
         [5.0]
     """
 
+    citation: ClassVar[str] = CITATION
     center_surround: CenterSurround
     luminance: Gaussian
     luminance_scalar: Float[Array, " 1"]
@@ -226,6 +235,7 @@ class LuminanceContrastGainControl(eqx.Module):
         0.6931
     """
 
+    citation: ClassVar[str] = CITATION
     center_surround: CenterSurround
     luminance: Gaussian
     contrast: Gaussian
@@ -272,7 +282,7 @@ class LuminanceContrastGainControl(eqx.Module):
     @in_single_precision("x")
     def __call__(self, x: Float[Array, "1 height width"]) -> Float[Array, "1 height width"]:
         """Respond to an image of shape (1, height, width)."""
-        return self.activation(_control_gain(self, x))
+        return self.activation(control_gain(self, x))
 
     def display_filters(
         self,
@@ -316,6 +326,7 @@ class OnOff(eqx.Module):
         (2, 48, 48)
     """
 
+    citation: ClassVar[str] = CITATION
     center_surround: CenterSurround
     luminance: Gaussian
     contrast: Gaussian
@@ -366,7 +377,7 @@ class OnOff(eqx.Module):
     @in_single_precision("x")
     def __call__(self, x: Float[Array, "1 height width"]) -> Float[Array, "2 height width"]:
         """Respond to an image of shape (1, height, width)."""
-        response = self.activation(_control_gain(self, x))
+        response = self.activation(control_gain(self, x))
         if not self.apply_mask:
             return response
         return response * jnp.asarray(disk(x.shape[-2:]), response.dtype)[None]
@@ -391,16 +402,3 @@ class OnOff(eqx.Module):
         return show_filters(
             parts, vrange=vrange, zoom=zoom, title=title, col_wrap=col_wrap, **kwargs
         )
-
-
-def _control_gain(
-    model: LuminanceContrastGainControl | OnOff, x: Float[Array, "1 height width"]
-) -> Float[Array, "out_channels height width"]:
-    linear, luminance = model.center_surround(x), model.luminance(x)
-    normed = normalize(linear, model.luminance_scalar, luminance)
-    gaussian = model.contrast
-    # Each channel is blurred by its own window.
-    power = gaussian_blur(normed**2, gaussian.kernel_size, gaussian.std, pad_mode=gaussian.pad_mode)
-    is_zero = power <= 0
-    contrast = jnp.where(is_zero, 0, jnp.sqrt(jnp.where(is_zero, 1, power))) + 1e-6
-    return normalize(normed, model.contrast_scalar, contrast)

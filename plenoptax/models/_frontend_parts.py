@@ -6,11 +6,21 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._types import Key
+from ..process import gaussian_blur
 from ._naive import CenterSurround, Gaussian
 
 
 if TYPE_CHECKING:
     import matplotlib.figure
+
+
+CITATION = """@inproceedings{berardino2017eigen,
+  author = {Berardino, Alexander and Laparra, Valero and Ball{\\'e}, Johannes and
+            Simoncelli, Eero P.},
+  title = {Eigen-Distortions of Hierarchical Representations},
+  booktitle = {Advances in Neural Information Processing Systems},
+  volume = {30}, year = {2017}
+}"""
 
 
 def normalize(
@@ -19,6 +29,20 @@ def normalize(
     pool: Float[Array, "channel height width"],
 ) -> Float[Array, "channel height width"]:
     return response / (1 + jnp.asarray(scalar, response.dtype).reshape(-1, 1, 1) * pool)
+
+
+def control_gain(
+    model: Any, x: Float[Array, "1 height width"]
+) -> Float[Array, "out_channels height width"]:
+    """The response of a `LuminanceContrastGainControl` or `OnOff`, before its activation."""
+    linear, luminance = model.center_surround(x), model.luminance(x)
+    normed = normalize(linear, model.luminance_scalar, luminance)
+    gaussian = model.contrast
+    # Each channel is blurred by its own window.
+    power = gaussian_blur(normed**2, gaussian.kernel_size, gaussian.std, pad_mode=gaussian.pad_mode)
+    is_zero = power <= 0
+    contrast = jnp.where(is_zero, 0, jnp.sqrt(jnp.where(is_zero, 1, power))) + 1e-6
+    return normalize(normed, model.contrast_scalar, contrast)
 
 
 def gain_scalars(

@@ -21,7 +21,7 @@ from ._portilla_simoncelli_layout import (
     scale_labels,
     statistic_groups,
 )
-from ._portilla_simoncelli_statistics import Masks, represent, texture_masks
+from ._portilla_simoncelli_statistics import CITATION, Masks, represent, texture_masks
 
 
 @final
@@ -89,6 +89,7 @@ class PortillaSimoncelli(eqx.Module):
 
     relates_channels: ClassVar[bool] = False
     lbfgs_memory: ClassVar[int] = 100
+    citation: ClassVar[str] = CITATION
     image_shape: tuple[int, int] = eqx.field(static=True)
     n_scales: int = eqx.field(static=True)
     n_orientations: int = eqx.field(static=True)
@@ -325,15 +326,12 @@ class PortillaSimoncelli(eqx.Module):
         )
 
     def plot_representation(self, data: Any, **options: Any) -> Any:
-        """Plot statistics, or a difference of two sets of them, group by group.
+        """Plot statistics, or a difference of two sets of them, group by group; return the axes.
 
         Args:
             data: The statistics; those of some scales are plotted as they are, in one axes.
             **options: ``ax``, ``figsize``, ``ylim``, ``batch_idx`` and ``title`` as in
                 `plenoptax.plot.plot_representation`.
-
-        Returns:
-            The axes.
         """
         from .. import plot
         from ..plot._portilla_simoncelli import plot_portilla_simoncelli

@@ -20,6 +20,15 @@ from ._portilla_simoncelli_layout import (
 )
 
 
+CITATION = """@article{portilla2000parametric,
+  author = {Portilla, Javier and Simoncelli, Eero P.},
+  title = {A Parametric Texture Model Based on Joint Statistics of Complex Wavelet Coefficients},
+  journal = {International Journal of Computer Vision},
+  volume = {40}, number = {1}, pages = {49--70}, year = {2000},
+  doi = {10.1023/A:1026553619983}
+}"""
+
+
 Bands: TypeAlias = Float[Array, "orientations height width"]
 AnalyticBands: TypeAlias = Complex[Array, "orientations height width"]
 # For the rows and the columns of a spectrum: cosines and sines of each shift.

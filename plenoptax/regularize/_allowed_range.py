@@ -4,6 +4,7 @@ import jax
 import numpy as np
 from jax.core import Tracer
 
+from .._answers import inside
 from ._pixels import penalize_range
 
 
@@ -33,20 +34,19 @@ def allowed_range_of(penalty_function: Any, penalty_lambda: Any) -> tuple[float,
     is_unknown = callable(penalty_lambda) or isinstance(penalty_lambda, Tracer)
     if not is_unknown and not np.any(np.asarray(penalty_lambda)):
         return None
-    return _find(penalty_function, None)
-
-
-def _find(penalty: Any, given: Any) -> tuple[float, float] | None:
-    """Look through what is wrapped around a penalty; `given` is the range that a wrapper sets."""
-    if penalty is penalize_range:
-        return _outermost((0.0, 1.0) if given is None else given)
-    if hasattr(penalty, "allowed_range"):
-        return _outermost(penalty.allowed_range)
-    if hasattr(penalty, "func") and hasattr(penalty, "keywords"):
-        return _find(penalty.func, given or penalty.keywords.get("allowed_range"))
-    if hasattr(penalty, "terms") and hasattr(penalty, "weights"):
-        return _narrowest(penalty.terms, penalty.weights)
-    return _find(penalty.__wrapped__, given) if hasattr(penalty, "__wrapped__") else None
+    penalty = penalty_function
+    while penalty is not None:
+        keywords = getattr(penalty, "keywords", {})
+        if "allowed_range" in keywords:
+            return _outermost(keywords["allowed_range"])
+        if penalty is penalize_range:
+            return 0.0, 1.0
+        if hasattr(penalty, "allowed_range"):
+            return _outermost(penalty.allowed_range)
+        if hasattr(penalty, "terms") and hasattr(penalty, "weights"):
+            return _narrowest(penalty.terms, penalty.weights)
+        penalty = inside(penalty)
+    return None
 
 
 def _narrowest(terms: Any, weights: Any) -> tuple[float, float] | None:

@@ -1,4 +1,5 @@
 import os
+from typing import ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -48,6 +49,7 @@ class ConditionalGeodesic(AbstractConstrained):
         >>> problem = plx.ConditionalGeodesic(geodesic, bound)
     """
 
+    citation: ClassVar[str] = Geodesic.citation
     geodesic: Geodesic
     energy_bound: Scalar
     num_stages: int = eqx.field(static=True)

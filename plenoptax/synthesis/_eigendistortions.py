@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._answers import name_of
+from .._answers import answer, name_of
 from .._rules import checked, COUNT, NOT_NEGATIVE, POSITIVE, STEPS
 from .._tree import check_alike, leaves_by_path
 from .._types import Key
@@ -272,6 +272,7 @@ def _describe_search(
     return {
         "model": name_of(model),
         "parameters": in_words(model),
+        "citation": answer(model, "citation"),
         "method": method,
         **{name: write(option) for name, option in options.items()},
         "key": describe_key(key),

@@ -1,10 +1,11 @@
 import dataclasses
-from typing import Any, final
+from typing import Any, ClassVar, final
 
 import numpy as np
 from jaxtyping import Array, Float
 
 from ..linalg import EigenStatus, LanczosState, PowerState
+from ..models import OnOff
 from ._citations import citations
 from ._report import set_rows
 from ._saved import AbstractSaved
@@ -47,6 +48,8 @@ class Eigendistortions(AbstractSaved):
         'These are eigenvectors, to the accuracy that was asked for.'
     """
 
+    # The front ends are of the same paper.
+    citation: ClassVar[str] = OnOff.citation
     eigendistortions: Float[Array, "k *shape"]
     eigenvalues: Float[np.ndarray, " k"]
     eigenindex: np.ndarray
@@ -78,7 +81,7 @@ class Eigendistortions(AbstractSaved):
             null_dimension=self.null_dimension,
             num_products=self.num_products,
             provenance=self.provenance,
-            bibtex=citations("Eigendistortions", self.provenance["model"]),
+            bibtex=citations(self.citation, self.provenance.get("citation")),
         )
 
 

@@ -1,6 +1,6 @@
 import os
 from collections.abc import Callable
-from typing import Literal
+from typing import ClassVar, Literal
 
 import equinox as eqx
 import jax
@@ -12,14 +12,8 @@ from .._tree import describe
 from .._types import Key, PyTree, Scalar
 from ..parametrize import AbstractParametrization
 from ..process import deviation_from_line, make_straight_line, sample_brownian_bridge
-from ..regularize import allowed_range_of, penalize_range
-from ..solve import (
-    AnyOptimizer,
-    AnyProblem,
-    Checkpoint,
-    Record,
-    Solver,
-)
+from ..regularize import penalize_range, SumOfFrames
+from ..solve import AnyOptimizer, AnyProblem, Checkpoint, Record, Solver
 from ..stop import PixelChange
 from ..validate import validate_input
 from ._defaults import default_amsgrad
@@ -45,6 +39,14 @@ from ._result import Result
 
 
 InitialSequence = Literal["straight", "bridge"]
+
+
+_CITATION = """@inproceedings{henaff2016geodesics,
+  author = {H{\\'e}naff, Olivier J. and Simoncelli, Eero P.},
+  title = {Geodesics of Learned Representations},
+  booktitle = {International Conference on Learning Representations},
+  year = {2016}
+}"""
 
 
 class Geodesic(AbstractOneStageProblem):
@@ -85,6 +87,7 @@ class Geodesic(AbstractOneStageProblem):
         (4,)
     """
 
+    citation: ClassVar[str] = _CITATION
     image_a: Array
     image_b: Array
     model: Callable
@@ -142,7 +145,7 @@ class Geodesic(AbstractOneStageProblem):
         check_finite(self.ends)
         self.n_steps = n_steps
         self.initial_sequence = initial_sequence
-        self.penalty_function = _OfFrames(penalty_function)
+        self.penalty_function = SumOfFrames(penalty_function)
         self.penalty_lambda = as_weight(penalty_lambda)
         self.parametrization = as_parametrization(parametrization)
 
@@ -368,15 +371,3 @@ def _check_alike(image_a: Array, image_b: Array) -> None:
             "The two ends of a path have the same shape and dtype; got "
             f"{describe(image_a)} and {describe(image_b)}."
         )
-
-
-class _OfFrames(eqx.Module):
-    function: Callable
-
-    @property
-    def allowed_range(self) -> tuple[float, float] | None:
-        """That of the frames."""
-        return allowed_range_of(self.function, 1.0)
-
-    def __call__(self, path: Path) -> Scalar:
-        return jnp.sum(jax.vmap(self.function)(path))

@@ -1,6 +1,6 @@
 import warnings
 from collections.abc import Callable
-from typing import Literal
+from typing import ClassVar, Literal
 
 import equinox as eqx
 import jax
@@ -28,6 +28,16 @@ _NUM_CORRECTIONS = 3
 
 # Nearer than this to a bound, a fraction of a gray level, a variable may be off it by rounding.
 _AT_BOUND = 1e-4
+
+
+_CITATION = """@article{wang2008maximum,
+  author = {Wang, Zhou and Simoncelli, Eero P.},
+  title = {Maximum Differentiation ({MAD}) Competition: A Methodology for Comparing Computational
+           Models of Perceptual Quantities},
+  journal = {Journal of Vision},
+  volume = {8}, number = {12}, pages = {8}, year = {2008},
+  doi = {10.1167/8.12.8}
+}"""
 
 
 class MADCompetition(AbstractOneStageProblem, AbstractConstrained):
@@ -68,6 +78,7 @@ class MADCompetition(AbstractOneStageProblem, AbstractConstrained):
         0.0100
     """
 
+    citation: ClassVar[str] = _CITATION
     image: Array
     optimized_metric: Callable
     reference_metric: Callable

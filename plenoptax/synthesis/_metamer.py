@@ -1,6 +1,6 @@
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +24,15 @@ from ._problem import (
     measure_target,
 )
 from ._result import Result
+
+
+_CITATION = """@article{freeman2011metamers,
+  author = {Freeman, Jeremy and Simoncelli, Eero P.},
+  title = {Metamers of the Ventral Stream},
+  journal = {Nature Neuroscience},
+  volume = {14}, number = {9}, pages = {1195--1201}, year = {2011},
+  doi = {10.1038/nn.2889}
+}"""
 
 
 class Metamer(AbstractOneStageProblem, AbstractLeastSquares):
@@ -52,6 +61,7 @@ class Metamer(AbstractOneStageProblem, AbstractLeastSquares):
         0.0
     """
 
+    citation: ClassVar[str] = _CITATION
     model: Callable
     image: Array
     target: PyTree

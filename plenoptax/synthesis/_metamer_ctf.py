@@ -1,5 +1,6 @@
 import os
 from collections.abc import Callable, Sequence
+from typing import ClassVar
 
 import equinox as eqx
 import jax
@@ -16,6 +17,7 @@ from ..stop import Window
 from ..validate import validate_coarse_to_fine
 from ._defaults import default_initial_image, default_loss, default_optimizer
 from ._entry import pose_all, synthesize_problem
+from ._metamer import Metamer
 from ._problem import (
     AbstractImageProblem,
     as_jax,
@@ -76,6 +78,7 @@ class MetamerCTF(AbstractImageProblem, AbstractLeastSquares):
         ('pixel_statistics', 'residual_lowpass', '1', '0', 'all')
     """
 
+    citation: ClassVar[str] = Metamer.citation
     model: Callable
     image: Array
     target: PyTree

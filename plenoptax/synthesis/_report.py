@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._answers import name_of
+from .._answers import answer
 from .._compiled import call_compiled
 from ..solve import AbstractProblem, Solver, State, Status, Trace
 from ._citations import citations
@@ -255,7 +255,7 @@ def report_on(
         null="none" if null is None else null.name,
         num_steps=len(trace),
         provenance=trace.provenance,
-        bibtex=citations(type(problem).__name__, *map(name_of, _measures(problem))),
+        bibtex=citations(*(answer(part, "citation") for part in (problem, *_measures(problem)))),
     )
 
 

@@ -2,6 +2,7 @@ import dataclasses
 import functools
 import re
 import types
+from typing import ClassVar
 
 import equinox as eqx
 import jax
@@ -247,6 +248,38 @@ def test_reports_cite_method_and_model(result):
     assert "freeman2011metamers" in bibtex
     assert bibtex.count("@article") == 2
     assert bibtex.count("{") == bibtex.count("}")
+
+
+class Cited(eqx.Module):
+    citation: ClassVar[str] = "@misc{cited}"
+
+    def __call__(self, image):
+        return jnp.sin(image)
+
+
+@pytest.mark.parametrize("wrap", [lambda model: model, eqx.filter_jit, functools.partial])
+def test_models_and_metrics_of_others_are_cited_too(wrap, getkey):
+    image, model = plx.data.camera()[:, 100:132, 100:132], wrap(Cited())
+    options = {"key": getkey(), "max_steps": 1, "progress": False}
+    bibtex = plx.metamer(image, model, **options).report().bibtex
+    assert bibtex.endswith("\n\n@misc{cited}")
+    found = plx.eigendistortions(image[:, :8, :8], model, progress=False)
+    assert found.report().bibtex.endswith("\n\n@misc{cited}")
+    metric = plx.metric.model_metric_factory(Cited())
+    competition = plx.mad_competition(image, wrap(plx.metric.nlpd), metric, "max", **options)
+    entries = competition.report().bibtex.split("\n\n")
+    assert [re.match(r"@\w+{(\w+)", entry).group(1) for entry in entries] == [
+        "wang2008maximum",
+        "laparra2016perceptual",
+        "cited",
+    ]
+
+
+def test_each_paper_is_cited_once(getkey):
+    image = plx.data.camera()[:, 100:132, 100:132]
+    model = plx.models.OnOff(7, key=getkey())
+    bibtex = plx.eigendistortions(image[:, :8, :8], model, progress=False).report().bibtex
+    assert bibtex.count("@") == bibtex.count("berardino2017eigen") == 1
 
 
 def test_reports_tell_how_the_image_came_about(result):

@@ -1,0 +1,38 @@
+from collections.abc import Callable
+from typing import final
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from .._precision import in_single_precision
+from .._types import Scalar
+from ._allowed_range import allowed_range_of
+
+
+@final
+class SumOfFrames(eqx.Module):
+    """The sum of the penalties of several images, such as the frames of a path.
+
+    Attributes:
+        penalty_function: From an image to a scalar.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> from plenoptax.regularize import penalize_range
+        >>> print(SumOfFrames(penalize_range)(jnp.array([[[[2.0]]], [[[0.5]]], [[[-1.0]]]])))
+        2.0
+    """
+
+    penalty_function: Callable
+
+    @property
+    def allowed_range(self) -> tuple[float, float] | None:
+        """That of each image; see `allowed_range_of`."""
+        return allowed_range_of(self.penalty_function, 1.0)
+
+    @in_single_precision("images")
+    def __call__(self, images: Float[Array, "frame ..."]) -> Scalar:
+        """Add up the penalties of images along the first axis."""
+        return jnp.sum(jax.vmap(self.penalty_function)(images))
