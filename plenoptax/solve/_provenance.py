@@ -1,6 +1,7 @@
 import dataclasses
 import hashlib
 import time
+from collections.abc import Mapping
 from importlib import metadata
 from typing import Any
 
@@ -47,6 +48,16 @@ def describe_problem(problem: AbstractElements) -> dict[str, str]:
     inner = problem.posed
     names = [field.name for field in dataclasses.fields(inner)]
     return {"problem": type(inner).__name__, **{n: in_words(getattr(inner, n)) for n in names}}
+
+
+def describe_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a method: plain values as they are, everything else in words."""
+
+    def write(option: Any) -> Any:
+        is_plain = option is None or isinstance(option, int | float | str)
+        return option if is_plain else in_words(option)
+
+    return {name: write(option) for name, option in options.items()}
 
 
 def describe_machine(started: float) -> dict[str, Any]:

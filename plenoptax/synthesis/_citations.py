@@ -36,6 +36,13 @@ _ENTRIES = {
   booktitle = {Advances in Neural Information Processing Systems},
   volume = {30}, year = {2017}
 }""",
+    "PrincipalDistortions": """@inproceedings{feather2025discriminating,
+  author = {Feather, Jenelle and Lipshutz, David and Harvey, Sarah E. and Williams, Alex H. and
+            Simoncelli, Eero P.},
+  title = {Discriminating Image Representations with Principal Distortions},
+  booktitle = {International Conference on Learning Representations},
+  year = {2025}
+}""",
     "SteerablePyramidFreq": """@inproceedings{simoncelli1995steerable,
   author = {Simoncelli, Eero P. and Freeman, William T.},
   title = {The Steerable Pyramid: A Flexible Architecture for Multi-Scale Derivative Computation},

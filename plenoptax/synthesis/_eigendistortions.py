@@ -26,7 +26,7 @@ from ..linalg import (
     randomized_svd,
     solve,
 )
-from ..solve._provenance import describe_key, describe_machine
+from ..solve._provenance import describe_key, describe_machine, describe_options
 from ..validate import validate_input, validate_model
 from ._eigendistortions_preconditioner import local_spectrum
 from ._eigendistortions_result import Eigendistortions
@@ -277,18 +277,13 @@ def _describe_search(
     model: Callable, method: str, options: dict[str, Any], key: Key, started: float, resume: Any
 ) -> dict[str, Any]:
     """How eigendistortions came about, in plain values that fit into JSON."""
-
-    def write(option: Any) -> Any:
-        is_plain = option is None or isinstance(option, int | float | str)
-        return option if is_plain else in_words(option)
-
     if isinstance(resume, Eigendistortions):
         started -= resume.provenance["wall_time"]
     return {
         "model": name_of(model),
         "parameters": in_words(model),
         "method": method,
-        **{name: write(option) for name, option in options.items()},
+        **describe_options(options),
         "key": describe_key(key),
         **describe_machine(started),
     }

@@ -193,9 +193,10 @@ def set_rows(facts: Mapping[str, str]) -> list[str]:
 
 
 def describe_origin(provenance: dict[str, Any]) -> dict[str, str]:
-    """Device, key and versions of a synthesis, for `set_rows`."""
+    """Device, key and versions, for `set_rows`; methods without a loop have no driver."""
+    driver = f", driver {provenance['driver']}" if "driver" in provenance else ""
     return {
-        "device": f"{provenance['device']}, driver {provenance['driver']}",
+        "device": f"{provenance['device']}{driver}",
         "key": f"{provenance.get('key')}",
         "versions": ", ".join(f"{k} {v}" for k, v in provenance["versions"].items()),
     }
