@@ -40,6 +40,7 @@ from .solve import Status as Status
 from .solve import step as step
 from .solve import Trace as Trace
 from .synthesis import BatchReport as BatchReport
+from .synthesis import ComparisonReport as ComparisonReport
 from .synthesis import conditional_geodesic as conditional_geodesic
 from .synthesis import ConditionalGeodesic as ConditionalGeodesic
 from .synthesis import Detectability as Detectability
@@ -61,6 +62,7 @@ from .synthesis import MetamerCTF as MetamerCTF
 from .synthesis import Objective as Objective
 from .synthesis import precondition_path as precondition_path
 from .synthesis import principal_distortions as principal_distortions
+from .synthesis import PrincipalDistortions as PrincipalDistortions
 from .synthesis import Report as Report
 from .synthesis import Result as Result
 from .synthesis import synthesize as synthesize

@@ -52,3 +52,8 @@ def cites(entry: str) -> Callable[[T], T]:
         return part
 
     return attach
+
+
+def citations(*entries: Any) -> str:
+    """The BibTeX entries among what parts have as ``citation``, each once."""
+    return "\n\n".join(dict.fromkeys(entry for entry in entries if isinstance(entry, str)))

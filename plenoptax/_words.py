@@ -229,3 +229,13 @@ def digest(arrays: PyTree) -> str | None:
         found.update(describe(leaf).encode())
         found.update(np.ascontiguousarray(leaf).tobytes())
     return f"sha256:{found.hexdigest()[:32]}"
+
+
+def describe_options(options: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of a method: plain values as they are, everything else in words."""
+
+    def write(option: Any) -> Any:
+        is_plain = option is None or isinstance(option, int | float | str)
+        return option if is_plain else in_words(option)
+
+    return {name: write(option) for name, option in options.items()}

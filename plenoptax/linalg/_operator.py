@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 
 from .._compiled import compiled, Options, options_here
 from .._precision import refuse_half
+from .._progress import ProgressBar
 from .._rules import checked, COUNT
 from .._tree import flatten_real
 from ._noise import AbstractNoise
@@ -126,11 +127,12 @@ class LinearMap(eqx.Module):
         return (structure, rest), arrays
 
     @checked(block=COUNT)
-    def dense(self, block: int = 64) -> Float[Array, "m n"]:
+    def dense(self, block: int = 64, *, progress: bool = False) -> Float[Array, "m n"]:
         """The map as a matrix, by rows or by columns, whichever are fewer.
 
         Args:
             block: How many products to take at a time.
+            progress: Whether to show a progress bar.
         """
         by_rows = self.output_size < self.input_size
         size = self.output_size if by_rows else self.input_size
@@ -138,10 +140,13 @@ class LinearMap(eqx.Module):
         starts = range(0, size, min(block, size))
         width = min(block, size)
         # Unit vectors past the last one are zero, so that all blocks share one compiled product.
-        blocks = [
-            multiply(jnp.eye(width, size, start, dtype=self.dtype))[: size - start]
-            for start in starts
-        ]
+        blocks = []
+        with ProgressBar(size, "product", visible=progress) as bar:
+            for start in starts:
+                products = multiply(jnp.eye(width, size, start, dtype=self.dtype))[: size - start]
+                # JAX returns before it has computed: the bar would run ahead of the products.
+                blocks.append(jax.block_until_ready(products) if progress else products)
+                bar.update(len(products), {})
         return jnp.concatenate(blocks) if by_rows else jnp.concatenate(blocks).T
 
 

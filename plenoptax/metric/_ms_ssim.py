@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
+from .._answers import cites
 from .._precision import in_single_precision
 from .._rules import checked, NOT_NEGATIVE, POSITIVE
 from .._types import Scalar
@@ -15,6 +16,16 @@ from ._ssim import ssim_parts, warn_of_small_windows
 _POWER_FACTORS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 
 
+_CITATION = """@inproceedings{wang2003multiscale,
+  author = {Wang, Zhou and Simoncelli, Eero P. and Bovik, Alan C.},
+  title = {Multiscale Structural Similarity for Image Quality Assessment},
+  booktitle = {Asilomar Conference on Signals, Systems and Computers},
+  volume = {2}, pages = {1398--1402}, year = {2003},
+  doi = {10.1109/ACSSC.2003.1292216}
+}"""
+
+
+@cites(_CITATION)
 @checked(power_factors=NOT_NEGATIVE, data_range=POSITIVE, floor=NOT_NEGATIVE)
 @in_single_precision("img1", "img2")
 def ms_ssim(
@@ -72,6 +83,7 @@ def ms_ssim(
     return _checked_ms_ssim(img1, img2, power_factors, data_range, floor)
 
 
+@cites(_CITATION)
 @checked(power_factors=NOT_NEGATIVE, data_range=POSITIVE, floor=NOT_NEGATIVE)
 @in_single_precision("img1", "img2")
 def ms_ssim_distance(

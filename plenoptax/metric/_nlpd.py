@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .._answers import cites
 from .._axes import warn_of_axes
 from .._precision import in_single_precision
 from .._rules import checked, NOT_NEGATIVE
@@ -33,6 +34,16 @@ _NORMALIZATION = (
 _REACH = 2
 
 
+_CITATION = """@inproceedings{laparra2016perceptual,
+  author = {Laparra, Valero and Ball{\\'e}, Johannes and Berardino, Alexander and
+            Simoncelli, Eero P.},
+  title = {Perceptual Image Quality Assessment Using a Normalized {L}aplacian Pyramid},
+  booktitle = {Human Vision and Electronic Imaging},
+  year = {2016}
+}"""
+
+
+@cites(_CITATION)
 @checked(epsilon=NOT_NEGATIVE)
 @in_single_precision("img1", "img2")
 def nlpd(
@@ -113,6 +124,7 @@ def normalized_laplacian_pyramid(
     return _normalized_laplacian_pyramid(img, variant)
 
 
+@cites(_CITATION)
 @final
 class NLP(eqx.Module):
     """The normalized Laplacian pyramid as a model, whose representation is one row to a channel.

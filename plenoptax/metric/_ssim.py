@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
+from .._answers import cites
 from .._precision import in_single_precision
 from .._rules import checked, POSITIVE
 from .._scale import power_of_two
@@ -22,6 +23,16 @@ _WINDOW_SIZE = 11
 _WINDOW_STD = 1.5
 
 
+_CITATION = """@article{wang2004image,
+  author = {Wang, Zhou and Bovik, Alan C. and Sheikh, Hamid R. and Simoncelli, Eero P.},
+  title = {Image Quality Assessment: From Error Visibility to Structural Similarity},
+  journal = {IEEE Transactions on Image Processing},
+  volume = {13}, number = {4}, pages = {600--612}, year = {2004},
+  doi = {10.1109/TIP.2003.819861}
+}"""
+
+
+@cites(_CITATION)
 @checked(data_range=POSITIVE)
 @in_single_precision("img1", "img2")
 def ssim(
@@ -110,6 +121,7 @@ def ssim_map(
     return _ssim_map(*_as_ssim_arguments(img1, img2, pad, data_range), pad)
 
 
+@cites(_CITATION)
 @checked(data_range=POSITIVE)
 @in_single_precision("img1", "img2")
 def ssim_distance(

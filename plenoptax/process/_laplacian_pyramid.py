@@ -1,12 +1,23 @@
 import equinox as eqx
 from jaxtyping import Array, Float
 
+from .._answers import cites
 from .._axes import warn_of_axes
 from .._precision import in_single_precision
 from .._rules import checked, COUNT
 from ._convolution import blur_downsample, upsample_blur
 
 
+_CITATION = """@article{burt1983laplacian,
+  author = {Burt, Peter J. and Adelson, Edward H.},
+  title = {The {L}aplacian Pyramid as a Compact Image Code},
+  journal = {IEEE Transactions on Communications},
+  volume = {31}, number = {4}, pages = {532--540}, year = {1983},
+  doi = {10.1109/TCOM.1983.1095851}
+}"""
+
+
+@cites(_CITATION)
 class LaplacianPyramid(eqx.Module):
     """The Laplacian pyramid, a multi-scale decomposition of an image into isotropic bands.
 

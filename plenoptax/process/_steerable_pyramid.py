@@ -8,6 +8,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Float, Inexact
 
+from .._answers import cites
 from .._axes import advise_on_axes, advise_on_size
 from .._compiled import warn_of_deadlock
 from .._precision import in_single_precision
@@ -21,6 +22,16 @@ HIGHPASS = "residual_highpass"
 LOWPASS = "residual_lowpass"
 
 
+_CITATION = """@inproceedings{simoncelli1995steerable,
+  author = {Simoncelli, Eero P. and Freeman, William T.},
+  title = {The Steerable Pyramid: A Flexible Architecture for Multi-Scale Derivative Computation},
+  booktitle = {IEEE International Conference on Image Processing},
+  volume = {3}, pages = {444--447}, year = {1995},
+  doi = {10.1109/ICIP.1995.537667}
+}"""
+
+
+@cites(_CITATION)
 class SteerablePyramidFreq(eqx.Module):
     """The steerable pyramid, a multi-scale and multi-orientation decomposition of an image.
 

@@ -1,11 +1,9 @@
 """Methods of synthesis, one problem and one entry function each."""
 
+from ._comparison import ComparisonReport as ComparisonReport
 from ._conditional_geodesic import conditional_geodesic as conditional_geodesic
 from ._conditional_geodesic import ConditionalGeodesic as ConditionalGeodesic
 from ._eigendistortions import eigendistortions as eigendistortions
-from ._eigendistortions_compare import Detectability as Detectability
-from ._eigendistortions_compare import equal_detectability as equal_detectability
-from ._eigendistortions_compare import principal_distortions as principal_distortions
 from ._eigendistortions_generalized import (
     generalized_eigendistortions as generalized_eigendistortions,
 )
@@ -14,6 +12,8 @@ from ._eigendistortions_generalized import (
 )
 from ._eigendistortions_result import Eigendistortions as Eigendistortions
 from ._eigendistortions_result import EigendistortionsReport as EigendistortionsReport
+from ._equal_detectability import Detectability as Detectability
+from ._equal_detectability import equal_detectability as equal_detectability
 from ._geodesic import Geodesic as Geodesic
 from ._geodesic import geodesic as geodesic
 from ._geodesic_solver import precondition_path as precondition_path
@@ -26,6 +26,8 @@ from ._metamer_ctf import metamer_ctf as metamer_ctf
 from ._metamer_ctf import MetamerCTF as MetamerCTF
 from ._objective import Objective as Objective
 from ._objective import synthesize as synthesize
+from ._principal_distortions import principal_distortions as principal_distortions
+from ._principal_distortions import PrincipalDistortions as PrincipalDistortions
 from ._report import BatchReport as BatchReport
 from ._report import Report as Report
 from ._result import Result as Result

@@ -11,7 +11,7 @@ from .._answers import answer, name_of
 from .._rules import checked, COUNT, NOT_NEGATIVE, POSITIVE, STEPS
 from .._tree import check_alike, leaves_by_path
 from .._types import Key
-from .._words import describe_key, describe_machine, in_words
+from .._words import describe_key, describe_machine, describe_options, in_words
 from ..linalg import (
     AbstractNoise,
     AbstractSubspace,
@@ -262,11 +262,6 @@ def _describe_search(
     model: Callable, method: str, options: dict[str, Any], key: Key, started: float, resume: Any
 ) -> dict[str, Any]:
     """How eigendistortions came about, in plain values that fit into JSON."""
-
-    def write(option: Any) -> Any:
-        is_plain = option is None or isinstance(option, int | float | str)
-        return option if is_plain else in_words(option)
-
     if isinstance(resume, Eigendistortions):
         started -= resume.provenance["wall_time"]
     return {
@@ -274,7 +269,7 @@ def _describe_search(
         "parameters": in_words(model),
         "citation": answer(model, "citation"),
         "method": method,
-        **{name: write(option) for name, option in options.items()},
+        **describe_options(options),
         "key": describe_key(key),
         **describe_machine(started),
     }

@@ -1,15 +1,18 @@
+import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, final
 
-import equinox as eqx
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
-from .._answers import name_of
+from .._answers import citations, name_of
 from .._rules import checked, COUNT, POSITIVE
 from ..linalg import AbstractNoise, AbstractSubspace, EigenStatus, linearize, LinearMap
-from ..validate import validate_input, validate_model
+from ._comparison import check_models, ComparisonReport, describe_comparison
+from ._eigendistortions_result import Eigendistortions
+from ._principal_distortions import PrincipalDistortions
+from ._saved import AbstractSaved
 
 
 _LARGEST = 5000
@@ -17,7 +20,8 @@ _LARGEST = 5000
 _SAME_DIRECTION, _SAME_RATIO = 10.0, 3.0
 
 
-class GeneralizedEigendistortions(eqx.Module):
+@final
+class GeneralizedEigendistortions(AbstractSaved):
     """Changes of an image about which two models disagree most; ``print(found)`` shows how firmly.
 
     Attributes:
@@ -35,6 +39,17 @@ class GeneralizedEigendistortions(eqx.Module):
             ``converged``; see `plenoptax.linalg.EigenStatus`.
         names: What the two models are called.
         image: The image.
+        provenance: How they came about, in plain values: models, number at either end, ridge,
+            noise, subspace, versions, device, and seconds of wall time.
+
+    Example:
+        >>> import plenoptax as plx
+        >>> image = plx.data.brick()[:, :16, :16]
+        >>> fine, coarse = plx.models.Gaussian(7, std=1.0), plx.models.Gaussian(7, std=2.0)
+        >>> found = plx.generalized_eigendistortions(image, coarse, fine, progress=False)
+        >>> print(found)
+        sensitivity of Gaussian over that of Gaussian, for three ridges
+        ...
     """
 
     eigendistortions: Float[Array, "k *shape"]
@@ -47,6 +62,7 @@ class GeneralizedEigendistortions(eqx.Module):
     status: dict[str, Any]
     names: tuple[str, str]
     image: Float[Array, "*shape"]
+    provenance: dict[str, Any]
 
     def __str__(self) -> str:
         """The ratios with three ridges, the angles, and what they mean."""
@@ -61,6 +77,21 @@ class GeneralizedEigendistortions(eqx.Module):
             lines += ["", f"{end}: {EigenStatus[item]}"]
         return "\n".join(lines)
 
+    def report(self) -> ComparisonReport:
+        """Summary of the comparison, to be printed."""
+        return ComparisonReport(
+            status={end: EigenStatus[item] for end, item in self.status.items()},
+            ridge=f"{self.ridge:.3g} times the largest eigenvalue of the Fisher information of "
+            f"{self.names[1]}",
+            table=str(self),
+            provenance=self.provenance,
+            bibtex=citations(
+                Eigendistortions.citation,
+                PrincipalDistortions.citation,
+                *self.provenance["citations"],
+            ),
+        )
+
 
 @checked(k=COUNT, ridge=POSITIVE)
 def generalized_eigendistortions(
@@ -72,6 +103,7 @@ def generalized_eigendistortions(
     ridge: float = 1e-3,
     noise: AbstractNoise | None = None,
     subspace: AbstractSubspace | None = None,
+    progress: bool = True,
 ) -> GeneralizedEigendistortions:
     """Find the changes about which two models disagree most.
 
@@ -94,6 +126,7 @@ def generalized_eigendistortions(
         ridge: See above.
         noise: The noise of both, as for ``eigendistortions``.
         subspace: As for ``eigendistortions``.
+        progress: Whether to show progress bars while the matrices are formed, one for each model.
 
     Returns:
         The changes and ratios, those of the first model's side first, and how they depend on the
@@ -104,16 +137,23 @@ def generalized_eigendistortions(
             number, the second model sees no change, or a model cannot be used; see
             `plenoptax.validate`.
 
+    References:
+        Berardino, Balle, Laparra and Simoncelli (2017), Eigen-distortions of hierarchical
+        representations, NeurIPS.
+        Feather et al. (2025), Discriminating image representations with principal distortions,
+        ICLR; for two models.
+
     Example:
         >>> import plenoptax as plx
         >>> image = plx.data.brick()[:, :16, :16]
         >>> fine, coarse = plx.models.Gaussian(7, std=1.0), plx.models.Gaussian(7, std=2.0)
-        >>> found = plx.generalized_eigendistortions(image, fine, coarse)
+        >>> found = plx.generalized_eigendistortions(image, fine, coarse, progress=False)
         >>> found.ratios.shape, found.eigendistortions.shape
         ((2,), (2, 1, 16, 16))
         >>> bool(found.status["top"] == plx.linalg.EigenStatus.ridge_dominated)
         True
     """
+    started = time.perf_counter()
     check_models(image, model, other_model)
     lift = changes_in(subspace, image)
     maps = [linearize(m, image, noise=noise) @ lift for m in (model, other_model)]
@@ -123,7 +163,7 @@ def generalized_eigendistortions(
             f"There are {n} dimensions; matrices of that size are too large. Give a subspace, or "
             "compare the models with principal_distortions."
         )
-    first, second = (np.asarray(each.dense(), np.float64) for each in maps)
+    first, second = (np.asarray(each.dense(progress=progress), np.float64) for each in maps)
     values, basis = np.linalg.eigh(second.T @ second)
     if not values[-1] > 0:
         raise ValueError(
@@ -144,6 +184,7 @@ def generalized_eigendistortions(
     is_dominated = (angles.max(axis=0) > _SAME_DIRECTION) | (factors > _SAME_RATIO)
     ends = {"top": is_dominated[:k], "bottom": is_dominated[-k:]}
     kinds = EigenStatus.converged, EigenStatus.ridge_dominated
+    options = dict(k=k, ridge=ridge, noise=noise, subspace=subspace)
     return GeneralizedEigendistortions(
         eigendistortions=changes[1],
         ratios=ratios[1],
@@ -155,14 +196,8 @@ def generalized_eigendistortions(
         status={end: kinds[int(which.any())] for end, which in ends.items()},
         names=(name_of(model), name_of(other_model)),
         image=image,
+        provenance=describe_comparison((model, other_model), options, started),
     )
-
-
-def check_models(image: Array, *models: Callable) -> None:
-    """Refuse an image or a model that cannot be used."""
-    validate_input(image, allowed_range=None)
-    for model in models:
-        validate_model(model, image.shape, image.dtype)
 
 
 def changes_in(subspace: AbstractSubspace | None, image: Array) -> LinearMap:

@@ -4,10 +4,10 @@ from typing import Any, ClassVar, final
 import numpy as np
 from jaxtyping import Array, Float
 
+from .._answers import citations
 from ..linalg import EigenStatus, LanczosState, PowerState
 from ..models import OnOff
-from ._citations import citations
-from ._report import set_rows
+from ._report import describe_origin, set_rows
 from ._saved import AbstractSaved
 
 
@@ -130,9 +130,7 @@ class EigendistortionsReport:
             "noise": facts["noise"] or "Gaussian, of variance 1",
             "subspace": facts["subspace"] or "all changes",
             "floor": f"{self.floor:.3g}, {counted}{self.null_dimension} directions below it",
-            "device": facts["device"],
-            "key": f"{facts['key']}",
-            "versions": ", ".join(f"{k} {v}" for k, v in facts["versions"].items()),
+            **describe_origin(facts),
         }
         lines = [*set_rows(rows), "", "   index   eigenvalue  residual  RMS where d' is 1"]
         for i, index in enumerate(self.eigenindex):

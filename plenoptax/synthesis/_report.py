@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Array, Float
 
-from .._answers import answer
+from .._answers import answer, citations
 from .._compiled import call_compiled
 from ..solve import AbstractProblem, Solver, State, Status, Trace
-from ._citations import citations
 from ._judge import Group, judge, Null, null_of, say_no_null, verdict
 from ._pixels import (
     are_the_same_to_the_eye,
@@ -195,9 +194,10 @@ def set_rows(facts: Mapping[str, str]) -> list[str]:
 
 
 def describe_origin(provenance: dict[str, Any]) -> dict[str, str]:
-    """Device, key and versions of a synthesis, for `set_rows`."""
+    """Device, key and versions, for `set_rows`; methods without a loop have no driver."""
+    driver = f", driver {provenance['driver']}" if "driver" in provenance else ""
     return {
-        "device": f"{provenance['device']}, driver {provenance['driver']}",
+        "device": f"{provenance['device']}{driver}",
         "key": f"{provenance.get('key')}",
         "versions": ", ".join(f"{k} {v}" for k, v in provenance["versions"].items()),
     }

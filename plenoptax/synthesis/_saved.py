@@ -5,9 +5,11 @@ import equinox as eqx
 
 from .._archive import Archive, Kinds, pack, unpack, write_archive
 from ..linalg import EigenStatus, LanczosState, PowerState
+from ..solve import Status
 
 
-_STATUSES = (
+_STATUSES = ("running", "plateau", "step_limit", "nonfinite", "interrupted")
+_EIGEN_STATUSES = (
     "converged",
     "stagnated",
     "product_limit",
@@ -75,4 +77,5 @@ def read_saved(archive: Archive) -> AbstractSaved:
 def _kinds() -> Kinds:
     # The results are defined where they are made, which imports this file.
     results = AbstractSaved.__subclasses__()
-    return Kinds((*results, LanczosState, PowerState), {EigenStatus: _STATUSES})
+    statuses = {Status: _STATUSES, EigenStatus: _EIGEN_STATUSES}
+    return Kinds((*results, LanczosState, PowerState), statuses)

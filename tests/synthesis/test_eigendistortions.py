@@ -291,7 +291,8 @@ def test_generalized_eigendistortions_are_scipys(x64):
 def test_principal_distortions_beat_a_thousand_random_pairs(rng):
     image = crop(16)
     models = [model_of(name, 16) for name in ("LinearNonlinear", "LuminanceGainControl", "OnOff")]
-    pair, ratios = plx.principal_distortions(image, models, key=jax.random.key(0), max_steps=100)
+    found = plx.principal_distortions(image, models, key=jax.random.key(0), max_steps=100)
+    pair, ratios = found.distortions, found.log_ratios
     np.testing.assert_allclose(jnp.linalg.norm(pair.reshape(2, -1), axis=1), 1, rtol=1e-5)
     informations = [np.asarray(plx.linalg.fisher_matrix(m, image), np.float64) for m in models]
     noise = rng.normal(size=(2000, 256))

@@ -242,7 +242,8 @@ def test_principal_distortions_of_two_models_are_the_generalized_ones(ridge, x64
         ridge=deltas[1] / np.linalg.eigvalsh(second)[-1],
     )
     changes = found.eigendistortions
-    pair, ratios = plx.principal_distortions(image, models, key=jax.random.key(0), ridge=ridge)
+    principal = plx.principal_distortions(image, models, key=jax.random.key(0), ridge=ridge)
+    pair, ratios = principal.distortions, principal.log_ratios
     overlaps = np.abs(np.asarray(pair).reshape(2, -1) @ np.asarray(changes).reshape(2, -1).T)
     # Which of the two comes first is not said.
     aligned = overlaps if overlaps[0, 0] > overlaps[0, 1] else overlaps[::-1]
