@@ -1,5 +1,6 @@
 """Rules for the numbers that users give, declared once for each argument."""
 
+import abc
 import dataclasses
 import functools
 import inspect
@@ -17,14 +18,18 @@ from jax.core import Tracer
 Function = TypeVar("Function", bound=Callable)
 
 
-class _Rule:
+class _AbstractRule(abc.ABC):
+    @abc.abstractmethod
+    def __call__(self, name: str, value: Any) -> Any:
+        """The value as the function takes it; a ValueError if it breaks the rule."""
+
     def of(self, name: str) -> Callable[[Any], Any]:
         """The rule for a field of that name, as its converter."""
-        return functools.partial(self, name)  # pyright: ignore[reportArgumentType]
+        return functools.partial(self, name)
 
 
 @dataclasses.dataclass(frozen=True)
-class Whole(_Rule):
+class Whole(_AbstractRule):
     """A whole number: Python's, NumPy's or JAX's, but no boolean, and no float even if it is whole.
 
     Attributes:
@@ -51,7 +56,7 @@ class Whole(_Rule):
 
 
 @dataclasses.dataclass(frozen=True)
-class Real(_Rule):
+class Real(_AbstractRule):
     """A real number, or an array of them; no boolean. The values of traced ones are not known.
 
     Attributes:

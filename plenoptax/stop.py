@@ -7,7 +7,7 @@ synthesis is on a plateau, never that it has succeeded.
 """
 
 import abc
-from typing import ClassVar
+from typing import ClassVar, final
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -45,6 +45,7 @@ class AbstractStop(eqx.Module):
         return AnyOf(self, other)
 
 
+@final
 class Window(eqx.Module):
     """The last few values of a series.
 
@@ -77,14 +78,9 @@ class Window(eqx.Module):
         return self.count > self.values.size
 
 
-class _WindowStop(AbstractStop):
-    tolerance: Scalar
-    window: int = eqx.field(static=True)
-    watched: ClassVar[str]
-
-    def __init__(self, tolerance: float | Scalar, window: int):
-        self.tolerance = jnp.asarray(tolerance, jnp.result_type(float))
-        self.window = window
+class _AbstractWindowStop(AbstractStop):
+    window: eqx.AbstractVar[int]
+    watched: eqx.AbstractClassVar[str]
 
     def init(self, dtype: jnp.dtype) -> Window:
         """See `AbstractStop.init`."""
@@ -95,7 +91,8 @@ class _WindowStop(AbstractStop):
         return state.push(getattr(info, self.watched))
 
 
-class LossChange(_WindowStop):
+@final
+class LossChange(_AbstractWindowStop):
     """Stop when the loss has changed by less than a tolerance over a window of accepted steps.
 
     Fires once more than `window` losses have come and ``abs(losses[-window] - losses[-1])``, a
@@ -112,11 +109,14 @@ class LossChange(_WindowStop):
         2
     """
 
-    watched = "loss"
+    tolerance: Scalar
+    window: int = eqx.field(static=True)
+    watched: ClassVar[str] = "loss"
 
     @checked(tolerance=Real(at_least=0, finite=False), window=COUNT)
     def __init__(self, tolerance: float | Scalar = 1e-4, window: int = 50):
-        super().__init__(tolerance, window)
+        self.tolerance = jnp.asarray(tolerance, jnp.result_type(float))
+        self.window = window
 
     def fires(self, state: Window) -> Bool[Array, ""]:
         """See `AbstractStop.fires`."""
@@ -124,7 +124,8 @@ class LossChange(_WindowStop):
         return state.more_than_full & (change < self.tolerance.astype(change.dtype))
 
 
-class RelativeLossChange(_WindowStop):
+@final
+class RelativeLossChange(_AbstractWindowStop):
     """Stop when the loss has changed by less than a fraction of itself over a window.
 
     As `LossChange`, with the difference divided by ``abs(losses[-window])``: the same tolerance
@@ -140,11 +141,14 @@ class RelativeLossChange(_WindowStop):
         20
     """
 
-    watched = "loss"
+    tolerance: Scalar
+    window: int = eqx.field(static=True)
+    watched: ClassVar[str] = "loss"
 
     @checked(tolerance=Real(at_least=0, finite=False), window=COUNT)
     def __init__(self, tolerance: float | Scalar = 1e-3, window: int = 50):
-        super().__init__(tolerance, window)
+        self.tolerance = jnp.asarray(tolerance, jnp.result_type(float))
+        self.window = window
 
     def fires(self, state: Window) -> Bool[Array, ""]:
         """See `AbstractStop.fires`."""
@@ -153,7 +157,8 @@ class RelativeLossChange(_WindowStop):
         return state.more_than_full & (change < limit)
 
 
-class PixelChange(_WindowStop):
+@final
+class PixelChange(_AbstractWindowStop):
     """Stop when no step of a window has moved the image by more than a tolerance.
 
     Attributes:
@@ -166,11 +171,14 @@ class PixelChange(_WindowStop):
         0.5
     """
 
-    watched = "pixel_change_norm"
+    tolerance: Scalar
+    window: int = eqx.field(static=True)
+    watched: ClassVar[str] = "pixel_change_norm"
 
     @checked(tolerance=Real(at_least=0, finite=False), window=COUNT)
     def __init__(self, tolerance: float | Scalar = 1e-4, window: int = 50):
-        super().__init__(tolerance, window)
+        self.tolerance = jnp.asarray(tolerance, jnp.result_type(float))
+        self.window = window
 
     def fires(self, state: Window) -> Bool[Array, ""]:
         """See `AbstractStop.fires`."""
@@ -178,6 +186,7 @@ class PixelChange(_WindowStop):
         return state.more_than_full & jnp.all(small)
 
 
+@final
 class Never(AbstractStop):
     """Run until the step limit.
 
@@ -198,6 +207,7 @@ class Never(AbstractStop):
         return jnp.zeros((), bool)
 
 
+@final
 class AnyOf(AbstractStop):
     """Stop when any of several rules fires; what ``rule | rule`` makes.
 

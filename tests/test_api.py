@@ -266,3 +266,44 @@ def test_every_public_name_has_a_page():
     assert listed - set(PUBLIC) == set()
     shown = {id(PUBLIC[name]) for name in listed}
     assert {name for name, value in PUBLIC.items() if id(value) not in shown} == set()
+
+
+def classes_of_the_package():
+    """For each class by name: its bases, and for each of its methods whether it is concrete."""
+    found = {}
+    for source in SOURCES.values():
+        for node in ast.walk(ast.parse(source)):
+            if isinstance(node, ast.ClassDef):
+                methods = {
+                    part.name: "abc.abstractmethod" not in map(ast.unparse, part.decorator_list)
+                    for part in node.body
+                    if isinstance(part, ast.FunctionDef)
+                }
+                found[node.name] = {ast.unparse(base) for base in node.bases}, methods
+    return found
+
+
+def test_classes_are_abstract_or_final():
+    classes = classes_of_the_package()
+    bases = {base for names, _ in classes.values() for base in names if base in classes}
+    assert {"AbstractProblem", "AbstractStop", "AbstractParametrization"} <= bases
+    assert {base for base in bases if not base.strip("_").startswith("Abstract")} == set()
+
+
+def test_concrete_methods_are_not_overridden():
+    classes = classes_of_the_package()
+
+    def ancestors(name):
+        for base in classes[name][0] & classes.keys():
+            yield base
+            yield from ancestors(base)
+
+    overridden = {
+        f"{name}.{method} of {base}"
+        for name, (_, methods) in classes.items()
+        for base in ancestors(name)
+        for method in methods
+        # Noise says by default that it has no coordinates, and that any response suits it.
+        if classes[base][1].get(method) and base != "AbstractNoise"
+    }
+    assert overridden == set()

@@ -154,7 +154,7 @@ class _Multiplier(eqx.Module):
         weight: The weight of the squared excess.
         violation: How far the stage before was from fulfilling the conditions of optimality.
         losses: Of the present stage.
-        num_steps: See `AbstractImageProblem.count_steps`.
+        num_steps: See `AbstractPenalizedProblem.count_steps`.
     """
 
     value: Scalar

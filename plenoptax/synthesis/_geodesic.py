@@ -177,6 +177,10 @@ class Geodesic(AbstractOneStageProblem):
         """The path, with its two ends."""
         return self._with_ends(self.parametrization.decode(z))
 
+    def project(self, z: PyTree) -> PyTree:
+        """The constraints of the parametrization."""
+        return self.parametrization.project(z)
+
     def objective(
         self, z: PyTree, memory: Int[Array, ""] | None
     ) -> tuple[Scalar, dict[str, Array]]:

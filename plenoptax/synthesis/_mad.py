@@ -181,6 +181,14 @@ class MADCompetition(AbstractOneStageProblem, AbstractConstrained):
         noise = jax.random.normal(key, self.image.shape, self.image.dtype)
         return _add_noise_of_value(self, noise)
 
+    def encode(self, image: Array) -> Array:
+        """See `AbstractProblem.encode`."""
+        return self.parametrization.encode(image)
+
+    def decode(self, z: Array) -> Array:
+        """See `AbstractProblem.decode`."""
+        return self.parametrization.decode(z)
+
     def project(self, z: Array) -> Array:
         """See `AbstractProblem.project`; a constraint brings the metric back to its value."""
         if self.metric_tradeoff_lambda is None:

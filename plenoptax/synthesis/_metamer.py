@@ -16,6 +16,7 @@ from ._defaults import default_initial_image, default_loss, default_optimizer
 from ._entry import pose_all, synthesize_problem
 from ._problem import (
     AbstractOneStageProblem,
+    AbstractParametrizedProblem,
     as_jax,
     as_parametrization,
     as_weight,
@@ -35,7 +36,7 @@ _CITATION = """@article{freeman2011metamers,
 }"""
 
 
-class Metamer(AbstractOneStageProblem, AbstractLeastSquares):
+class Metamer(AbstractParametrizedProblem, AbstractOneStageProblem, AbstractLeastSquares):
     """Find an image that a model cannot tell from a target.
 
     The objective is ``loss_function(model(x), model(image)) + penalty_lambda *

@@ -19,7 +19,8 @@ from ._defaults import default_initial_image, default_loss, default_optimizer
 from ._entry import pose_all, synthesize_problem
 from ._metamer import Metamer
 from ._problem import (
-    AbstractImageProblem,
+    AbstractParametrizedProblem,
+    AbstractPenalizedProblem,
     as_jax,
     as_parametrization,
     as_weight,
@@ -31,7 +32,7 @@ from ._result import Result
 from ._stages import as_stage_limit, CoarseToFine, plan_stages
 
 
-class MetamerCTF(AbstractImageProblem, AbstractLeastSquares):
+class MetamerCTF(AbstractParametrizedProblem, AbstractPenalizedProblem, AbstractLeastSquares):
     """Find a metamer from coarse to fine: one scale of the model after another, then all at once.
 
     The model has ``scales``, a list of labels from coarse to fine, and takes ``scales=`` when it is

@@ -16,11 +16,16 @@ from ..solve import AnyOptimizer, Checkpoint, Record, Solver
 from ..validate import validate_penalty
 from ._defaults import default_optimizer
 from ._entry import pose_all, synthesize_problem
-from ._problem import AbstractOneStageProblem, as_parametrization, as_weight
+from ._problem import (
+    AbstractOneStageProblem,
+    AbstractParametrizedProblem,
+    as_parametrization,
+    as_weight,
+)
 from ._result import Result
 
 
-class Objective(AbstractOneStageProblem):
+class Objective(AbstractParametrizedProblem, AbstractOneStageProblem):
     """Find an image, or a set of them, that minimizes whatever you write down.
 
     The objective is ``objective_function(x) + penalty_lambda * penalty_function(x)``: most exciting

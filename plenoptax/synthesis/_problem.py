@@ -20,19 +20,17 @@ from ..solve import AbstractProblem
 from ..validate import validate_input, validate_loss, validate_model, validate_penalty
 
 
-class AbstractImageProblem(AbstractProblem):
-    """What the problems whose answer is an image have in common.
+class AbstractPenalizedProblem(AbstractProblem):
+    """A problem with a penalty on the image.
 
     Attributes:
         penalty_function: From an image to a scalar.
         penalty_lambda: The weight of the penalty: a number, or a function of how many steps have
             been accepted, such as an optax schedule.
-        parametrization: What the optimizer moves in place of the pixels.
     """
 
     penalty_function: eqx.AbstractVar[Callable]
     penalty_lambda: eqx.AbstractVar[Scalar | Callable]
-    parametrization: eqx.AbstractVar[AbstractParametrization]
 
     def __getattr__(self, name: str) -> Any:
         if name in ("setup", "synthesize", "save", "load", "to"):
@@ -41,18 +39,6 @@ class AbstractImageProblem(AbstractProblem):
                 "synthesize, plenoptax.run goes on from a state, and plenoptax.io saves it."
             )
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-
-    def encode(self, image: Array) -> PyTree:
-        """See `AbstractProblem.encode`."""
-        return self.parametrization.encode(image)
-
-    def decode(self, z: PyTree) -> Array:
-        """See `AbstractProblem.decode`."""
-        return self.parametrization.decode(z)
-
-    def project(self, z: PyTree) -> PyTree:
-        """See `AbstractProblem.project`."""
-        return self.parametrization.project(z)
 
     def add_penalty(
         self, loss: Scalar, image: Array, num_steps: Int[Array, ""] | None
@@ -78,8 +64,30 @@ class AbstractImageProblem(AbstractProblem):
         return jnp.zeros((), jnp.int32) if num_steps is None else num_steps + 1
 
 
-class AbstractOneStageProblem(AbstractImageProblem):
-    """An image problem whose objective stays the same but for the weight of its penalty."""
+class AbstractParametrizedProblem(AbstractProblem):
+    """A problem whose image is what its parametrization makes of ``z``.
+
+    Attributes:
+        parametrization: What the optimizer moves in place of the pixels.
+    """
+
+    parametrization: eqx.AbstractVar[AbstractParametrization]
+
+    def encode(self, image: Array) -> PyTree:
+        """See `AbstractProblem.encode`."""
+        return self.parametrization.encode(image)
+
+    def decode(self, z: PyTree) -> Array:
+        """See `AbstractProblem.decode`."""
+        return self.parametrization.decode(z)
+
+    def project(self, z: PyTree) -> PyTree:
+        """See `AbstractProblem.project`."""
+        return self.parametrization.project(z)
+
+
+class AbstractOneStageProblem(AbstractPenalizedProblem):
+    """A penalized problem whose objective stays the same but for the weight of the penalty."""
 
     def start(self) -> Int[Array, ""] | None:
         """The count of steps, if the penalty's weight follows a schedule."""
