@@ -132,13 +132,19 @@ def _equations(jaxpr: Any) -> Iterator[Any]:
     """The equations of a traced function and of all functions inside of it."""
     for equation in jaxpr.eqns:
         yield equation
-        for inner in jax.tree.leaves(list(equation.params.values()), is_leaf=_is_jaxpr):
-            if _is_jaxpr(inner):
-                yield from _equations(inner)
+        for inner in _programs_in([*equation.params.values()]):
+            yield from _equations(inner)
 
 
-def _is_jaxpr(node: Any) -> bool:
-    return hasattr(node, "eqns")
+def _programs_in(parameters: list) -> list:
+    """The programs among the parameters of an equation, which may be in lists."""
+    found = []
+    for part in parameters:
+        if hasattr(part, "eqns"):
+            found.append(part)
+        elif isinstance(part, list | tuple):
+            found += _programs_in([*part])
+    return found
 
 
 def _is_multichannel_convolution(equation: Any) -> bool:

@@ -6,8 +6,8 @@ what is asked of a distribution, a spectrum or a histogram, is a mean. Options o
 with ``functools.partial``. Values and gradients are finite on every finite image.
 """
 
-from ._allowed_range import allowed_range_of as allowed_range_of
 from ._frames import SumOfFrames as SumOfFrames
+from ._pixels import allowed_range_of as allowed_range_of
 from ._pixels import penalize_lp as penalize_lp
 from ._pixels import penalize_nonbinary as penalize_nonbinary
 from ._pixels import penalize_range as penalize_range

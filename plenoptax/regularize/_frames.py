@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 
 from .._precision import in_single_precision
 from .._types import Scalar
-from ._allowed_range import allowed_range_of
+from ._pixels import allowed_range_of
 
 
 @final

@@ -1,21 +1,29 @@
+import functools
 import os
 import pathlib
 from collections.abc import Callable
 from typing import Any
 
+import equinox as eqx
+import jax
 import jax.numpy as jnp
+import optax
 from jaxtyping import Array
 
+from .._answers import answer
 from .._axes import advise_on_axes
 from .._types import Key, PyTree
 from .._words import describe_key, digest
+from ..loss import mse
 from ..solve import (
     AbstractProblem,
+    amsgrad,
     AnyOptimizer,
     AnyProblem,
     BatchedTrace,
     Checkpoint,
     init,
+    lbfgs,
     NonfiniteError,
     Record,
     run,
@@ -28,7 +36,7 @@ from ..solve import (
 )
 from ..solve._files import load, load_trace
 from ..solve._optimizer import describe_optimizer
-from ._result import get_image, Result
+from ._result import Result
 
 
 def pose_all(
@@ -198,3 +206,52 @@ def _check_same(
                 f"The checkpoint {path} is that of another {what}{told}. Pose the synthesis as it "
                 "was, give another path, or remove the file to start anew."
             )
+
+
+def get_image(start: Array | Result | None) -> Array | None:
+    """What to start from, of which a result shows its final image."""
+    return start.image if isinstance(start, Result) else start
+
+
+def default_loss(model: Callable, image: Array, target: PyTree, *, in_stages: bool) -> Callable:
+    """The model's own loss for an image, else the mean squared error.
+
+    Args:
+        model: The model.
+        image: The target image.
+        target: Its representation.
+        in_stages: Whether the loss is given parts of a representation, from coarse to fine.
+    """
+    make = answer(model, "default_stage_loss" if in_stages else "default_loss")
+    loss = mse if make is None else make(image)
+    # What a partial model selects by its arguments, the loss of the whole model may not fit.
+    is_part = isinstance(model, functools.partial | eqx.Partial) and (model.args or model.keywords)
+    return mse if is_part and not _takes(loss, target) else loss
+
+
+def _takes(loss: Callable, representation: PyTree) -> bool:
+    try:
+        eqx.filter_eval_shape(loss, representation, representation)
+    except (TypeError, ValueError):
+        return False
+    return True
+
+
+def default_optimizer(model: Callable, loss: Callable | None = None) -> AnyOptimizer:
+    """L-BFGS where the loss or the model asks for it; else plenoptic's Adam, at a rate of 0.01."""
+    memory_size = answer(loss, "lbfgs_memory", answer(model, "lbfgs_memory"))
+    return default_amsgrad(0.01) if memory_size is None else lbfgs(memory_size)
+
+
+def default_amsgrad(learning_rate: float) -> optax.GradientTransformation:
+    """Adam with amsgrad, whose rate is part of the state, where stages and schedules find it."""
+    of_rate = optax.inject_hyperparams(amsgrad, static_args=("b1", "b2", "eps"))
+    return of_rate(learning_rate=learning_rate)
+
+
+def default_initial_image(model: Callable, image: Array, key: Key) -> Array:
+    """The model's own start, else uniform noise in [0, 1]."""
+    draw = answer(model, "initial_image")
+    if draw is None:
+        return jax.random.uniform(key, image.shape, image.dtype)
+    return draw(image, key=key)

@@ -16,8 +16,7 @@ from ..regularize import penalize_range, SumOfFrames
 from ..solve import AnyOptimizer, AnyProblem, Checkpoint, Record, Solver
 from ..stop import PixelChange
 from ..validate import validate_input
-from ._defaults import default_amsgrad
-from ._entry import pose_all, synthesize_problem
+from ._entry import default_amsgrad, pose_all, synthesize_problem
 from ._geodesic_path import (
     energy_of_steps,
     jerkiness,

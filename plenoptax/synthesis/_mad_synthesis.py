@@ -25,11 +25,10 @@ from ..solve import (
 from ..solve import batch as make_batch
 from ..stop import Never
 from ..validate import validate_input
-from ._defaults import default_optimizer
-from ._entry import pose_all, synthesize_problem
+from ._entry import default_optimizer, get_image, pose_all, synthesize_problem
 from ._mad import check_within_pixels, MADCompetition
 from ._problem import as_jax, check_images
-from ._result import get_image, Result
+from ._result import Result
 
 
 # More steps than there will be: only the image before the first is kept.

@@ -12,8 +12,13 @@ from .._types import Key, PyTree, Scalar
 from ..parametrize import AbstractParametrization
 from ..regularize import penalize_range
 from ..solve import AbstractLeastSquares, AnyOptimizer, Checkpoint, Record, Solver
-from ._defaults import default_initial_image, default_loss, default_optimizer
-from ._entry import pose_all, synthesize_problem
+from ._entry import (
+    default_initial_image,
+    default_loss,
+    default_optimizer,
+    pose_all,
+    synthesize_problem,
+)
 from ._problem import (
     AbstractOneStageProblem,
     AbstractParametrizedProblem,

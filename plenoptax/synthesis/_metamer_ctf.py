@@ -15,8 +15,13 @@ from ..regularize import penalize_range
 from ..solve import AbstractLeastSquares, AnyOptimizer, Checkpoint, Record, Solver, Stage, Trace
 from ..stop import Window
 from ..validate import validate_coarse_to_fine
-from ._defaults import default_initial_image, default_loss, default_optimizer
-from ._entry import pose_all, synthesize_problem
+from ._entry import (
+    default_initial_image,
+    default_loss,
+    default_optimizer,
+    pose_all,
+    synthesize_problem,
+)
 from ._metamer import Metamer
 from ._problem import (
     AbstractParametrizedProblem,

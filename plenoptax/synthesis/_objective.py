@@ -14,8 +14,7 @@ from ..parametrize import AbstractParametrization
 from ..regularize import penalize_range
 from ..solve import AnyOptimizer, Checkpoint, Record, Solver
 from ..validate import validate_penalty
-from ._defaults import default_optimizer
-from ._entry import pose_all, synthesize_problem
+from ._entry import default_optimizer, pose_all, synthesize_problem
 from ._problem import (
     AbstractOneStageProblem,
     AbstractParametrizedProblem,

@@ -201,8 +201,3 @@ class Result:
         if self.saved_image is not None:
             return self.saved_image
         return decode(self.problem, self.state.accepted_z)
-
-
-def get_image(start: Array | Result | None) -> Array | None:
-    """What to start from, of which a result shows its final image."""
-    return start.image if isinstance(start, Result) else start
