@@ -58,16 +58,16 @@ class Window(AbstractSubspace):
         weights: The weights of the elements, in their order.
         indices: Where they are in the flattened input.
         shape: The shape of the input.
+        size: How many elements there are.
     """
 
     weights: Float[Array, " size"]
     indices: Array
     shape: tuple[int, ...] = eqx.field(static=True)
+    size: int = eqx.field(static=True, init=False)
 
-    @property
-    def size(self) -> int:  # pyright: ignore
-        """How many elements there are."""
-        return self.weights.size
+    def __post_init__(self) -> None:
+        self.size = self.weights.size
 
     def __call__(self, z: Float[Array, " size"]) -> Float[Array, "*shape"]:
         """The input of coordinates."""
@@ -115,7 +115,7 @@ def window(weights: Float[Array, "*shape"] | Float[np.ndarray, "*shape"]) -> Win
     indices = np.flatnonzero(flat)
     if indices.size == 0:
         raise ValueError("The mask or window is zero everywhere: it leaves no direction to search.")
-    return Window(jnp.asarray(flat[indices]), jnp.asarray(indices), np.shape(weights))  # pyright: ignore[reportCallIssue]
+    return Window(jnp.asarray(flat[indices]), jnp.asarray(indices), np.shape(weights))
 
 
 @final
@@ -126,15 +126,15 @@ class Complement(AbstractSubspace):
         reflectors: Unit vectors; the product of the reflections at them takes the last coordinates
             to an orthonormal basis of the complement.
         shape: The shape of the input.
+        size: The dimension of the complement.
     """
 
     reflectors: Float[Array, "few n"]
     shape: tuple[int, ...] = eqx.field(static=True)
+    size: int = eqx.field(static=True, init=False)
 
-    @property
-    def size(self) -> int:  # pyright: ignore
-        """The dimension of the complement."""
-        return self.reflectors.shape[1] - self.reflectors.shape[0]
+    def __post_init__(self) -> None:
+        self.size = self.reflectors.shape[1] - self.reflectors.shape[0]
 
     def __call__(self, z: Float[Array, " size"]) -> Float[Array, "*shape"]:
         """The input of coordinates."""
@@ -179,4 +179,4 @@ def complement(*vectors: Float[Array, "*shape"]) -> Complement:
         reflector /= np.linalg.norm(reflector)
         columns = columns - 2 * np.outer(reflector, reflector @ columns)
         reflectors.append(reflector)
-    return Complement(jnp.asarray(np.stack(reflectors)), shapes.pop())  # pyright: ignore[reportCallIssue]
+    return Complement(jnp.asarray(np.stack(reflectors)), shapes.pop())

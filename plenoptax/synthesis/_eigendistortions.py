@@ -4,31 +4,16 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float
 
 from .._answers import answer, name_of
 from .._rules import checked, COUNT, NOT_NEGATIVE, POSITIVE, STEPS
-from .._tree import check_alike, leaves_by_path
 from .._types import Key
 from .._words import describe_key, describe_machine, describe_options, in_words
-from ..linalg import (
-    AbstractNoise,
-    AbstractSubspace,
-    BlockLanczos,
-    Eigenpairs,
-    exact,
-    LanczosState,
-    linearize,
-    LinearMap,
-    Power,
-    PowerState,
-    randomized_svd,
-    solve,
-)
+from ..linalg import AbstractNoise, AbstractSubspace, LanczosState, linearize, PowerState
 from ..validate import validate_input, validate_model
 from ._eigendistortions_generalized import changes_in
-from ._eigendistortions_preconditioner import local_spectrum
+from ._eigendistortions_methods import choose_method, METHODS, Options, Search
 from ._eigendistortions_result import Eigendistortions
 from ._problem import as_jax, check_finite
 
@@ -130,46 +115,51 @@ def eigendistortions(
     """
     image = as_jax(image)
     validate_input(image, allowed_range=None)
-    _check_options(image[0] if batch else image, k, noise, subspace, resume, batch=batch)
-    if batch:
-        rest = dict(noise=noise, subspace=subspace, key=key, rtol=rtol, max_products=max_products)
-        rest |= dict(p=p, q=q, max_iter=max_iter, stop_criterion=stop_criterion, progress=progress)
-        return tuple(
-            eigendistortions(one, model, k=k, which=which, method=method, **rest)  # pyright: ignore
-            for one in image
-        )
+    images = list(image) if batch else [image]
+    _check_options(images[0], noise, subspace, resume, batch=batch)
+    options = Options(
+        k, which, rtol, max_products or 3000, p, q, max_iter, stop_criterion, resume, progress
+    )
+    found = tuple(_find(one, model, method, noise, subspace, key, options) for one in images)
+    return found if batch else found[0]
+
+
+def _find(
+    image: Float[Array, "*shape"],
+    model: Callable,
+    method: str,
+    noise: AbstractNoise | None,
+    subspace: AbstractSubspace | None,
+    key: Key | None,
+    options: Options,
+) -> Eigendistortions:
     started = time.perf_counter()
     validate_model(model, image.shape, image.dtype)
     key = jax.random.key(0) if key is None else key
     everywhere, lift = linearize(model, image, noise=noise), changes_in(subspace, image)
     check_finite(everywhere.response)
-    operator = everywhere @ lift
-    chosen = _choose_method(method, operator, k, which, is_resumed=resume is not None)
-    jacobian = state = None
-    if chosen == "exact":
-        pairs, jacobian = exact(operator, key=key)
-    elif chosen == "dense":
-        pairs, _ = exact(operator, k=k, which=which, key=key)
-    elif chosen == "randomized_svd":
-        pairs, _ = randomized_svd(operator, k, key=key, p=p, q=q)
-    else:
-        if chosen == "power":
-            solver = Power(operator, k, max_iter, stop_criterion)
-            state, limit = solver.init(key=key), 4 * k * (max_iter + 1)
-        else:
-            solver, start = _lanczos(everywhere, lift, image, k, which, rtol)
-            state, limit = solver.init(key=key, start=start), max_products or 3000
-        if resume is not None:
-            state = _resumed(resume, state, operator, image)
-        pairs, state = solve(solver, state, max_products=limit, progress=progress)
-    options = dict(k=k, which=which, rtol=rtol, noise=noise, subspace=subspace)
-    provenance = _describe_search(model, chosen, options, key, started, resume)
-    return _result(pairs, image, lift, jacobian, state, provenance)
+    search = Search(image, everywhere, lift, everywhere @ lift)
+    chosen = choose_method(method, search.operator, options)
+    pairs, jacobian, state = METHODS[chosen].find(search, key, options)
+    described = dict(k=options.k, which=options.which, rtol=options.rtol)
+    described |= dict(noise=noise, subspace=subspace)
+    return Eigendistortions(
+        eigendistortions=lift(pairs.vectors).reshape(-1, *image.shape),
+        eigenvalues=pairs.values,
+        eigenindex=pairs.indices,
+        residuals=pairs.residuals,
+        floor=pairs.floor,
+        null_dimension=pairs.null_dimension,
+        num_products=pairs.num_products,
+        status=pairs.status,
+        jacobian=jacobian,
+        state=state,
+        image=image,
+        provenance=_describe_search(model, chosen, described, key, started, options.resume),
+    )
 
 
-def _check_options(
-    image: Array, k: Any, noise: Any, subspace: Any, resume: Any, *, batch: bool
-) -> None:
+def _check_options(image: Array, noise: Any, subspace: Any, resume: Any, *, batch: bool) -> None:
     if batch and resume is not None:
         raise ValueError("A batch cannot be resumed at once; resume its images one by one.")
     if jnp.iscomplexobj(image):
@@ -191,73 +181,6 @@ def _check_options(
         )
 
 
-def _choose_method(
-    method: str, operator: LinearMap, k: int, which: str, *, is_resumed: bool
-) -> str:
-    methods = ("auto", "block_lanczos", "power", "randomized_svd", "exact")
-    if method not in methods:
-        raise ValueError(f"The method is one of {', '.join(methods)}; got {method!r}.")
-    if which not in ("top", "bottom", "both"):
-        raise ValueError(f"which is 'top', 'bottom' or 'both'; got {which!r}.")
-    if method in ("power", "exact") and which != "both":
-        raise ValueError(f"The method {method!r} finds both ends; got which={which!r}.")
-    if method == "randomized_svd" and which == "bottom":
-        raise ValueError("The method 'randomized_svd' finds the top only.")
-    sides = operator.input_size, operator.output_size
-    is_small = min(sides) <= 3072 and sides[0] * sides[1] <= 2**27
-    chosen = method if method != "auto" else "dense" if is_small else "block_lanczos"
-    if chosen != "exact" and k * (2 if which == "both" else 1) > operator.input_size:
-        raise ValueError(
-            f"There are {operator.input_size} eigenvectors; k={k} with which={which!r} asks for "
-            "more."
-        )
-    if is_resumed and chosen in ("exact", "dense", "randomized_svd"):
-        raise ValueError(
-            f"The method {method!r} computes the whole here and has nothing to resume; leave out "
-            "resume=, or give method='block_lanczos'."
-        )
-    return chosen
-
-
-def _lanczos(
-    everywhere: LinearMap,
-    lift: LinearMap,
-    image: Array,
-    k: int,
-    which: Literal["top", "bottom", "both"],
-    rtol: float,
-) -> tuple[BlockLanczos, Callable | None]:
-    """The solver and where it starts: for the bottom, it knows what front ends ignore."""
-    operator = everywhere @ lift
-    if which == "top":
-        return BlockLanczos(operator, k, which, rtol=rtol), None
-    smooth = lift.T(_smooth_changes(image))
-    preconditioner = None
-    # Fewer responses than pixels leave a null space, which Lanczos finds by itself.
-    if image.ndim >= 2 and operator.input_size <= operator.output_size:
-        preconditioner = local_spectrum(everywhere, image.shape, lift, key=jax.random.key(0))
-    solver = BlockLanczos(operator, k, which, rtol=rtol, preconditioner=preconditioner)
-
-    def start(noise: Float[Array, "b n"]) -> Float[Array, "s n"]:
-        if preconditioner is None:
-            return smooth
-        return jnp.concatenate([smooth, preconditioner.blind(noise)])
-
-    return solver, start
-
-
-def _smooth_changes(image: Float[Array, "*shape"]) -> Float[Array, "s n"]:
-    """Changes of contrast and of mean, uniform and with one half of a cosine across the image."""
-    pixels = np.asarray(image)
-    ramps = [np.ones_like(pixels)]
-    for axis in range(pixels.ndim)[-2:]:
-        size = pixels.shape[axis]
-        cosine = np.cos(np.pi * (np.arange(size) + 0.5) / size).astype(pixels.dtype)
-        shape = [size if i == axis else 1 for i in range(pixels.ndim)]
-        ramps.append(np.broadcast_to(cosine.reshape(shape), pixels.shape))
-    return jnp.asarray(np.stack([ramp * pixels for ramp in ramps] + ramps).reshape(-1, image.size))
-
-
 def _describe_search(
     model: Callable, method: str, options: dict[str, Any], key: Key, started: float, resume: Any
 ) -> dict[str, Any]:
@@ -273,58 +196,3 @@ def _describe_search(
         "key": describe_key(key),
         **describe_machine(started),
     }
-
-
-def _resumed(
-    resume: Any, fresh: LanczosState | PowerState, operator: LinearMap, image: Array
-) -> LanczosState | PowerState:
-    state = resume.state if isinstance(resume, Eigendistortions) else resume
-    if type(state) is not type(fresh):
-        raise ValueError(
-            f"There is nothing to resume for this method: got {type(state).__name__}, where a "
-            f"{type(fresh).__name__} is wanted. Give method= as in the first call."
-        )
-    given, wanted = leaves_by_path(state), leaves_by_path(fresh)
-    # How many directions come next depends on how far it has come.
-    given, wanted = ({p: x for p, x in t.items() if p != ".block"} for t in (given, wanted))
-    check_alike(given, wanted, lambda problem: f"The state is that of another search: {problem}.")
-    if isinstance(resume, Eigendistortions) and not np.array_equal(resume.image, image):
-        raise ValueError("The earlier result is that of another image.")
-    if isinstance(state, LanczosState) and state.size and not _is_of(state, operator):
-        raise ValueError(
-            "The state is that of another image, model, noise or subspace: their product with its "
-            "first direction is not the one it holds."
-        )
-    return state  # pyright: ignore[reportReturnType]
-
-
-def _is_of(state: LanczosState, operator: LinearMap) -> bool:
-    """Whether ``J basis = images coefficients`` holds for the first direction."""
-    found = np.asarray(operator(state.basis[:1])[0], np.float64)
-    wanted = np.asarray(state.coefficients[:, 0] @ np.asarray(state.images, np.float64))
-    precision = float(jnp.finfo(operator.dtype).eps)
-    return bool(np.linalg.norm(found - wanted) <= precision**0.5 * state.largest)
-
-
-def _result(
-    pairs: Eigenpairs,
-    image: Array,
-    lift: LinearMap,
-    jacobian: Array | None,
-    state: LanczosState | PowerState | None,
-    provenance: dict[str, Any],
-) -> Eigendistortions:
-    return Eigendistortions(
-        eigendistortions=lift(pairs.vectors).reshape(-1, *image.shape),
-        eigenvalues=pairs.values,
-        eigenindex=pairs.indices,
-        residuals=pairs.residuals,
-        floor=pairs.floor,
-        null_dimension=pairs.null_dimension,
-        num_products=pairs.num_products,
-        status=pairs.status,
-        jacobian=jacobian,
-        state=state,
-        image=image,
-        provenance=provenance,
-    )

@@ -250,7 +250,7 @@ def test_wrong_arguments_are_refused(unchecked):
     image, model = crop(16), plx.models.Gaussian(7)
     with pytest.raises(ValueError, match="method"):
         plx.eigendistortions(image, model, method="lanczos")
-    with pytest.raises(ValueError, match="top only"):
+    with pytest.raises(ValueError, match="takes which='top' or 'both'"):
         plx.eigendistortions(image, model, method="randomized_svd", which="bottom")
     with pytest.raises(ValueError, match="stochastic"):
         plx.eigendistortions(image, lambda x: x * np.random.default_rng().uniform())

@@ -7,7 +7,7 @@ import pytest
 
 import plenoptax as plx
 from plenoptax.linalg import EigenStatus
-from plenoptax.synthesis import _eigendistortions
+from plenoptax.synthesis import _eigendistortions_methods
 
 
 def variance(rates):
@@ -81,13 +81,13 @@ def test_eigendistortions_with_noise_are_those_of_the_dense_information(
     subspace = plx.linalg.mask(SELECTED) if is_region else None
     values = np.linalg.eigvalsh(full[np.ix_(inside, inside)])
     wanted = values[[-1, -2, 1, 0]]
-    make = _eigendistortions.local_spectrum
+    make = _eigendistortions_methods.local_spectrum
 
     def record(operator, *rest, **options):
         made.append(operator)
         return make(operator, *rest, **options)
 
-    monkeypatch.setattr(_eigendistortions, "local_spectrum", record)
+    monkeypatch.setattr(_eigendistortions_methods, "local_spectrum", record)
     options = dict(noise=noise, subspace=subspace, progress=False)
     dense = plx.eigendistortions(image, model, method="exact", **options)
     np.testing.assert_allclose(dense.eigenvalues, values[::-1], rtol=1e-9)
