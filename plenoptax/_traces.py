@@ -3,17 +3,20 @@ import hashlib
 from collections.abc import Callable, Hashable
 from typing import Any
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
-from ._tree import describe, is_array
+from ._tree import is_array
 from ._types import PyTree
 
 
 def trace(what: str, function: Callable, *arguments: PyTree) -> Any:
     """Write down what a user's function computes, without computing it.
+
+    The arrays of a module are the first arguments of the program, as they are where it is compiled.
 
     Args:
         what: What to call the function in a message.
@@ -24,8 +27,10 @@ def trace(what: str, function: Callable, *arguments: PyTree) -> Any:
         TypeError: If it returns something else.
         ValueError: If it leaves JAX on the way.
     """
+    arrays, rest = eqx.partition(function, is_array)
+    write = jax.make_jaxpr(lambda arrays, *a: _arrays(what, eqx.combine(arrays, rest)(*a)))
     try:
-        return jax.make_jaxpr(lambda *a: _arrays(what, function(*a)))(*arguments)
+        return write(arrays, *arguments)
     except (
         jax.errors.TracerArrayConversionError,
         jax.errors.ConcretizationTypeError,
@@ -74,22 +79,26 @@ def refuse_changed(what: str, function: Callable, traced: Any) -> None:
         TypeError: If the function has no hash, by which its programs are found again.
         ValueError: If that is not what it computed for the same shapes before.
     """
-    # The arrays of a module are arguments of a program, and no part of it.
-    is_module = not jax.tree_util.all_leaves([function])
-    is_inside = any(isinstance(constant, Tracer) for constant in traced.consts)
-    if is_module or is_inside:
+    # What is traced itself, such as the parameters of a model in a batch of them, has no values.
+    if any(isinstance(constant, Tracer) for constant in traced.consts):
         return
+    leaves, treedef = jax.tree.flatten(eqx.filter(function, is_array, inverse=True))
+    # 1 and 1.0 are equal, but may make other programs.
+    choices = tuple((type(leaf), leaf) for leaf in leaves)
+    settings = (
+        jax.config.jax_enable_x64,  # pyright: ignore[reportAttributeAccessIssue]
+        jax.config.jax_default_matmul_precision,  # pyright: ignore[reportAttributeAccessIssue]
+        jax.config.jax_disable_jit,  # pyright: ignore[reportAttributeAccessIssue]
+    )
     try:
-        hash(function)
+        first = _first_digest(treedef, choices, tuple(traced.in_avals), settings)
     except TypeError as error:
         raise TypeError(
             f"{what} is a {type(function).__name__} without a hash, by which compiled programs are "
-            "found again: make it an equinox.Module, or a dataclass with eq=False."
+            "found again: make it an equinox.Module whose static fields have one, or a dataclass "
+            "with eq=False."
         ) from error
-    arguments = tuple(describe(argument) for argument in traced.in_avals)
-    settings = jax.config.jax_default_matmul_precision  # pyright: ignore[reportAttributeAccessIssue]
     digest = _digest(traced)
-    first = _first_digest(function, arguments, settings)
     if first.setdefault("digest", digest) != digest:
         raise ValueError(
             f"{what} computes something else than when it was first used: a variable or an "
@@ -100,8 +109,8 @@ def refuse_changed(what: str, function: Callable, traced: Any) -> None:
 
 
 @functools.lru_cache(maxsize=64)
-def _first_digest(function: Hashable, arguments: Hashable, settings: Hashable) -> dict[str, bytes]:
-    """Where the digest of the first trace of a function is kept."""
+def _first_digest(*key: Hashable) -> dict[str, bytes]:
+    """Where the digest of the first trace of a function is kept; by what makes programs equal."""
     return {}
 
 
