@@ -212,7 +212,7 @@ def validate_metric(
         traced = trace("The metric", metric, image, image)
     _check_scalar("The metric", traced.out_avals)
     refuse_changed("The metric", metric, traced)
-    if any(isinstance(constant, Tracer) for constant in traced.consts):
+    if any(isinstance(part, Tracer) for part in (*jax.tree.leaves(metric), *traced.consts)):
         return
     # Drawn by NumPy, which compiles nothing.
     draws = np.random.default_rng(0).random((5, *image.shape))

@@ -160,6 +160,19 @@ def test_metrics():
         validate.validate_metric(lambda a, b: -squares(a, b))
 
 
+@pytest.mark.parametrize("wrap", [lambda model: model, lambda model: lambda x: model(x)])
+def test_metrics_of_a_batch_of_models_have_no_values_to_judge(wrap, getkey):
+    image = jax.random.uniform(getkey(), (1, 8, 8))
+
+    def pose(std):
+        model = eqx.tree_at(lambda m: m.std, plx.models.Gaussian(3, std=1.0), std)
+        metric = plx.metric.model_metric_factory(wrap(model))
+        return plx.MADCompetition(image, metric, plx.metric.mse, "min")
+
+    problems = plx.batch(pose, jnp.array([[0.5], [2.0]]))
+    assert problems.size == 2
+
+
 def test_penalties():
     penalty = ft.partial(plx.regularize.penalize_range, allowed_range=(0, 255))
     validate.validate_penalty(penalty)
