@@ -3,9 +3,9 @@
     python benchmarks/drivers.py
 
 The ways are: a Python loop over the compiled step (host); a compiled loop (chunk), for a batch over
-all elements at once (vmap); and a compiled loop of one element, or of two, after another (groups of
-1 and 2). All give the same losses, which is checked first. Milliseconds a step and image, medians
-and ranges of alternating runs. The choice that `plenoptax.run` makes rests on this table.
+all elements at once; and a compiled loop of one element, or of a pair, after another. All give the
+same losses, which is checked first. Milliseconds a step and image, medians and ranges of
+alternating runs. The choice that `plenoptax.run` makes rests on this table.
 """
 
 import functools
@@ -75,12 +75,25 @@ def loop(step, state, num_steps):
 def in_groups(batch, solver, state, num_steps, size):
     """A compiled loop of steps for one group of elements after another."""
 
-    def one(problem, state):
+    def one(group):
+        mapped, state = group
+        problem = plx.Batched(batch._with_mapped(mapped), batch.is_mapped, size)
         return loop(lambda s: plx.step(problem, solver, s), state, num_steps)
 
-    state, losses = batch.map_groups(size, one, state)
+    def split(leaf):
+        return leaf.reshape(batch.size // size, size, *leaf.shape[1:])
+
+    state, losses = jax.lax.map(one, jax.tree.map(split, (batch._mapped(), state)))
     state = jax.tree.map(lambda x: x.reshape(-1, *x.shape[2:]), state)
     return state, jnp.moveaxis(losses, 1, 0).reshape(num_steps, -1)
+
+
+def in_turn(batch, solver, state, num_steps):
+    """A compiled loop of steps for one element after another, as `plenoptax.run` has it."""
+    state, losses = batch.map_in_turn(
+        lambda p, s: loop(lambda s: plx.step(p, solver, s), s, num_steps), state
+    )
+    return state, losses.T
 
 
 def compile_ways(problem, solver, state, num_steps, size, number):
@@ -103,11 +116,10 @@ def compile_ways(problem, solver, state, num_steps, size, number):
 
     ways = {"host": host, "chunk": lambda: chunk(dynamic, state)[1]}
     if number is not None:
-        for group in (1, 2):
-            grouped = jit(
-                lambda dynamic, s, group=group: in_groups(*combine(dynamic), s, num_steps, group)
-            )
-            ways[f"groups of {group}"] = lambda grouped=grouped: grouped(dynamic, state)[1]
+        one_by_one = jit(lambda dynamic, s: in_turn(*combine(dynamic), s, num_steps))
+        ways["one by one"] = lambda: one_by_one(dynamic, state)[1]
+        pairs = jit(lambda dynamic, s: in_groups(*combine(dynamic), s, num_steps, 2))
+        ways["pairs"] = lambda: pairs(dynamic, state)[1]
     return ways
 
 
@@ -140,7 +152,7 @@ def measure(name, model, channels, size, num_steps, number):
 
 def main():
     """Print the table."""
-    ways = ("host", "chunk", "groups of 1", "groups of 2")
+    ways = ("host", "chunk", "one by one", "pairs")
     print("| model | images | " + " | ".join(ways) + " |")
     print("|---|---|" + "---|" * len(ways))
     for name, (model, channels, size, num_steps) in cases().items():
