@@ -150,6 +150,6 @@ def test_results_solvers_and_models_are_pickled_into_another_process(tmp_path):
         subprocess.run(command, check=True, cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
     with np.load(tmp_path / "write.npz") as wanted, np.load(tmp_path / "read.npz") as found:
         assert set(found) == set(wanted)
-        assert len({name.rsplit(" ", 1)[0] for name in wanted}) == 8 + 12 + 8
+        assert len({name.rsplit(" ", 1)[0] for name in wanted}) == 7 + 12 + 8
         for name in wanted:
             np.testing.assert_array_equal(found[name], wanted[name], err_msg=name)
