@@ -4,7 +4,7 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from .._rules import checked, COUNT
 from .._safe import safe_divisor
@@ -127,6 +127,11 @@ def end_status(
     return EigenStatus.null_space if np.any(values <= floor) else EigenStatus.converged
 
 
+def end_indices(k: int, n: int, which: str = "both") -> Int[np.ndarray, " ends"]:
+    """Where the `k` largest and the `k` smallest of `n` eigenvalues are, in descending order."""
+    return np.r_[: k * (which != "bottom"), n - k * (which != "top") : n]
+
+
 def fits_densely(operator: LinearMap) -> bool:
     """Whether the matrix of a map is small enough to be formed and decomposed."""
     sides = operator.input_size, operator.output_size
@@ -205,12 +210,7 @@ def exact(
     rows = rows[values > floor]
     null_dimension = n - len(rows)
     wanted = n if k is None else min(k, n)
-    if k is None:
-        chosen = np.arange(n)
-    else:
-        top = np.arange(wanted) if which != "bottom" else np.arange(0)
-        bottom = np.arange(n - wanted, n) if which != "top" else np.arange(0)
-        chosen = np.concatenate([top, bottom])
+    chosen = np.arange(n) if k is None else end_indices(wanted, n, which)
     key = jax.random.key(0) if key is None else key
     missing = np.unique(chosen[chosen >= len(rows)])
     draw = np.asarray(jax.random.normal(key, (len(missing), n)), np.float64)

@@ -14,6 +14,7 @@ from ._eigenpairs import (
     dense_ends,
     Eigenpairs,
     EigenStatus,
+    end_indices,
     end_status,
     fits_densely,
     measure,
@@ -330,9 +331,7 @@ class BlockLanczos(eqx.Module):
             members = np.linalg.qr(null.T @ drawn.T, mode="complete")[0][:, ::-1]
             right = np.concatenate([right[:, : size - num_null], null @ members], axis=1)
         wanted = min(self.k, size)
-        top = np.arange(wanted) if self.which != "bottom" else np.arange(0)
-        bottom = np.arange(size - wanted, size) if self.which != "top" else np.arange(0)
-        chosen = np.concatenate([top, bottom])
+        chosen = end_indices(wanted, size, self.which)
         mixing = pad_rows(right[:, chosen], len(state.basis), state.basis.dtype)
         vectors = rotate(state.basis, mixing)[: len(chosen)]
         values, norms = measure(self.operator, vectors)
@@ -341,7 +340,7 @@ class BlockLanczos(eqx.Module):
             values,
             vectors,
             norms / max(largest, _TINY),
-            np.concatenate([top, bottom + n - size]),
+            end_indices(wanted, n, self.which),
             floor,
             num_null if state.rank < 0 else n - int(state.rank),
             int(state.num_products),

@@ -13,6 +13,7 @@ from ._eigenpairs import (
     bidiagonal_floor,
     Eigenpairs,
     EigenStatus,
+    end_indices,
     end_status,
     measure,
 )
@@ -124,11 +125,9 @@ class Power(eqx.Module):
     def finish(self, state: PowerState) -> Eigenpairs:
         """The eigenpairs of a state."""
         n = self.operator.input_size
-        top, bottom = state.vectors[0], state.vectors[1]
-        values, norms = measure(self.operator, jnp.concatenate([top, bottom]))
-        order = np.concatenate(
-            [np.argsort(-values[: self.k]), self.k + np.argsort(-values[self.k :])]
-        )
+        vectors = state.vectors.reshape(-1, n)
+        values, norms = measure(self.operator, vectors)
+        order = (np.argsort(-values.reshape(2, -1)) + [[0], [self.k]]).ravel()
         floor = bidiagonal_floor(values.max(), self.operator.dtype)
         values, norms = values[order], norms[order]
         status: dict[str, Any] = {}
@@ -145,9 +144,9 @@ class Power(eqx.Module):
             )
         return Eigenpairs(
             values,
-            jnp.concatenate([top, bottom])[order],
+            vectors[order],
             norms / max(values.max(), np.finfo(float).tiny),
-            np.concatenate([np.arange(self.k), np.arange(n - self.k, n)]),
+            end_indices(self.k, n),
             floor,
             max(int(np.sum(values[self.k :] <= floor)), num_null),
             int(state.num_products),
