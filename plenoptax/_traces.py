@@ -43,19 +43,6 @@ def trace(what: str, function: Callable, *arguments: PyTree) -> Any:
         ) from error
 
 
-def is_same(first: Any, second: Any) -> bool:
-    """Whether two traces compute the same, with the same constants."""
-    if str(first.jaxpr) != str(second.jaxpr):
-        return False
-    pairs = zip(first.consts, second.consts, strict=True)
-    # What is traced itself, such as the parameters of a model in a batch of them, has no values.
-    return all(
-        a is b or np.array_equal(_plain(a), _plain(b), equal_nan=True)
-        for a, b in pairs
-        if not isinstance(a, Tracer)
-    )
-
-
 def _arrays(what: str, output: PyTree) -> PyTree:
     leaves = jax.tree.leaves(output)
     wrong = [leaf for leaf in leaves if not (is_array(leaf) or isinstance(leaf, Tracer))]
@@ -65,23 +52,55 @@ def _arrays(what: str, output: PyTree) -> PyTree:
     return output
 
 
-def refuse_changed(what: str, function: Callable, traced: Any) -> None:
-    """Refuse a function that computes something else than when it was first used.
+def check_program(
+    what: str, function: Callable, *arguments: PyTree, check: Callable[[Any], None]
+) -> Any:
+    """Trace a function, once if the program is known; else twice, and check what it computes.
 
     Programs are compiled once for each function: that it has changed would go unnoticed.
 
     Args:
         what: What to call the function in a message.
-        function: The function.
-        traced: What it computes now, as `trace` has it.
+        function: See `trace`.
+        *arguments: See there.
+        check: Takes the trace of a new program; raises if it cannot be used.
+
+    Returns:
+        The trace.
 
     Raises:
-        TypeError: If the function has no hash, by which its programs are found again.
-        ValueError: If that is not what it computed for the same shapes before.
+        TypeError: As `trace`; or if the function has no hash, by which its programs are found
+            again.
+        ValueError: As `trace`; or if two calls with the same arguments compute different things, or
+            the function is known and computes something else than before.
     """
+    traced = trace(what, function, *arguments)
+    known, digest = _known_of(what, function, traced), _digest(traced)
+    if known.get("digest") == digest:
+        return traced
+    if _digest(trace(what, function, *arguments)) != digest:
+        raise ValueError(
+            f"{what} is stochastic: two calls with the same image compute different things. Fix "
+            "its randomness: draw it once and hold it in the model, or switch dropout off "
+            "(eqx.nn.inference_mode)."
+        )
+    if known:
+        raise ValueError(
+            f"{what} computes something else than when it was first used: a variable or an "
+            "attribute that it reads has changed, and the programs that are compiled from it have "
+            "not. Define the function anew, or make an Equinox module whose fields hold what "
+            "changes, as arrays."
+        )
+    check(traced)
+    known["digest"] = digest
+    return traced
+
+
+def _known_of(what: str, function: Callable, traced: Any) -> dict[str, bytes]:
+    """What is known of a program, found by what makes compiled programs equal."""
     # What is traced itself, such as the parameters of a model in a batch of them, has no values.
     if any(isinstance(constant, Tracer) for constant in traced.consts):
-        return
+        return {}
     leaves, treedef = jax.tree.flatten(eqx.filter(function, is_array, inverse=True))
     # 1 and 1.0 are equal, but may make other programs.
     choices = tuple((type(leaf), leaf) for leaf in leaves)
@@ -91,33 +110,26 @@ def refuse_changed(what: str, function: Callable, traced: Any) -> None:
         jax.config.jax_disable_jit,  # pyright: ignore[reportAttributeAccessIssue]
     )
     try:
-        first = _first_digest(treedef, choices, tuple(traced.in_avals), settings)
-    except TypeError as error:
+        return _known(what, treedef, choices, tuple(traced.in_avals), settings)
+    except (TypeError, ValueError) as error:
         raise TypeError(
             f"{what} is a {type(function).__name__} without a hash, by which compiled programs are "
             "found again: make it an equinox.Module whose static fields have one, or a dataclass "
             "with eq=False."
         ) from error
-    digest = _digest(traced)
-    if first.setdefault("digest", digest) != digest:
-        raise ValueError(
-            f"{what} computes something else than when it was first used: a variable or an "
-            "attribute that it reads has changed, and the programs that are compiled from it have "
-            "not. Define the function anew, or make an Equinox module whose fields hold what "
-            "changes, as arrays."
-        )
 
 
 @functools.lru_cache(maxsize=64)
-def _first_digest(*key: Hashable) -> dict[str, bytes]:
-    """Where the digest of the first trace of a function is kept; by what makes programs equal."""
+def _known(*key: Hashable) -> dict[str, bytes]:
+    """Where the digest of a program is kept."""
     return {}
 
 
 def _digest(traced: Any) -> bytes:
     digest = hashlib.blake2b(str(traced.jaxpr).encode())
     for constant in traced.consts:
-        digest.update(np.ascontiguousarray(_plain(constant)).tobytes())
+        if not isinstance(constant, Tracer):
+            digest.update(np.ascontiguousarray(_plain(constant)).tobytes())
     return digest.digest()
 
 

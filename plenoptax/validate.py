@@ -4,6 +4,7 @@ They look at shapes and types, which takes milliseconds; `validate_metric` alone
 method of synthesis calls those that concern it.
 """
 
+import functools
 import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -13,12 +14,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
+from jax.extend.core import jaxpr_as_fun
 from jax.typing import DTypeLike
 
 from ._axes import advise_on_axes, advised_on_axes
 from ._precision import refuse_half
 from ._rules import checked, COUNT, say_how_to_fit, SIZES
-from ._traces import is_same, refuse_changed, trace
+from ._traces import check_program
 from ._tree import describe
 from ._types import PyTree
 from ._warnings import warn_caller
@@ -124,16 +126,7 @@ def validate_model(
     image = jax.ShapeDtypeStruct(image_shape or _SHAPE, jnp.dtype(image_dtype))
     _check_training(model)
     with advised_on_axes(image.shape):
-        first, second = (trace("The model", model, image) for _ in range(2))
-    _check_outputs(first.out_avals, image.dtype)
-    if not is_same(first, second):
-        raise ValueError(
-            "The model is stochastic: two calls with the same image compute different things. Fix "
-            "its randomness: draw it once and hold it in the model, or switch dropout off "
-            "(eqx.nn.inference_mode)."
-        )
-    refuse_changed("The model", model, first)
-    _check_differentiable("The model", model, image)
+        check_program("The model", model, image, check=functools.partial(_check_map, "The model"))
 
 
 @checked(image_shape=SIZES)
@@ -172,14 +165,18 @@ def validate_coarse_to_fine(
             "represents an image by these scales alone."
         )
     image = jax.ShapeDtypeStruct(image_shape or _SHAPE, jnp.dtype(image_dtype))
-    whole = eqx.filter_eval_shape(model, image)
-    for label in scales:
-        part = eqx.filter_eval_shape(lambda x, label=label: model(x, scales=[label]), image)
-        if _shapes(part) == _shapes(whole):
-            raise ValueError(
-                f"The model gives {', '.join(_shapes(whole))} for scales=[{label!r}] as for all "
-                "scales: it must return fewer numbers for fewer scales."
-            )
+
+    def check(traced: Any) -> None:
+        whole = [describe(output) for output in traced.out_avals]
+        for label in scales:
+            part = eqx.filter_eval_shape(lambda x, label=label: model(x, scales=[label]), image)
+            if [describe(leaf) for leaf in jax.tree.leaves(part)] == whole:
+                raise ValueError(
+                    f"The model gives {', '.join(whole)} for scales=[{label!r}] as for all scales: "
+                    "it must return fewer numbers for fewer scales."
+                )
+
+    check_program("The model, scale by scale,", model, image, check=check)
 
 
 @checked(image_shape=SIZES)
@@ -209,9 +206,8 @@ def validate_metric(
         raise TypeError(f"The metric is a callable of two images; got {type(metric).__name__}.")
     image = jax.ShapeDtypeStruct(image_shape or _SHAPE, jnp.dtype(image_dtype))
     with advised_on_axes(image.shape):
-        traced = trace("The metric", metric, image, image)
-    _check_scalar("The metric", traced.out_avals)
-    refuse_changed("The metric", metric, traced)
+        check = functools.partial(_check_scalar, "The metric")
+        traced = check_program("The metric", metric, image, image, check=check)
     if any(isinstance(part, Tracer) for part in (*jax.tree.leaves(metric), *traced.consts)):
         return
     # Drawn by NumPy, which compiles nothing.
@@ -253,9 +249,8 @@ def validate_loss(loss_function: Callable, representation: PyTree) -> None:
             f"The loss is a callable of two representations; got {type(loss_function).__name__}."
         )
     shapes = jax.eval_shape(lambda: representation)
-    traced = trace("The loss", loss_function, shapes, shapes)
-    _check_scalar("The loss", traced.out_avals)
-    refuse_changed("The loss", loss_function, traced)
+    check = functools.partial(_check_scalar, "The loss")
+    check_program("The loss", loss_function, shapes, shapes, check=check)
 
 
 @checked(image_shape=SIZES)
@@ -286,11 +281,12 @@ def validate_penalty(
     if not callable(penalty_function):
         raise TypeError(f"{what} is a callable of an image; got {type(penalty_function).__name__}.")
     image = jax.ShapeDtypeStruct(image_shape or _SHAPE, jnp.dtype(image_dtype))
-    traced = trace(what, penalty_function, image)
-    _check_outputs(traced.out_avals, image.dtype, what)
-    _check_scalar(what, traced.out_avals)
-    refuse_changed(what, penalty_function, traced)
-    _check_differentiable(what, penalty_function, image)
+
+    def check(traced: Any) -> None:
+        _check_scalar(what, traced)
+        _check_map(what, traced)
+
+    check_program(what, penalty_function, image, check=check)
 
 
 @checked(image_shape=SIZES, n_checks=COUNT)
@@ -330,30 +326,34 @@ def validate_convert_tensor_dict(
             )
 
 
-def _check_outputs(outputs: Sequence[Any], dtype: np.dtype, what: str = "The model") -> None:
-    precision = jnp.finfo(dtype).bits
-    for output in outputs:
-        is_inexact = jnp.issubdtype(output.dtype, jnp.inexact)
-        if not is_inexact or jnp.finfo(output.dtype).bits != precision:
-            raise TypeError(
-                f"{what} changes the precision: it maps {dtype} to {output.dtype}. Compute in the "
-                "image's dtype throughout."
-            )
-
-
-def _check_scalar(what: str, outputs: Sequence[Any]) -> None:
+def _check_scalar(what: str, traced: Any) -> None:
+    outputs = traced.out_avals
     if len(outputs) != 1 or outputs[0].shape != ():
         found = ", ".join(describe(output) for output in outputs)
         raise ValueError(f"{what} returns one number, an array of shape (); got {found}.")
 
 
-def _check_differentiable(what: str, function: Callable, image: jax.ShapeDtypeStruct) -> None:
-    def tangent(x: Any, t: Any) -> PyTree:
-        return jax.jvp(function, (x,), (t,))[1]
+def _check_map(what: str, traced: Any) -> None:
+    """Refuse a function of an image that changes its precision or has no derivative."""
+    *arrays, image = (
+        jax.ShapeDtypeStruct(aval.shape, aval.dtype, weak_type=aval.weak_type)
+        for aval in traced.in_avals
+    )
+    for output in traced.out_avals:
+        is_inexact = jnp.issubdtype(output.dtype, jnp.inexact)
+        if not is_inexact or jnp.finfo(output.dtype).bits != jnp.finfo(image.dtype).bits:
+            raise TypeError(
+                f"{what} changes the precision: it maps {image.dtype} to {output.dtype}. Compute "
+                "in the image's dtype throughout."
+            )
+    compute = jaxpr_as_fun(traced)
+
+    def tangent(arrays: list, x: Any, t: Any) -> PyTree:
+        return jax.jvp(lambda x: compute(*arrays, x), (x,), (t,))[1]
 
     # A tangent that has been cut off is a constant, which does not depend on that of the image.
-    jaxpr = jax.make_jaxpr(tangent)(image, image).jaxpr
-    reached = {jaxpr.invars[1]}
+    jaxpr = jax.make_jaxpr(tangent)(arrays, image, image).jaxpr
+    reached = {jaxpr.invars[-1]}
     for equation in jaxpr.eqns:
         if any(v in reached for v in equation.invars if not hasattr(v, "val")):
             reached |= set(equation.outvars)
@@ -375,7 +375,3 @@ def _check_training(model: Callable) -> None:
             f"The model is in training mode ({', '.join(sorted(training))}): you probably want "
             "eqx.nn.inference_mode(model)."
         )
-
-
-def _shapes(output: PyTree) -> list[str]:
-    return [describe(leaf) for leaf in jax.tree.leaves(output)]

@@ -132,15 +132,15 @@ class Geodesic(AbstractOneStageProblem):
         """
         image_a, image_b = as_jax(image_a), as_jax(image_b)
         _check_alike(image_a, image_b)
-        for image in (image_a, image_b):
-            check_target(image, model, penalty_function, penalty_lambda)
+        check_images(image_b, penalty_function, penalty_lambda)
+        check_target(image_a, model, penalty_function, penalty_lambda)
         if initial_sequence not in ("straight", "bridge"):
             raise ValueError(
                 f"initial_sequence is 'straight' or 'bridge'; got {initial_sequence!r}."
             )
-        self.image_a, self.image_b = jnp.asarray(image_a), jnp.asarray(image_b)
+        self.image_a, self.image_b = image_a, image_b
         self.model = model
-        self.ends = represent_path(model, jnp.stack([self.image_a, self.image_b]))
+        self.ends = represent_path(model, jnp.stack([image_a, image_b]))
         check_finite(self.ends)
         self.n_steps = n_steps
         self.initial_sequence = initial_sequence

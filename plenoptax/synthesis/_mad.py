@@ -146,7 +146,7 @@ class MADCompetition(AbstractOneStageProblem, AbstractConstrained):
         validate_metric(optimized_metric, image.shape, image.dtype)
         validate_metric(reference_metric, image.shape, image.dtype)
         validate_penalty(penalty_function, image.shape, image.dtype)
-        self.image = jnp.asarray(image)
+        self.image = image
         self.optimized_metric = optimized_metric
         self.reference_metric = reference_metric
         self.sign = jnp.asarray(1 if minmax == "min" else -1, self.image.dtype)

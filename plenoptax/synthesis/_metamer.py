@@ -116,10 +116,10 @@ class Metamer(AbstractParametrizedProblem, AbstractOneStageProblem, AbstractLeas
         image = as_jax(image)
         check_target(image, model, penalty_function, penalty_lambda)
         self.model = model
-        self.image = jnp.asarray(image)
-        self.target = measure_target(model, self.image, target_representation, loss_function)
+        self.image = image
+        self.target = measure_target(model, image, target_representation, loss_function)
         self.loss_function = loss_function or default_loss(
-            model, self.image, self.target, in_stages=False
+            model, image, self.target, in_stages=False
         )
         self.penalty_function = penalty_function
         self.penalty_lambda = as_weight(penalty_lambda)

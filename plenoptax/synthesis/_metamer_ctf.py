@@ -157,7 +157,7 @@ class MetamerCTF(AbstractParametrizedProblem, AbstractPenalizedProblem, Abstract
         self.max_stage_steps = as_stage_limit(max_stage_steps, ctf_iters_to_check)
         validate_coarse_to_fine(model, image_shape=image.shape, image_dtype=image.dtype)
         self.model = model
-        self.image = jnp.asarray(image)
+        self.image = image
         if target_representation is not None and not hasattr(model, "remove_scales"):
             raise ValueError(
                 "A target representation is taken apart by the model's method remove_scales, "

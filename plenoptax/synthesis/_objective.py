@@ -8,7 +8,6 @@ from jaxtyping import Array, Int
 from .._axes import advised_on_axes
 from .._precision import refuse_half
 from .._rules import checked, COUNT, SIZES, STEPS
-from .._traces import refuse_changed, trace
 from .._types import Key, PyTree, Scalar
 from ..parametrize import AbstractParametrization
 from ..regularize import penalize_range
@@ -90,11 +89,8 @@ class Objective(AbstractParametrizedProblem, AbstractOneStageProblem):
                 f"The objective is a callable of an image; got {type(objective_function).__name__}."
             )
         refuse_half("The image of a synthesis", image_dtype)
-        image = jax.ShapeDtypeStruct(shape, image_dtype)
         with advised_on_axes(shape):
-            traced = trace("The objective", objective_function, image)
-        refuse_changed("The objective", objective_function, traced)
-        validate_penalty(_Value(objective_function), shape, image_dtype, name="objective")
+            validate_penalty(_Value(objective_function), shape, image_dtype, name="objective")
         validate_penalty(penalty_function, shape, image_dtype)
         self.objective_function = objective_function
         self.template = jax.numpy.zeros(shape, image_dtype)

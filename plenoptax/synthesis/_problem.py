@@ -168,7 +168,7 @@ def as_weight(penalty_lambda: float | Scalar | Callable) -> Scalar | Callable:
 
 def as_jax(image: Any) -> Any:
     """A NumPy array as JAX holds it, in 32 bits unless told otherwise; anything else as it is."""
-    return jnp.asarray(image) if isinstance(image, np.ndarray) else image
+    return jnp.asarray(image) if isinstance(image, np.ndarray | np.generic) else image
 
 
 def check_images(images: Array, penalty_function: Callable, penalty_lambda: Any) -> None:

@@ -1,5 +1,6 @@
 import functools as ft
 import inspect
+from typing import Any
 
 import chex
 import equinox as eqx
@@ -187,15 +188,48 @@ def test_checkpoints_resume_the_entry_function(image, model, getkey, tmp_path):
 
 
 def test_a_second_image_does_not_recompile(model, getkey):
-    @chex.assert_max_traces(n=8)
+    @chex.assert_max_traces(n=5)
     def counted(image):
         return model(image)
 
-    # Once for the target's representation, once for the step; thrice to validate, each time.
+    # Once for the target's representation, once for the step; twice to validate, later once.
     chex.clear_trace_counter()
     for max_steps in (3, 5):
         image = jax.random.uniform(getkey(), (1, 12, 12))
         quietly(image, counted, key=getkey(), max_steps=max_steps)
+
+
+class Counted(eqx.Module):
+    """A model that counts how often Python calls it."""
+
+    bias: jax.Array
+    calls: Any = eqx.field(static=True)
+
+    def __call__(self, image):
+        self.calls.number += 1
+        return image**2 + self.bias
+
+
+class Calls:
+    number = 0
+
+
+@pytest.mark.parametrize(
+    ("pose", "first", "later"),
+    [
+        (lambda image, model: plx.validate.validate_model(model, image.shape), 2, 1),
+        (plx.Metamer, 3, 1),
+        (lambda image, model: plx.Geodesic(image, 1 - image, model), 3, 1),
+        (lambda image, model: quietly(image, model, key=jax.random.key(0), max_steps=2), 4, 1),
+    ],
+    ids=["validate_model", "Metamer", "Geodesic", "metamer"],
+)
+def test_a_known_model_is_traced_once_in_each_posing(pose, first, later, getkey):
+    calls = Calls()
+    for bias, wanted in ((0.0, first), (0.0, later), (1.0, later)):
+        calls.number = 0
+        pose(jax.random.uniform(getkey(), (1, 12, 12)), Counted(jnp.asarray(bias), calls))
+        assert calls.number == wanted
 
 
 def test_parameters_of_the_model_get_no_update(image, model, getkey):
