@@ -120,13 +120,11 @@ def test_a_batch_advances_as_its_elements(getkey):
 
 def test_a_batch_on_one_device_is_computed_as_its_elements_are_alone(getkey):
     # Even and odd numbers of elements, some of which stop early.
-    targets = (
-        jax.random.uniform(getkey(), (5, 3, 4))
-        * jnp.asarray([1.0, 1.0, 9.0, 1.0, 3.0])[:, None, None]
-    )
+    sizes = jnp.asarray([1.0, 9.0, 3.0])[:, None, None]
+    targets = jax.random.uniform(getkey(), (3, 3, 4)) * sizes
     solver = Solver(lbfgs(4), stop=stop.LossChange(1e-3, window=5))
     images = jax.random.uniform(getkey(), targets.shape)
-    for number in (5, 4, 1):
+    for number in (3, 2):
         problems = batch(lambda t: Quadratic(t, 1 + t), targets[:number])
         start = init(problems, solver, initial_image=images[:number])
         state, traces = run(problems, solver, start, 60)
