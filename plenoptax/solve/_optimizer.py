@@ -1,6 +1,7 @@
 import abc
+import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import final, NamedTuple, TypeAlias
 
 import cloudpickle
@@ -12,7 +13,7 @@ import optax
 from jaxtyping import Array, Bool, Float, Int
 
 from .._rules import NOT_NEGATIVE, Real
-from .._tree import all_finite, tree_where
+from .._tree import all_finite, is_array, tree_where
 from .._types import PyTree, Scalar
 from .._words import in_words, open_closure
 
@@ -100,15 +101,24 @@ class OptaxOptimizer(AbstractOptimizer):
     L-BFGS begin again, and all moments stay.
 
     Attributes:
-        transformation: The transformation as a pytree, so that rebuilding the same one does not
+        arrays: The arrays of the transformation.
+        rest: The rest of it. Rebuilding the same transformation gives the same rest, and does not
             recompile.
     """
 
-    transformation: optax.GradientTransformationExtraArgs
+    arrays: PyTree
+    rest: "_Rest" = eqx.field(static=True)
 
     def __init__(self, transformation: optax.GradientTransformation):
         with_arguments = optax.with_extra_args_support(transformation)
-        self.transformation = jax.tree.map(_as_pytree, with_arguments)
+        parts = jax.tree.map(_as_pytree, with_arguments)
+        self.arrays, rest = eqxi.hashable_partition(parts, is_array)
+        self.rest = _find_rest(rest)
+
+    @property
+    def transformation(self) -> optax.GradientTransformationExtraArgs:
+        """The transformation, whose closures are pytrees."""
+        return eqxi.hashable_combine(self.arrays, self.rest.parts)
 
     def __reduce__(self) -> tuple[Callable, tuple[bytes]]:
         # Transformations are made of closures, which have no name to be pickled by.
@@ -167,9 +177,27 @@ class OptaxOptimizer(AbstractOptimizer):
 
 
 def _rebuild(content: bytes) -> OptaxOptimizer:
+    arrays, rest = eqxi.hashable_partition(cloudpickle.loads(content), is_array)
     optimizer = object.__new__(OptaxOptimizer)
-    object.__setattr__(optimizer, "transformation", cloudpickle.loads(content))
+    object.__setattr__(optimizer, "arrays", arrays)
+    object.__setattr__(optimizer, "rest", _find_rest(rest))
     return optimizer
+
+
+class _Rest:
+    """What of a transformation is no array; equal to itself alone, and so quickly compared.
+
+    A closure as a pytree is compared by the source text of its function, which takes a millisecond.
+    """
+
+    def __init__(self, parts: Hashable):
+        self.parts = parts
+
+
+@functools.lru_cache(maxsize=256)
+def _find_rest(parts: Hashable) -> _Rest:
+    """The one rest of these parts."""
+    return _Rest(parts)
 
 
 AnyOptimizer: TypeAlias = AbstractOptimizer | optax.GradientTransformation
