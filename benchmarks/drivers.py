@@ -133,7 +133,7 @@ def measure(name, model, channels, size, num_steps, number):
         problem = plx.batch(lambda image: plx.Metamer(image, model), images)
     optimizer = plx.lbfgs(30) if name.startswith("texture") else optax.adam(0.01)
     solver = plx.Solver(optimizer, stop=plx.stop.Never())
-    state = plx.init(problem, solver, key=KEY)
+    state = plx.init(problem, solver, key=jax.random.key(1))
     ways = compile_ways(problem, solver, state, num_steps, channels * size**2, number)
     found = {way: run() for way, run in ways.items()}
     for way, losses in found.items():
