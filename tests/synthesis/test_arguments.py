@@ -182,8 +182,10 @@ def test_equal_numbers_of_other_kinds_are_no_change(image):
         def __call__(self, image):
             return image**self.exponent
 
-    for exponent in (2, 2.0):
-        plx.Metamer(image, Power(exponent))
+    # Either would be refused as changed, if it were taken for the other.
+    whole, real = (plx.Metamer(image, Power(exponent)) for exponent in (2, 2.0))
+    np.testing.assert_allclose(whole.target, image**2, rtol=1e-6)
+    np.testing.assert_allclose(real.target, whole.target, rtol=1e-6)
 
 
 def test_what_the_user_has_compiled_cannot_be_seen_through(image, change):
