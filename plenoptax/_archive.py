@@ -5,7 +5,7 @@ import io
 import json
 import os
 import pathlib
-import tempfile
+import uuid
 import zipfile
 import zlib
 from collections.abc import Mapping
@@ -46,7 +46,7 @@ def write_archive(
     text = json.dumps({"format": _FORMAT, **versions, **meta})
     buffer = io.BytesIO()
     np.savez(buffer, **{_META: np.asarray(text)}, **arrays)  # pyright: ignore[reportArgumentType]
-    write_atomically(path, buffer.getbuffer())
+    write_atomically({pathlib.Path(path): buffer.getbuffer()})
 
 
 @final
@@ -119,25 +119,30 @@ class Archive:
         return array
 
 
-def write_atomically(path: str | os.PathLike, content: bytes | memoryview) -> None:
-    """Write a file beside its place and move it there when it is whole.
+def write_atomically(files: Mapping[pathlib.Path, bytes | memoryview]) -> None:
+    """Write files beside their places and move them there when all are whole.
+
+    Args:
+        files: The content of each, by its path; an existing file is replaced.
 
     Raises:
         FileNotFoundError: If there is no such folder.
     """
-    path = pathlib.Path(path)
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"The folder {path.parent} does not exist.")
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    for path in files:
+        if not path.parent.is_dir():
+            raise FileNotFoundError(f"The folder {path.parent} does not exist.")
+    parts = {path: path.with_name(f".{path.name}.{uuid.uuid4().hex}") for path in files}
     try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        pathlib.Path(temporary).unlink(missing_ok=True)
-        raise
+        for path, content in files.items():
+            with parts[path].open("xb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+        for path, part in parts.items():
+            os.replace(part, path)
+    finally:
+        for part in parts.values():
+            part.unlink(missing_ok=True)
 
 
 class Kinds(NamedTuple):

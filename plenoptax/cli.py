@@ -1,12 +1,12 @@
 """The command line: ``python -m plenoptax metamer brick``."""
 
 import argparse
+import io
 import json
 import logging
 import os
 import pathlib
 import sys
-import tempfile
 from collections.abc import Sequence
 from importlib import metadata
 from typing import Any, NoReturn
@@ -17,7 +17,9 @@ import pooch
 from jaxtyping import Array
 
 from . import data, models, plot
-from .data import load_images, save_image
+from ._archive import write_atomically
+from .data import load_images
+from .data._save import encode_image
 from .solve import Status
 from .synthesis import metamer, Report, Result
 
@@ -198,13 +200,14 @@ def _facts(result: Result, report: Report, options: argparse.Namespace) -> dict[
 
 
 def _write(result: Result, out: pathlib.Path, facts: dict[str, Any]) -> str:
-    """Write the three files into a folder of their own and move them when all are whole."""
+    """Write the three files, all or none."""
     image, status, numbers = _outputs(out)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".plenoptax-") as folder:
-        parts = {path: pathlib.Path(folder) / path.name for path in (image, status, numbers)}
-        save_image(parts[image], result.image, clip=True)
-        plot.synthesis_status(result).savefig(parts[status])
-        parts[numbers].write_text(json.dumps(facts, indent=1))
-        for path, part in parts.items():
-            os.replace(part, path)
+    figure = io.BytesIO()
+    plot.synthesis_status(result).savefig(figure, format="png")
+    contents = {
+        image: encode_image(image, result.image, clip=True),
+        status: figure.getvalue(),
+        numbers: json.dumps(facts, indent=1).encode(),
+    }
+    write_atomically(contents)
     return f"{image}, {status}, {numbers}"

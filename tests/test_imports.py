@@ -28,6 +28,8 @@ FLOORS = {room: floor for floor, rooms in enumerate(HOUSE) for room in rooms}
 
 # What a room may import of another though that room's face does not show it.
 PRIVATE_IMPORTS = {
+    # The command line writes an image, a figure and numbers at once.
+    ("cli", "data._save"),
     # States are written in solve, because checkpoints need it; io is their public face.
     ("io", "solve._files"),
     ("io", "solve._probe"),

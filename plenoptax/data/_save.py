@@ -1,5 +1,3 @@
-import os
-import uuid
 from os import PathLike
 from pathlib import Path
 
@@ -7,6 +5,7 @@ import numpy as np
 from jaxtyping import Array, Float
 from numpy.typing import DTypeLike
 
+from .._archive import write_atomically
 from .._axes import advise_on_axes
 
 
@@ -87,7 +86,19 @@ def save_image(
         ...     plx.data.load_images(f"{folder}/stimulus.png").shape
         (1, 64, 64)
     """
-    path, dtype = Path(path), _integer_type(dtype)
+    path = Path(path)
+    write_atomically({path: encode_image(path, image, dtype=dtype, clip=clip)})
+
+
+def encode_image(
+    path: Path,
+    image: Float[Array | np.ndarray, "..."],
+    *,
+    dtype: DTypeLike = np.uint8,
+    clip: bool = False,
+) -> bytes:
+    """What `save_image` writes to a file of that name."""
+    dtype = _integer_type(dtype)
     pixels = np.asarray(image, np.float64)
     _check_format(path, pixels.shape, dtype)
     margin = np.finfo(np.float64).max if clip else 0.5 / np.iinfo(dtype).max
@@ -96,13 +107,7 @@ def save_image(
             f"the image has values from {pixels.min():.6g} to {pixels.max():.6g}, but they have to "
             "lie in [0, 1]: give clip=True to clip them"
         )
-    encoded = _encode(convert_float_to_int(np.clip(pixels, 0, 1), dtype), path.suffix.lower())
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        temporary.write_bytes(encoded)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    return _encode(convert_float_to_int(np.clip(pixels, 0, 1), dtype), path.suffix.lower())
 
 
 def _integer_type(dtype: DTypeLike) -> np.dtype:

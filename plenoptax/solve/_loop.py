@@ -499,8 +499,8 @@ def advance(
     over several channels are many times slower in it than in `run`.
 
     Args:
-        problem: What is minimized, or a batch of it.
-        solver: How, or a bare optimizer with the default stop rule.
+        problem: See `step`.
+        solver: See `step`.
         state: What `init`, `run` or an earlier call returned. A state that `run` left because of
             its limit, or of Ctrl-C, goes on; one that has stopped by itself stays as it is.
         num_steps: How many steps to take, or fewer if nothing is running any more; at least 1.

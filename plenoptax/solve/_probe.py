@@ -10,7 +10,7 @@ from jaxtyping import Array
 
 from .._compiled import compiled
 from .._tree import describe, leaves_by_path
-from .._types import PyTree, Scalar
+from .._types import Scalar
 from ._problem import AbstractProblem, AnyProblem, describe_problem
 
 
@@ -60,11 +60,7 @@ def probe(problem: AnyProblem) -> dict[str, np.ndarray]:
     return arrays | terms
 
 
-def _largest(problem: PyTree, *arguments: Array) -> int:
-    return max((leaf.size for leaf in leaves_by_path(problem).values()), default=0)
-
-
-@compiled(_largest)
+@compiled()
 def _evaluate(problem: AnyProblem, spread: Scalar, num_steps: Array) -> dict[str, Array]:
     def one(problem: AbstractProblem) -> dict[str, Array]:
         image = problem.initial_image(jax.random.key(0))

@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax.core import Tracer
-from jaxtyping import Array
+from jaxtyping import Array, ArrayLike
 
 from .._rules import checked, COUNT, POSITIVE, STEPS
 from .._types import Key, Scalar
@@ -176,9 +176,9 @@ def _warned_of_lost(result: Result) -> Result:
         problem: Any = result.problem.element(index, None)[0]
         if problem.metric_tradeoff_lambda is not None:
             break
-        wanted = float(problem.reference_value)
-        found = float(trace.terms["reference_metric"][-1])
-        if abs(found - wanted) > 0.01 * abs(wanted):
+        found = jnp.asarray(trace.terms["reference_metric"][-1])
+        if not problem.is_met({"reference_metric": found}):
+            wanted = problem.reference_value
             warnings.warn(
                 f"The reference metric is {found:.4g} in the end, and not {wanted:.4g}, at which "
                 "it was to be held: the image is no competitor. Perhaps no image within the box "
@@ -357,16 +357,16 @@ def _default_solver(
     """
     if metric_tradeoff_lambda is not None:
         return default_optimizer(optimized_metric)
-    adam = optax.inject_hyperparams(optax.adam, static_args=("b1", "b2", "eps", "eps_root"))
-    return Solver(adam(learning_rate=_falling_to_zero(max_steps), b2=0.9), stop=Never())
+    return Solver(optax.adam(_falling_to_zero(max_steps), b2=0.9), stop=Never())
 
 
-def _falling_to_zero(max_steps: int) -> Callable[[Array], Scalar]:
+def _falling_to_zero(max_steps: int) -> Callable[[ArrayLike], Scalar]:
     """A learning rate that falls from 0.01 to 0 like half a cosine."""
     # An array, so that another number of steps recompiles nothing.
     last = jnp.asarray(max(max_steps, 1), jnp.result_type(float))
 
-    def rate(step: Array) -> Scalar:
-        return 0.005 * (1 + jnp.cos(jnp.pi * jnp.minimum(step.astype(last.dtype) / last, 1)))
+    def rate(step: ArrayLike) -> Scalar:
+        share = jnp.minimum(jnp.asarray(step, last.dtype) / last, 1)
+        return 0.005 * (1 + jnp.cos(jnp.pi * share))
 
     return rate

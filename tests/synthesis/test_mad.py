@@ -1,4 +1,7 @@
 import functools as ft
+import json
+import subprocess
+import sys
 
 import equinox as eqx
 import jax
@@ -383,3 +386,29 @@ def test_reaches_beyond_the_images_of_wang_and_simoncelli():
     most = quietly(image, plx.metric.mse, distance, "max", **held_ssim)
     assert unit * plx.metric.mse(image, least.image) <= 107.04
     assert unit * plx.metric.mse(image, most.image) >= 1046.4
+
+
+SCRIPT = """
+import jax, jax.numpy as jnp, plenoptax as plx
+traced, counts = [], []
+
+def metric(image, other):
+    traced.append(image)
+    return jnp.sum((image - other) ** 4)
+
+for name in ("brick", "grass", "gravel"):
+    before = len(traced)
+    plx.mad_competition(
+        getattr(plx.data, name)()[:, :16, :16], metric, plx.metric.mse, "max",
+        key=jax.random.key(0), max_steps=3, progress=False,
+    )
+    counts.append(len(traced) - before)
+print(counts)
+"""
+
+
+def test_another_image_compiles_nothing():
+    # In a process of its own: the type checks of the tests make a new function of each schedule.
+    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True)
+    # A known metric is traced once, to see whether it has changed.
+    assert json.loads(done.stdout) == [4, 1, 1], done.stderr
