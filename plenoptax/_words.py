@@ -5,6 +5,7 @@ import enum
 import functools
 import hashlib
 import inspect
+import sys
 import time
 import types
 from collections.abc import Callable, Mapping
@@ -180,12 +181,17 @@ def _in_order_of_signature(
     function: Callable, name: str, variables: dict[str, Any]
 ) -> dict[str, Any]:
     """The arguments of the factory of a closure, in their order, then what else it holds."""
-    factory = function.__globals__.get(name)
+    # A closure that was pickled carries only those globals that it uses, so its module is asked.
+    factory = getattr(sys.modules.get(function.__module__), name, None)
     names = list(inspect.signature(factory).parameters) if callable(factory) else []
     found = _without_helpers(variables, names)
     ordered = {n: found[n] for n in names if n in found}
     rest = {n: found[n] for n in sorted(found) if n not in names}
-    return ordered | {n: part for n, part in rest.items() if part is not None and part != {}}
+    return ordered | {n: part for n, part in rest.items() if not _is_empty(part)}
+
+
+def _is_empty(part: Any) -> bool:
+    return part is None or (isinstance(part, dict) and not part)
 
 
 def _without_helpers(variables: dict[str, Any], arguments: list[str]) -> dict[str, Any]:

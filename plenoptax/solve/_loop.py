@@ -82,7 +82,7 @@ class Info(eqx.Module):
         penalty: The penalty there, before its weight.
         gradient_norm: The norm of the gradient with respect to ``z``.
         pixel_change_norm: How far the step moved the image, in units of pixel values.
-        learning_rate: The optimizer's, where it is known (see `OptaxOptimizer`); else not a number.
+        learning_rate: The optimizer's, where it is known (see `Solver`); else not a number.
         num_evaluations: Evaluations of the objective: 1, and those of a line search inside.
         accepted: Whether the point was accepted; always, where the optimizer has no trials and the
             point is finite.
@@ -143,7 +143,10 @@ class Solver(AbstractSolver):
         Args:
             optimizer: `plenoptax.lbfgs`, another `AbstractOptimizer`, or any optax transformation,
                 with or without extra arguments. The latter is given the keyword arguments
-                ``value``, ``grad`` and ``value_fn`` at each update.
+                ``value``, ``grad`` and ``value_fn`` at each update, and rejects no point. Its
+                learning rate is reported if it is injected, scheduled or found by a line search.
+                When a problem goes to its next stage, its rates, schedules, line searches and the
+                memory of L-BFGS begin again, and its moments stay.
             stop: When to stop, by default ``LossChange(1e-4, window=50)`` as plenoptic does.
 
         Raises:

@@ -3,7 +3,7 @@
     python -m tests.synthesis.pickled FOLDER write
     python -m tests.synthesis.pickled FOLDER read
 
-Either goes on with them and writes the arrays that come of it.
+Either goes on with them and writes the arrays that come of it, and the solvers in words.
 """
 
 import pathlib
@@ -15,6 +15,7 @@ import jax
 import numpy as np
 
 import plenoptax as plx
+from plenoptax._words import in_words
 
 from . import resumed
 from .bands import SelectableBands
@@ -77,7 +78,8 @@ def arrays_of(things):
     found = of_parts({"solvers": [*solvers.values()], "models": [*models.values()]})
     for names, arrays in zip((solvers, models), found, strict=True):
         results |= dict(zip(names, arrays, strict=True))
-    return {
+    words = {f"{name} words": np.asarray(in_words(one)) for name, one in solvers.items()}
+    return words | {
         f"{name} {index}": np.asarray(array)
         for name, arrays in results.items()
         for index, array in enumerate(jax.tree.leaves(arrays))
