@@ -38,8 +38,17 @@ def norm(tree: PyTree) -> Scalar:
 
 
 def strong(tree: PyTree) -> PyTree:
-    """Strip weak types: a weakly typed leaf changes its type after one step, which traces twice."""
-    return jax.tree.map(lambda x: jax.lax.convert_element_type(x, x.dtype), tree)
+    """Make arrays of all leaves and strip weak types.
+
+    A number of Python or a weakly typed leaf changes its type after one step, which traces twice.
+    """
+    arrays = jax.tree.map(jnp.asarray, tree)
+    return jax.tree.map(lambda x: jax.lax.convert_element_type(x, x.dtype), arrays)
+
+
+def cast_like(tree: PyTree, like: PyTree) -> PyTree:
+    """Arrays of the dtypes of another tree: a state that changes its types is traced again."""
+    return jax.tree.map(lambda leaf, other: jnp.asarray(leaf, other.dtype), tree, like)
 
 
 def flatten_real(tree: PyTree, dtype: jnp.dtype) -> Float[Array, " numbers"]:

@@ -15,7 +15,7 @@ from .. import stop as stop_rules
 from .._compiled import compiled
 from .._precision import refuse_half
 from .._rules import checked, COUNT
-from .._tree import all_finite, check_alike, leaves_by_path, norm, strong, tree_where
+from .._tree import all_finite, cast_like, check_alike, leaves_by_path, norm, strong, tree_where
 from .._types import Key, PyTree
 from ._optimizer import AbstractOptimizer, AnyOptimizer, as_optimizer, Outcome
 from ._problem import (
@@ -196,6 +196,7 @@ class Solver(AbstractSolver):
             value=jnp.where(finite, loss, jnp.nan),
             value_fn=lambda z: objective(z)[0],
         )
+        optimizer_state = cast_like(optimizer_state, state.optimizer_state)
         z = problem.project(optax.apply_updates(state.z, updates))
         z = tree_where(outcome.exhausted, state.z, z)
         memory = state.memory
@@ -258,7 +259,7 @@ class Solver(AbstractSolver):
         return dataclasses.replace(
             state,
             z=z,
-            optimizer_state=optimizer_state,
+            optimizer_state=cast_like(optimizer_state, state.optimizer_state),
             stop_state=self.stop.init(state.accepted_loss.dtype),
             memory=memory,
         )

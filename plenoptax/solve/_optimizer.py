@@ -13,7 +13,7 @@ import optax
 from jaxtyping import Array, Bool, Float, Int
 
 from .._rules import NOT_NEGATIVE, Real
-from .._tree import all_finite, is_array, tree_where
+from .._tree import all_finite, cast_like, is_array, tree_where
 from .._types import PyTree, Scalar
 from .._words import in_words, open_closure
 
@@ -29,11 +29,11 @@ class Outcome(eqx.Module):
         learning_rate: The rate or step length in use; not a number where it is not known.
     """
 
-    accepted: Bool[Array, ""]
-    exhausted: Bool[Array, ""]
-    finite: Bool[Array, ""]
-    num_evaluations: Int[Array, ""]
-    learning_rate: Float[Array, ""]
+    accepted: Bool[Array, ""] = eqx.field(converter=jnp.asarray)
+    exhausted: Bool[Array, ""] = eqx.field(converter=jnp.asarray)
+    finite: Bool[Array, ""] = eqx.field(converter=jnp.asarray)
+    num_evaluations: Int[Array, ""] = eqx.field(converter=jnp.asarray)
+    learning_rate: Float[Array, ""] = eqx.field(converter=jnp.asarray)
 
 
 class AbstractOptimizer(eqx.Module):
@@ -137,8 +137,7 @@ class OptaxOptimizer(AbstractOptimizer):
             updates, new = self.transformation.update(
                 gradient, state, z, value=value, grad=gradient, value_fn=value_fn
             )
-        # A state that changes its type would be traced again.
-        new = jax.tree.map(lambda n, o: jnp.asarray(n, o.dtype), new, state)
+        new = cast_like(new, state)
         old, found = jax.tree.leaves(state), jax.tree.leaves(new)
         # One whose second moments have overflowed would stand still without a word. Line searches
         # have scalars that are infinite at times.
@@ -155,8 +154,7 @@ class OptaxOptimizer(AbstractOptimizer):
 
     def restart(self, state: PyTree, z: PyTree, accepted_z: PyTree) -> tuple[PyTree, PyTree]:
         """See `AbstractOptimizer.restart`."""
-        fresh = jax.tree.map(lambda new, old: jnp.asarray(new, old.dtype), self.init(z), state)
-        return z, _without_learned(fresh, state)
+        return z, _without_learned(cast_like(self.init(z), state), state)
 
     def _learning_rate(self, state: PyTree, dtype: jnp.dtype) -> Scalar:
         injected = [node.hyperparams for node in _nodes(state, _WITH_HYPERPARAMETERS)]

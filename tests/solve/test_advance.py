@@ -9,11 +9,13 @@ import pytest
 
 from plenoptax import stop
 from plenoptax.solve import (
+    AbstractOptimizer,
     advance,
     batch,
     BestSoFar,
     init,
     lbfgs,
+    Outcome,
     Record,
     run,
     Solver,
@@ -204,6 +206,45 @@ def test_a_state_holds_a_second_image_only_for_the_best(getkey):
     assert kept.best.loss == trace.best_loss
     np.testing.assert_array_equal(kept.best.z, trace.best_image)
     assert eqx.tree_equal(dataclasses.replace(kept, best=None), state)
+
+
+class Halving(AbstractOptimizer):
+    """Gradient descent that goes back and halves its rate where the value has grown.
+
+    Its state begins with numbers of Python, and its outcome holds some.
+    """
+
+    def init(self, z):
+        return {"best": np.inf, "rate": 3.0, "z": z, "gradient": jax.tree.map(jnp.zeros_like, z)}
+
+    def update(self, gradient, state, z, *, value, value_fn):
+        here = {"best": value, "rate": state["rate"], "z": z, "gradient": gradient}
+        back = {**state, "rate": state["rate"] / 2}
+        is_less = value < state["best"]
+        new = jax.tree.map(lambda a, b: jnp.where(is_less, a, b.astype(a.dtype)), here, back)
+        updates = jax.tree.map(lambda x, g, old: x - new["rate"] * g - old, new["z"], gradient, z)
+        outcome = Outcome(
+            accepted=is_less, exhausted=False, finite=True, num_evaluations=1, learning_rate=0.5
+        )
+        return updates, new, outcome
+
+    def restart(self, state, z, accepted_z):
+        return accepted_z, self.init(accepted_z)
+
+
+@pytest.mark.parametrize("wide", [False, True])
+def test_an_optimizer_of_ones_own_may_keep_numbers_of_python(wide, getkey):
+    with jax.enable_x64(wide), jax.numpy_dtype_promotion("standard"):
+        target = jax.random.normal(getkey(), (3,), jnp.float32)
+        problem = Quadratic(target, jnp.ones_like(target))
+        solver = Solver(Halving(), stop=stop.Never())
+        start = init(problem, solver, initial_image=jnp.zeros(3, jnp.float32))
+        end, infos = advance(problem, solver, start, 30)
+    assert 5 < infos.accepted.sum() < 30
+    assert end.accepted_loss < 1e-3 * infos.loss[0]
+    types = [[leaf.dtype for leaf in jax.tree.leaves(state)] for state in (start, end)]
+    assert types[0] == types[1]
+    np.testing.assert_array_equal(infos.learning_rate, np.full(30, 0.5))
 
 
 def test_an_optimizer_or_a_solver_is_wanted(getkey, unchecked):

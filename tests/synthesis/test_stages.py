@@ -70,10 +70,10 @@ class Fussy(plx.AbstractOptimizer):
         moved = jax.tree.map(lambda leaf: -0.5 * leaf, gradient)
         outcome = plx.Outcome(
             accepted=state % 3 == 0,
-            exhausted=jnp.zeros((), bool),
+            exhausted=False,
             finite=jnp.isfinite(value),
-            num_evaluations=jnp.ones((), jnp.int32),
-            learning_rate=jnp.full((), 0.5),
+            num_evaluations=1,
+            learning_rate=0.5,
         )
         return moved, state + 1, outcome
 
