@@ -26,6 +26,7 @@ from .solve import Batched as Batched
 from .solve import BatchedTrace as BatchedTrace
 from .solve import BestSoFar as BestSoFar
 from .solve import Checkpoint as Checkpoint
+from .solve import CheckpointError as CheckpointError
 from .solve import Info as Info
 from .solve import init as init
 from .solve import lbfgs as lbfgs

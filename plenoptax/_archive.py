@@ -1,61 +1,106 @@
-"""What all saved files are: a NumPy ``.npz`` archive of arrays, and a JSON text about them."""
+"""The file format: a NumPy ``.npz`` archive of arrays with a JSON text about them."""
 
-import dataclasses
+import contextlib
+import hashlib
 import io
 import json
+import math
 import os
 import pathlib
-import uuid
+import re
 import zipfile
-import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib import metadata
 from typing import Any, final, NamedTuple
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
-from ._tree import describe, is_array
+from ._tree import describe
+from ._writing import write_atomically
 
 
 # Increment when files of the format before can no longer be loaded.
-_FORMAT = 3
+_FORMAT = 4
 _META = "plenoptax.json"
+_DIGEST = "plenoptax.sha256"
+# Older formats have no digest and no list of their arrays.
+_FIRST_WITH_DIGEST = 4
 
 _USE_OLD = (
-    "Load it with that version; plenoptax.io.examine_saved_synthesis shows what it holds, and its "
-    "arrays are those of a NumPy .npz file."
+    "Load it with that version. plenoptax.io.examine_saved_synthesis shows its contents, and "
+    "NumPy reads its arrays."
 )
+
+# The one form in which NumPy writes the headers of plain arrays. It is matched and not evaluated.
+_HEADER = re.compile(
+    rb"\{'descr': '([<>|][biufcU]\d{1,9})', 'fortran_order': (True|False), "
+    rb"'shape': \((|\d{1,18},|\d{1,18}(?:, \d{1,18})+)\), \} *\n"
+)
+
+
+class DamagedFileError(ValueError):
+    """A file that plenoptax did not save, or that has changed since."""
 
 
 def write_archive(
     path: str | os.PathLike, meta: Mapping[str, Any], arrays: Mapping[str, np.ndarray]
 ) -> None:
-    """Write a file beside its place and move it there when it is whole.
+    """Write an archive; see `plenoptax._writing.write_atomically`.
 
     Args:
-        path: Where to; an existing file is replaced.
-        meta: What the JSON text says besides the versions.
-        arrays: By name, of dtypes that NumPy's files know.
+        path: The file. An existing file is replaced.
+        meta: The entries of the JSON text, besides the versions and the list of arrays.
+        arrays: The arrays by name, of dtypes that NumPy's files support.
 
     Raises:
-        FileNotFoundError: If there is no such folder.
+        OSError: If the file cannot be written.
     """
     versions = {"plenoptax": metadata.version("plenoptax"), "jax": jax.__version__}
-    text = json.dumps({"format": _FORMAT, **versions, **meta})
+    listed = {name: describe(array) for name, array in arrays.items()}
+    text = json.dumps({"format": _FORMAT, **versions, **meta, "arrays": listed}, allow_nan=False)
+    members = {name: _to_npy(array) for name, array in {_META: np.asarray(text), **arrays}.items()}
+    members[_DIGEST] = _to_npy(np.asarray(_digest(members.items())))
     buffer = io.BytesIO()
-    np.savez(buffer, **{_META: np.asarray(text)}, **arrays)  # pyright: ignore[reportArgumentType]
+    with zipfile.ZipFile(buffer, "w") as file:
+        for name, content in members.items():
+            # Without a date, the same content gives the same file.
+            file.writestr(zipfile.ZipInfo(f"{name}.npy"), content)
     write_atomically({pathlib.Path(path): buffer.getbuffer()})
+
+
+def check_finite(name: str, array: np.ndarray) -> None:
+    """Refuse an array with values that are infinite or not a number."""
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name} has values that are infinite or not a number")
+
+
+def _to_npy(array: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    np.lib.format.write_array(buffer, array, allow_pickle=False)
+    return buffer.getvalue()
+
+
+def _digest(members: Iterable[tuple[str, bytes]]) -> str:
+    digest = hashlib.sha256()
+    for name, content in members:
+        for part in (name.encode(), content):
+            digest.update(len(part).to_bytes(8, "little"))
+            digest.update(part)
+    return digest.hexdigest()
 
 
 @final
 class Archive:
-    """A file that was saved, open to be read; a context manager.
+    """A saved file, open for reading; a context manager.
+
+    It is checked completely before anything is used: its members, their headers and sizes, its
+    digest, and its list of arrays. No part of it is evaluated or run.
 
     Attributes:
         path: The file.
-        meta: Its JSON text, read.
+        meta: Its JSON text, parsed.
+        arrays: The dtypes and shapes of its arrays, in words, by name.
         names: The names of its arrays.
     """
 
@@ -67,29 +112,39 @@ class Archive:
             oldest: The oldest format that the caller can read.
 
         Raises:
-            FileNotFoundError: If there is none.
-            ValueError: If it is no such file, is damaged, or is of another format.
+            FileNotFoundError: If the file does not exist.
+            DamagedFileError: If plenoptax did not save the file, or it has changed since.
+            ValueError: If it has another format.
         """
         self.path = path
-        # NumPy leaves a damaged file open: it is given the content and not the file.
-        content = io.BytesIO(pathlib.Path(path).read_bytes())
-        try:
-            self._file: Any = np.load(content, allow_pickle=False)
-        except (ValueError, EOFError, zipfile.BadZipFile) as error:
-            raise ValueError(
-                f"{path} is not a file that plenoptax saved, or it is damaged."
-            ) from error
-        if not isinstance(self._file, np.lib.npyio.NpzFile) or _META not in self._file.files:
-            raise ValueError(f"{path} is not a file that plenoptax saved.")
-        self.meta: dict[str, Any] = json.loads(str(self.read(_META)))
-        found = self.meta["format"]
+        content = pathlib.Path(path).read_bytes()
+        with self.reading():
+            self._file = zipfile.ZipFile(io.BytesIO(content))
+            self._headers = self._read_headers(len(content))
+        if _META not in self._headers:
+            raise DamagedFileError(f"{path} must be a file that plenoptax saved, got another file.")
+        with self.reading():
+            self.meta: dict[str, Any] = _parse(str(self.read(_META)))
+            found = self.meta["format"]
+            version = self.meta["plenoptax"]
+            if type(found) is not int or type(version) is not str:
+                raise ValueError("its versions cannot be read")
         if not oldest <= found <= _FORMAT:
+            advice = "Use that version or a later one." if found > _FORMAT else _USE_OLD
             raise ValueError(
-                f"{path} was saved by plenoptax {self.meta['plenoptax']} in format {found}; "
-                f"plenoptax {metadata.version('plenoptax')} loads format {_FORMAT}. "
-                + ("Use that version or a later one." if found > _FORMAT else _USE_OLD)
+                f"{path} must have format {_FORMAT}, which plenoptax "
+                f"{metadata.version('plenoptax')} loads, got format {found} of plenoptax "
+                f"{version}. {advice}"
             )
-        self.names = [name for name in self._file.files if name != _META]
+        self.arrays = {
+            name: describe(header)
+            for name, header in self._headers.items()
+            if name not in (_META, _DIGEST)
+        }
+        self.names = [*self.arrays]
+        if found >= _FIRST_WITH_DIGEST:
+            with self.reading():
+                self._check_digest()
 
     def __enter__(self) -> "Archive":
         return self
@@ -97,150 +152,114 @@ class Archive:
     def __exit__(self, *error: object) -> None:
         self._file.close()
 
-    def read(self, name: str) -> np.ndarray:
-        """An array; a ValueError if it is missing or damaged."""
-        if name not in self._file.files:
-            raise ValueError(f"{self.path} is damaged: {name} is missing.")
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[None]:
+        """Raise whatever goes wrong with the content of the file as one error that names it."""
         try:
-            array = self._file[name]
-        except (ValueError, EOFError, OSError, zipfile.BadZipFile, zlib.error) as error:
-            raise ValueError(f"{self.path} is damaged: {name} cannot be read.") from error
-        if not isinstance(array, np.ndarray):
-            raise ValueError(f"{self.path} is damaged: {name} cannot be read.")
-        return array
+            yield
+        except DamagedFileError:
+            raise
+        # The parsers of a damaged file raise almost anything, MemoryError and RecursionError too.
+        except Exception as error:
+            fault = str(error) or type(error).__name__
+            raise DamagedFileError(
+                f"{self.path} must be a file that plenoptax saved, got another file or a damaged "
+                f"one ({fault}). Use another copy of it."
+            ) from error
+
+    def read(self, name: str) -> np.ndarray:
+        """Return an array; a DamagedFileError if it is missing or damaged."""
+        with self.reading():
+            if name not in self._headers:
+                raise ValueError(f"{name} is missing")
+            header = self._headers[name]
+            content = self._file.read(f"{name}.npy")[header.end :]
+            order = "F" if header.is_fortran else "C"
+            array = np.ndarray(header.shape, header.dtype, content, order=order)
+            if array.dtype.kind == "b" and (array.view(np.uint8) > 1).any():
+                raise ValueError(f"{name} has values that are neither true nor false")
+            return array.copy(order="K")
 
     def read_as(self, name: str, wanted: str) -> np.ndarray:
-        """As `read`, and refuse another dtype or shape than the one that is written down."""
+        """As `read`, and refuse a dtype or shape that differs from the text."""
         array = self.read(name)
-        if describe(array) != wanted:
-            raise ValueError(
-                f"{self.path} is damaged: {name} is {describe(array)} in place of {wanted}."
-            )
+        with self.reading():
+            if describe(array) != wanted:
+                raise ValueError(f"{name} is {describe(array)} and not {wanted}")
         return array
 
+    def check_entries(self, *, required: Iterable[str], optional: Iterable[str] = ()) -> None:
+        """Refuse a text whose entries, besides those of each file, are others than these."""
+        with self.reading():
+            found = set(self.meta) - {"format", "plenoptax", "jax", "kind", "arrays"}
+            if not set(required) <= found <= {*required, *optional}:
+                raise ValueError(f"its text has the entries {sorted(found)}")
 
-def write_atomically(files: Mapping[pathlib.Path, bytes | memoryview]) -> None:
-    """Write files beside their places and move them there when all are whole.
+    def _read_headers(self, size: int) -> dict[str, "_Header"]:
+        """Check the members and their headers before any array is read."""
+        headers = {}
+        for member in self._file.infolist():
+            name = member.filename.removesuffix(".npy")
+            if name == member.filename or name in headers:
+                raise ValueError(f"its member {member.filename} is no array, or there are two")
+            is_plain = member.compress_type == zipfile.ZIP_STORED and not member.flag_bits & 1
+            if not is_plain or member.compress_size != member.file_size:
+                raise ValueError(f"its member {name} is compressed or encrypted")
+            with self._file.open(member) as file:
+                headers[name] = _read_header(name, file.read(_LONGEST_HEADER), member.file_size)
+            size -= member.file_size
+        if size < 0:
+            raise ValueError("its members are larger than itself")
+        return headers
 
-    Args:
-        files: The content of each, by its path; an existing file is replaced.
-
-    Raises:
-        FileNotFoundError: If there is no such folder.
-    """
-    for path in files:
-        if not path.parent.is_dir():
-            raise FileNotFoundError(f"The folder {path.parent} does not exist.")
-    parts = {path: path.with_name(f".{path.name}.{uuid.uuid4().hex}") for path in files}
-    try:
-        for path, content in files.items():
-            with parts[path].open("xb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-        for path, part in parts.items():
-            os.replace(part, path)
-    finally:
-        for part in parts.values():
-            part.unlink(missing_ok=True)
-
-
-class Kinds(NamedTuple):
-    """What may be in a file besides arrays and plain values.
-
-    Attributes:
-        classes: Modules and dataclasses, which are made of their fields.
-        enumerations: Each with the names of its members.
-    """
-
-    classes: tuple[type, ...] = ()
-    enumerations: Mapping[type, tuple[str, ...]] = {}
+    def _check_digest(self) -> None:
+        listed = self.meta["arrays"]
+        for name in {**listed, **self.arrays}:
+            found, wanted = self.arrays.get(name, "missing"), listed.get(name, "nothing")
+            if found != wanted:
+                raise ValueError(f"{name} is {found} and not {wanted}")
+        members = ((n, self._file.read(f"{n}.npy")) for n in self._headers if n != _DIGEST)
+        if str(self.read(_DIGEST)) != _digest(members):
+            raise ValueError("its digest is that of another content")
 
 
-def pack(value: Any, name: str, arrays: dict[str, np.ndarray], kinds: Kinds) -> Any:
-    """Take an object apart into values that fit into JSON, and arrays.
+class _Header(NamedTuple):
+    """What the header of a ``.npy`` member says, and where it ends."""
 
-    Args:
-        value: Arrays, plain values, dictionaries and tuples of them, lists of plain values, and
-            what `kinds` names.
-        name: What to call it; the arrays are called after it.
-        arrays: Where to put the arrays.
-        kinds: What may be in it.
-
-    Returns:
-        What `unpack` makes the object of.
-
-    Raises:
-        TypeError: If something else is in it.
-    """
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    if isinstance(value, float):
-        # JSON knows neither infinity nor what is not a number.
-        return {"float": repr(value)}
-    if is_array(value):
-        arrays[name] = to_plain(value)
-        is_on_host = isinstance(value, np.ndarray)
-        return {"array": name, "is": describe(value), "on": "host" if is_on_host else "device"}
-    if isinstance(value, Mapping):
-        prefix = f"{name}." if name else ""
-        return {"named": {n: pack(x, prefix + n, arrays, kinds) for n, x in value.items()}}
-    if isinstance(value, tuple):
-        parts = enumerate(value)
-        return {"tuple": [pack(x, f"{name}[{i}]", arrays, kinds) for i, x in parts]}
-    if isinstance(value, list):
-        # Of plain values, such as the numbers of a key.
-        return value
-    for kind, members in kinds.enumerations.items():
-        if isinstance(value, kind):
-            member = next(m for m in members if bool(getattr(kind, m) == value))
-            return {"enumeration": kind.__name__, "member": member}
-    if not isinstance(value, kinds.classes):
-        raise TypeError(f"{name} cannot be saved: a {type(value).__name__} was given.")
-    fields = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
-    return {"class": type(value).__name__} | pack(fields, name, arrays, kinds)
+    dtype: np.dtype
+    shape: tuple[int, ...]
+    is_fortran: bool
+    end: int
 
 
-def unpack(packed: Any, archive: Archive, kinds: Kinds) -> Any:
-    """Put together what `pack` took apart.
-
-    Raises:
-        ValueError: If the file is damaged, or holds float64 numbers while JAX is set to 32 bits.
-    """
-    if not isinstance(packed, dict):
-        return packed
-    if "float" in packed:
-        return float(packed["float"])
-    if "array" in packed:
-        return _read_leaf(archive, packed["array"], packed["is"], packed["on"])
-    if "enumeration" in packed:
-        found = {kind.__name__: kind for kind in kinds.enumerations}
-        return getattr(found[packed["enumeration"]], packed["member"])
-    if "tuple" in packed:
-        return tuple(unpack(part, archive, kinds) for part in packed["tuple"])
-    parts = {name: unpack(part, archive, kinds) for name, part in packed["named"].items()}
-    if "class" not in packed:
-        return parts
-    return {kind.__name__: kind for kind in kinds.classes}[packed["class"]](**parts)
+# Those that NumPy writes are padded to a multiple of 64 bytes.
+_LONGEST_HEADER = 1024
 
 
-def _read_leaf(archive: Archive, name: str, wanted: str, place: str) -> Any:
-    array = archive.read_as(name, wanted)
-    if place == "host":
-        return array
-    leaf = jnp.asarray(array)
-    if describe(leaf) != wanted:
-        raise ValueError(
-            f"{archive.path} holds {wanted} under {name}, and JAX is set to 32 bits. Call "
-            'jax.config.update("jax_enable_x64", True) first.'
-        )
-    return leaf
+def _read_header(name: str, start: bytes, size: int) -> _Header:
+    magic, version, length = start[:6], start[6:8], int.from_bytes(start[8:10], "little")
+    match = _HEADER.fullmatch(start, 10, 10 + length)
+    if magic != b"\x93NUMPY" or version != b"\x01\x00" or match is None:
+        raise ValueError(f"the header of {name} is not one of a plain array")
+    dtype = np.dtype(match[1].decode())
+    shape = tuple(int(part) for part in match[3].decode().split(",") if part)
+    if 10 + length + dtype.itemsize * math.prod(shape) != size:
+        raise ValueError(f"{name} has another size than its header says")
+    return _Header(dtype, shape, match[2] == b"True", 10 + length)
 
 
-def to_plain(leaf: Any) -> np.ndarray:
-    """An array of a dtype that NumPy's files know."""
-    if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-        return np.asarray(jax.random.key_data(leaf))
-    array = np.asarray(leaf)
-    is_foreign = array.dtype.kind == "V"
-    return array.view(f"u{array.dtype.itemsize}") if is_foreign else array
+def _parse(text: str) -> dict[str, Any]:
+    """Parse the JSON text strictly: no name twice, and no numbers that JSON does not know."""
+
+    def refuse(constant: str) -> None:
+        raise ValueError(f"its text contains {constant}")
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        if len(dict(pairs)) != len(pairs):
+            raise ValueError("its text has a name twice")
+        return dict(pairs)
+
+    parsed = json.loads(text, object_pairs_hook=unique, parse_constant=refuse)
+    if not isinstance(parsed, dict):
+        raise ValueError("its text is not a JSON object")
+    return parsed

@@ -17,7 +17,7 @@ import pooch
 from jaxtyping import Array
 
 from . import data, models, plot
-from ._archive import write_atomically
+from ._writing import write_atomically
 from .data import load_images
 from .data._save import encode_image
 from .solve import Status

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from ._archive import Archive
+from ._archive import DamagedFileError as DamagedFileError
 from ._tree import describe
 from .solve import AnyProblem, AnySolver, BatchedTrace, State, Trace
+from .solve._files import check_synthesis, read_synthesis, read_trace, write_synthesis
 from .solve._files import load as load
 from .solve._files import load_trace as load_trace
-from .solve._files import read_synthesis, read_trace, write_synthesis
 from .solve._probe import LoadWarning as LoadWarning
 from .synthesis import Result
 from .synthesis._saved import AbstractSaved, read_saved
@@ -117,7 +118,8 @@ def load_result(
         5
     """
     with Archive(path) as archive:
-        if archive.meta["kind"] == "synthesis":
+        if archive.meta.get("kind") == "synthesis":
+            check_synthesis(archive)
             return Result(*read_synthesis(archive, problem, solver))
         return read_saved(archive)
 
@@ -154,7 +156,7 @@ def examine_saved_synthesis(file_path: str | os.PathLike) -> None:
           state.z  ...  float32[1, 256, 256]
           ...
     """
-    with Archive(file_path, oldest=1) as archive:
+    with Archive(file_path, oldest=1) as archive, archive.reading():
         meta = archive.meta
         sections: dict[str, Mapping[str, Any]] = {
             "file": {name: meta[name] for name in ("format", "plenoptax", "jax")},
@@ -163,7 +165,8 @@ def examine_saved_synthesis(file_path: str | os.PathLike) -> None:
         }
         sections |= _result_section(archive)
         sections["arrays"] = {name: describe(archive.read(name)) for name in archive.names}
-    print("\n\n".join(_set(title, facts) for title, facts in sections.items() if facts))
+        texts = [_set(title, facts) for title, facts in sections.items() if facts]
+    print("\n\n".join(texts))
 
 
 def _run_sections(archive: Archive) -> dict[str, Mapping[str, Any]]:

@@ -12,9 +12,10 @@ FILES = sorted(ROOT.rglob("*.py"))
 
 # A room may import the rooms above its own line, never one on its own line or below.
 HOUSE = (
-    ("_progress", "_types", "_warnings"),
+    ("_progress", "_types", "_warnings", "_writing"),
     ("_answers", "_axes", "_precision", "_rules", "_safe", "_scale", "_tree"),
     ("_archive", "_compiled", "_traces", "_words"),
+    ("_packing",),
     ("process", "linalg"),
     ("loss", "regularize", "parametrize", "stop", "data"),
     # Models answer for their own loss, and for what they know of photographs.

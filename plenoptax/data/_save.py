@@ -5,8 +5,8 @@ import numpy as np
 from jaxtyping import Array, Float
 from numpy.typing import DTypeLike
 
-from .._archive import write_atomically
 from .._axes import advise_on_axes
+from .._writing import write_atomically
 
 
 # By channels and bits, what gives back the pixels that were written. JPEG does not, and Pillow, by

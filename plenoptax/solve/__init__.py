@@ -1,5 +1,7 @@
 """The loop that every method of synthesis shares."""
 
+from ._checkpoint import Checkpoint as Checkpoint
+from ._checkpoint import CheckpointError as CheckpointError
 from ._lbfgs import LBFGS as LBFGS
 from ._lbfgs import lbfgs as lbfgs
 from ._lbfgs import LBFGSState as LBFGSState
@@ -27,7 +29,6 @@ from ._problem import batch as batch
 from ._problem import Batched as Batched
 from ._problem import Stage as Stage
 from ._problem import Status as Status
-from ._run import Checkpoint as Checkpoint
 from ._run import NonfiniteError as NonfiniteError
 from ._run import Record as Record
 from ._run import run as run

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 from typing import Any
 
 import equinox as eqx
@@ -8,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from .._archive import Archive, Kinds, pack, to_plain, unpack, write_archive
+from .._archive import Archive, check_finite, write_archive
+from .._packing import Kinds, pack, to_plain, unpack
 from .._rules import checked, NOT_NEGATIVE
 from .._tree import check_alike, describe, leaves_by_path
 from .._types import PyTree
@@ -27,6 +29,12 @@ from ._trace import BatchedTrace, Trace
 
 
 KINDS = Kinds((Trace, BatchedTrace, Info))
+
+_SPEC = re.compile(r"[\w<>]+\[(\d+(, \d+)*)?\]")
+
+# The arrays that hold an image of each element, and those of the trace.
+_IMAGES = re.compile(r"image|state\.(accepted_)?z\b.*")
+_RECORDED = re.compile(r"trace\b.*\.(images|best_image)")
 
 
 def write_synthesis(
@@ -96,8 +104,7 @@ def load(
         0
     """
     with Archive(path) as archive:
-        if "state" not in archive.meta:
-            raise ValueError(f"{path} does not hold the state of a synthesis.")
+        check_synthesis(archive)
         if problem is not None:
             tolerances = {"atol": tensor_equality_atol, "rtol": tensor_equality_rtol}
             _check_problem(archive, problem, raise_on_checks, tolerances)
@@ -148,14 +155,76 @@ def load_trace(path: str | os.PathLike) -> Trace | BatchedTrace:
         ValueError: If the file is no such file, is damaged, or was saved without a trace.
     """
     with Archive(path) as archive:
+        check_synthesis(archive)
         return read_trace(archive)
 
 
+def check_synthesis(archive: Archive) -> None:
+    """Refuse a file that does not hold a synthesis, or whose parts do not belong together."""
+    kind = archive.meta.get("kind")
+    if kind != "synthesis":
+        raise ValueError(
+            f"{archive.path} must hold the state of a synthesis, got {kind}. "
+            "plenoptax.io.load_result loads results of all kinds."
+        )
+    archive.check_entries(required=["state"], optional=["problem", "trace"])
+    with archive.reading():
+        _check_names(archive)
+        is_finite = np.asarray(read_status(archive) != Status.nonfinite)
+        for name in archive.names:
+            if _IMAGES.fullmatch(name):
+                check_finite(name, archive.read(name)[is_finite])
+            elif _RECORDED.fullmatch(name) and is_finite.all():
+                check_finite(name, archive.read(name))
+
+
+def _check_names(archive: Archive) -> None:
+    """Compare the arrays besides those of the trace with the list of leaves."""
+    state, problem = archive.meta["state"], archive.meta.get("problem")
+    if not all(isinstance(text, str) for text in (problem or {}).values()):
+        raise ValueError("its text has another form")
+    for leaf_path, text in state.items():
+        # Keys and foreign dtypes are stored as others; the former have a shape of their own.
+        shapes = [spec.partition("[")[2] for spec in (text, archive.arrays[f"state{leaf_path}"])]
+        if not _SPEC.fullmatch(text) or (shapes[0] != shapes[1] and not text.startswith("key")):
+            raise ValueError(f"its leaf {leaf_path} is {text}")
+    wanted = {f"state{leaf_path}" for leaf_path in state}
+    if problem is not None:
+        wanted |= {"image", *(name for name in archive.names if name.startswith("problem."))}
+    found = {name for name in archive.names if not name.startswith("trace")}
+    if found != wanted:
+        raise ValueError(f"{sorted(found ^ wanted)} is missing or too much")
+
+
+def read_status(archive: Archive) -> Status:
+    """Return the status in an open file, of one synthesis or of each element of a batch."""
+
+    def read(leaf_path: Any, _: Any) -> Array:
+        value = archive.read(f"state.status{jax.tree_util.keystr(leaf_path)}")
+        if not ((value >= 0) & (value < len(Status))).all():
+            raise ValueError(f"its status is {value}")
+        return jnp.asarray(value)
+
+    with archive.reading():
+        return jax.tree_util.tree_map_with_path(read, Status.running)
+
+
 def read_trace(archive: Archive) -> Trace | BatchedTrace:
-    """The trace in an open file."""
+    """Return the trace in an open file."""
     if "trace" not in archive.meta:
-        raise ValueError(f"{archive.path} was saved without a trace.")
-    return unpack(archive.meta["trace"], archive, KINDS)
+        raise ValueError(
+            f"{archive.path} must hold a trace, got a state that was saved without one. Load the "
+            "state with plenoptax.io.load."
+        )
+    trace = unpack(archive.meta["trace"], archive, KINDS)
+    with archive.reading():
+        if not isinstance(trace, Trace | BatchedTrace):
+            raise ValueError("its trace is of another kind")
+        for element in trace.elements:
+            lengths = {len(leaf) for leaf in jax.tree.leaves(element.infos)}
+            if len(lengths) != 1 or len(element.images) != len(element.image_steps):
+                raise ValueError("the parts of its trace have different lengths")
+    return trace
 
 
 def read_synthesis(
@@ -189,20 +258,15 @@ def read_synthesis(
 
 def _read_progress(archive: Archive) -> State:
     """What of a state can be read without knowing its problem and solver."""
-    found: dict[str, Any] = {
-        name: jnp.asarray(archive.read_as(f"state.{name}", archive.meta["state"][f".{name}"]))
-        for name in ("accepted_loss", "num_steps", "num_evaluations")
-    }
+    with archive.reading():
+        found: dict[str, Any] = {
+            name: jnp.asarray(archive.read_as(f"state.{name}", archive.meta["state"][f".{name}"]))
+            for name in ("accepted_loss", "num_steps", "num_evaluations")
+        }
     nothing: dict[str, Any] = dict.fromkeys(
         ("z", "accepted_z", "optimizer_state", "stop_state", "memory")
     )
-    status = jax.tree_util.tree_map_with_path(
-        lambda leaf_path, _: jnp.asarray(
-            archive.read(f"state.status{jax.tree_util.keystr(leaf_path)}")
-        ),
-        Status.running,
-    )
-    return State(**nothing, **found, status=status)
+    return State(**nothing, **found, status=read_status(archive))
 
 
 def _state_like(archive: Archive, problem: AnyProblem, solver: AbstractSolver) -> State:

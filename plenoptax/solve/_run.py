@@ -1,6 +1,5 @@
 import dataclasses
 import os
-import pathlib
 import time
 from typing import Any, Literal
 
@@ -12,12 +11,12 @@ from jaxtyping import Array
 
 from .._compiled import compiled, jit, plan_loop
 from .._progress import Interrupt, ProgressBar
-from .._rules import as_whole_number, checked, NOT_NEGATIVE, STEPS
+from .._rules import as_whole_number, checked, STEPS
 from .._tree import describe, tree_where
 from .._types import PyTree
 from .._words import describe_machine, in_words
 from ..stop import AbstractStop
-from ._files import write_synthesis
+from ._checkpoint import Checkpoint, Saver
 from ._loop import (
     AbstractSolver,
     advance_within,
@@ -68,28 +67,6 @@ class Record:
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "every", as_whole_number("every", self.every, at_least=0))
-
-
-@dataclasses.dataclass(frozen=True)
-class Checkpoint:
-    """Where and how often a run saves itself, so that it survives being killed.
-
-    Attributes:
-        path: The file. Each save replaces the one before, atomically.
-        seconds: The time between saves, at least 0, 30 by default: at most so much work is lost. A
-            save costs one evaluation of the objective and the writing of the state.
-
-    Example:
-        >>> import plenoptax as plx
-        >>> plx.Checkpoint("run.npz", seconds=60).seconds
-        60
-    """
-
-    path: str | os.PathLike
-    seconds: float = 30
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "seconds", NOT_NEGATIVE("seconds", self.seconds))
 
 
 class NonfiniteError(ValueError):
@@ -155,6 +132,8 @@ def run(
 
     Raises:
         NonfiniteError: See `throw`; its `result` keeps everything.
+        CheckpointError: If the last checkpoint could not be written; its `result` keeps everything.
+        OSError: If no checkpoint can be written at this path. It is tried before the first step.
         ValueError: If an argument is wrong, or the state does not belong to the problem and solver.
         TypeError: If the problem is none.
 
@@ -175,19 +154,17 @@ def run(
     check_problem(problem)
     if not isinstance(record, Record):
         record = Record(every=record or 0)
-    checkpoint, saved_at = _as_checkpoint(checkpoint), time.monotonic()
+    saver = Saver(checkpoint, problem)
     with Interrupt() as interrupt, ProgressBar(max_steps, "step", visible=progress) as bar:
         session = _Session(problem, as_solver(solver), state, max_steps, record, driver)
         session.provenance = provenance or {}
         while session.can_go_on() and not interrupt.is_set():
             bar.update(session.advance(interrupt), session.newest)
-            if checkpoint is not None and time.monotonic() - saved_at >= checkpoint.seconds:
-                write_synthesis(checkpoint.path, *session.finish(Status.running, trace), problem)
-                saved_at = time.monotonic()
+            if saver.is_due():
+                saver.save(*session.finish(Status.running, trace))
         ended = Status.interrupted if interrupt.is_set() else Status.step_limit
         state, trace = session.finish(ended, trace)
-    if checkpoint is not None:
-        write_synthesis(checkpoint.path, state, trace, problem)
+    failure = saver.save_last(state, trace)
     if throw and np.all(np.asarray(state.status == Status.nonfinite)):
         steps = np.asarray(state.num_steps).tolist()
         error = NonfiniteError(
@@ -197,7 +174,9 @@ def run(
             "objective of more than 1e19 by a constant."
         )
         error.result = (problem, state, trace)
-        raise error
+        raise error from failure
+    if failure is not None:
+        raise failure
     return state, trace
 
 
@@ -425,18 +404,6 @@ class _Session:
 
     def _decode(self, z: PyTree) -> np.ndarray:
         return self._problem.rows(decode(self._problem, z))
-
-
-def _as_checkpoint(checkpoint: Checkpoint | str | os.PathLike | None) -> Checkpoint | None:
-    """A checkpoint, of one or a bare path, whose folder exists."""
-    if checkpoint is None:
-        return None
-    if not isinstance(checkpoint, Checkpoint):
-        checkpoint = Checkpoint(checkpoint)
-    folder = pathlib.Path(checkpoint.path).parent
-    if not folder.is_dir():
-        raise ValueError(f"The checkpoint cannot be written: the folder {folder} does not exist.")
-    return checkpoint
 
 
 def _take_step(fixed: tuple[AnyProblem, AbstractSolver], state: State) -> tuple[State, Info]:

@@ -22,6 +22,7 @@ from ..solve import (
     AnyProblem,
     BatchedTrace,
     Checkpoint,
+    CheckpointError,
     init,
     lbfgs,
     NonfiniteError,
@@ -169,7 +170,7 @@ def _run_or_resume(
             provenance=provenance,
             trace=before,
         )
-    except NonfiniteError as error:
+    except (CheckpointError, NonfiniteError) as error:
         error.result = Result(*error.result, solver=solver)
         raise
     return Result(problem, state, trace, solver)

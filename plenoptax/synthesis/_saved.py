@@ -1,9 +1,12 @@
 import os
-from typing import TypeVar
+from importlib import metadata
+from typing import Any, TypeVar
 
 import equinox as eqx
+import numpy as np
 
-from .._archive import Archive, Kinds, pack, unpack, write_archive
+from .._archive import Archive, check_finite, write_archive
+from .._packing import Kinds, pack, unpack
 from ..linalg import EigenStatus, LanczosState, PowerState
 from ..solve import Status
 
@@ -20,11 +23,21 @@ _EIGEN_STATUSES = (
 )
 
 
+# The fields that hold images.
+_IMAGES = {"image", "distortions", "eigendistortions"}
+
+
 Saved = TypeVar("Saved", bound="AbstractSaved")
 
 
 class AbstractSaved(eqx.Module):
-    """A result that no loop made: what its fields hold is all there is to save of it."""
+    """A result that is saved by its fields, because no solver state belongs to it.
+
+    Attributes:
+        status: How it ended: an `EigenStatus`, a `Status`, or a dictionary of them.
+    """
+
+    status: eqx.AbstractVar[Any]
 
     def save(self, path: str | os.PathLike) -> None:
         """Write it to a file, as `plenoptax.io.save` does.
@@ -67,11 +80,29 @@ class AbstractSaved(eqx.Module):
 
 
 def read_saved(archive: Archive) -> AbstractSaved:
-    """The result in an open file."""
-    kinds, kind = _kinds(), archive.meta["kind"]
+    """Return the result in an open file."""
+    kinds, kind = _kinds(), archive.meta.get("kind")
     if kind not in [known.__name__ for known in kinds.classes]:
-        raise ValueError(f"{archive.path} holds {kind!r}, which this version does not know.")
-    return unpack(archive.meta["result"], archive, kinds)
+        raise ValueError(
+            f"{archive.path} must hold a result that plenoptax {metadata.version('plenoptax')} "
+            f"knows, got {kind!r}. Load it with the version that saved it."
+        )
+    archive.check_entries(required=["result"])
+    found = unpack(archive.meta["result"], archive, kinds)
+    with archive.reading():
+        if type(found).__name__ != kind or not isinstance(found, AbstractSaved):
+            raise ValueError(f"it holds a {type(found).__name__}")
+        status = found.status
+        statuses = status.values() if isinstance(status, dict) else [status]
+        if not any(_is_nonfinite(one) for one in statuses):
+            for name in _IMAGES & set(vars(found)):
+                check_finite(name, np.asarray(getattr(found, name)))
+    return found
+
+
+def _is_nonfinite(status: Any) -> bool:
+    kinds = (Status, EigenStatus)
+    return any(isinstance(status, kind) and bool(status == kind.nonfinite) for kind in kinds)
 
 
 def _kinds() -> Kinds:

@@ -4,7 +4,8 @@
 
 Files of older formats are refused with a sentence, and `plenoptax.io.examine_saved_synthesis` still
 reads them. Only a version that writes a format makes its files again: for format 1 that of commit
-d468171 (plenoptax 0.1.0), for format 2 that of commit 0f051c5 (0.2.0).
+d468171 (plenoptax 0.1.0), for format 2 that of commit 0f051c5 (0.2.0), for format 3 that of commit
+1b687d9 (0.2.0).
 """
 
 import pathlib

@@ -226,7 +226,7 @@ def test_models_without_a_hash_are_refused():
 REFERENCE = pathlib.Path(__file__).parents[1] / "reference"
 
 
-@pytest.mark.parametrize(("number", "version"), [(1, "0.1.0"), (2, "0.2.0")])
+@pytest.mark.parametrize(("number", "version"), [(1, "0.1.0"), (2, "0.2.0"), (3, "0.2.0")])
 @pytest.mark.parametrize(
     ("name", "shown"),
     [
@@ -243,7 +243,7 @@ def test_files_of_older_formats_are_refused_by_version_and_examined(
     path = REFERENCE / f"format_{number}" / f"{name}.npz"
     problem = plx.Metamer(jnp.asarray(IMAGE), plx.models.Gaussian(3))
     state = plx.init(problem, plx.lbfgs(3), key=jax.random.key(0))
-    match = rf"plenoptax {re.escape(version)} in format {number}; .* loads format 3"
+    match = rf"must have format 4, .* got format {number} of plenoptax {re.escape(version)}"
     for load in (
         plx.io.load_result,
         plx.Eigendistortions.load,
