@@ -25,7 +25,7 @@ def load_images(
     orientation: str = "apply",
     max_pixels: int = 2**26,
 ) -> Float[Array, "*image channel height width"]:
-    """Read image files, scaled to [0, 1] as their own metadata say.
+    """Read image files, scaled to [0, 1] according to their metadata.
 
     PNG, TIFF and Netpbm (PBM, PGM, PPM, PAM, PFM) are read at their full depth; JPEG, GIF, BMP,
     WebP, AVIF, JPEG 2000, Photoshop, QOI, ICO, SGI, PCX and TGA are read if they have 8 bits.

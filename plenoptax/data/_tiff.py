@@ -34,7 +34,7 @@ _JPEG = 7
 
 
 def read_tiff(stream: BinaryIO, max_pixels: int) -> Picture:
-    """Read a TIFF as its tags say, at its full depth."""
+    """Read a TIFF according to its tags, at its full depth."""
     import tifffile
 
     with tifffile.TiffFile(stream) as file:

@@ -130,7 +130,7 @@ def _draw_curves(
 
 
 def line_options(*options: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments of ``matplotlib.axes.Axes.plot``, later ones first, under whatever alias."""
+    """Merge arguments of ``matplotlib.axes.Axes.plot``, also under aliases; later ones win."""
     from matplotlib.cbook import normalize_kwargs
     from matplotlib.lines import Line2D
 
@@ -139,7 +139,7 @@ def line_options(*options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _make_logarithmic(ax: "matplotlib.axes.Axes") -> None:
-    """Make the vertical axis logarithmic, with plain numbers where it spans less than a decade."""
+    """Make the vertical axis logarithmic, with plain numbers if it spans less than a decade."""
     from matplotlib.ticker import LogFormatterSciNotation
 
     class PlainWithinADecade(LogFormatterSciNotation):

@@ -108,7 +108,7 @@ def imshow(
 
 
 class Look(NamedTuple):
-    """How images are shown; the fields are the arguments of `imshow`."""
+    """The look of images; the fields are the arguments of `imshow`."""
 
     vrange: str | Sequence[float | int]
     zoom: float | int | None

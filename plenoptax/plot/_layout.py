@@ -132,7 +132,7 @@ class Sheet(NamedTuple):
         return whole_zoom(min(cell_width / self.width, cell_height / self.height, enlarged))
 
     def arrange(self, columns: int | None, zoom: Fraction | None) -> tuple[int, Fraction]:
-        """Choose the number of columns and the zoom where they are None.
+        """Choose the number of columns and the zoom if they are None.
 
         All images are in one row, unless that needs a zoom below 1.
         """

@@ -83,9 +83,9 @@ def synthesis_imshow(
     three or four channels is shown in colors, a sequence of images as a strip of frames.
 
     Args:
-        result: The result of a synthesis; or its trace, with recorded images; or a state, whose
-            variable of the optimizer is shown; or an image, or images of several steps; or
-            eigendistortions: one of them is added to the image.
+        result: The result of a synthesis; or its trace, with recorded images; or a state, which
+            shows the variable that the optimizer moves; or an image, or images of several steps; or
+            eigendistortions, which show the image plus one of them.
         batch_idx: The element of a batch; for eigendistortions, the index of one.
         channel_idx: The only channel to show.
         distortion_scale: The factor of the eigendistortion that is added to the image.
