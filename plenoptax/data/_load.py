@@ -45,9 +45,9 @@ def load_images(
     error that names them.
 
     Args:
-        paths: A file, a list of files, or a folder, in which every image is read, but not in its
-            subfolders. Files that are not images are skipped with a warning; an image that cannot
-            be read raises an error.
+        paths: A file, a list of files, or a folder. Every image directly in a folder is read. Files
+            in it that are not images are skipped with a warning; an image that cannot be read
+            raises an error.
         as_gray: Whether color becomes gray, with the weights 0.2125, 0.7154 and 0.0721 of red,
             green and blue. If False, every file gives three channels; those of gray files are
             equal.
