@@ -1,9 +1,9 @@
-"""Rules that say when a synthesis has stopped making progress.
+"""Rules that stop a synthesis when it makes no more progress.
 
-A rule is a small Module: its tolerance is an array (changing it recompiles nothing), its window is
-static, and what it remembers lives in the state of the synthesis, so that a resumed run stops where
-an uninterrupted one would have. Rules are combined with ``|``. A rule that fires says that the
-synthesis is on a plateau, never that it has succeeded.
+A rule is a small Module. Its tolerance is an array, so that changing it recompiles nothing. Its
+window of steps is static. Its memory is part of the state of the synthesis, so that a resumed run
+stops at the same step as an uninterrupted one. Rules are combined with ``|``. A rule that fires
+says that the synthesis is on a plateau (it hardly changes any more), never that it has succeeded.
 """
 
 import abc
@@ -20,26 +20,26 @@ from ._types import PyTree, Scalar
 class AbstractStop(eqx.Module):
     """A rule that watches the accepted steps of a synthesis.
 
-    Only accepted steps are shown to a rule: the rejected trials of a line search say nothing about
+    A rule sees accepted steps only: the rejected trials of a line search say nothing about
     progress.
     """
 
     @abc.abstractmethod
     def init(self, dtype: jnp.dtype) -> PyTree:
-        """What the rule remembers before the first step; `dtype` is that of the loss."""
+        """Return the memory of the rule before the first step; `dtype` is that of the loss."""
 
     @abc.abstractmethod
     def update(self, state: PyTree, info: PyTree) -> PyTree:
-        """What the rule remembers after one more accepted step.
+        """Return the memory of the rule after one more accepted step.
 
         Args:
-            state: What it remembers.
-            info: The step's report, of which `loss` and `pixel_change_norm` matter here.
+            state: The memory before the step.
+            info: The report of the step; the rules use its `loss` and `pixel_change_norm`.
         """
 
     @abc.abstractmethod
     def fires(self, state: PyTree) -> Bool[Array, ""]:
-        """Whether the synthesis should stop, by what the rule remembers."""
+        """Return whether the synthesis should stop, given the memory of the rule."""
 
     def __or__(self, other: "AbstractStop") -> "AnyOf":
         return AnyOf(self, other)
@@ -51,30 +51,30 @@ class Window(eqx.Module):
 
     Attributes:
         values: A ring buffer.
-        count: How many values have ever come.
+        count: The number of values pushed so far.
     """
 
     values: Float[Array, " window"]
     count: Int[Array, ""]
 
     def push(self, value: Scalar) -> "Window":
-        """The window one value later."""
+        """Return the window with one more value."""
         value = jnp.asarray(value, self.values.dtype)
         return Window(self.values.at[self.count % self.values.size].set(value), self.count + 1)
 
     @property
     def newest(self) -> Scalar:
-        """The value that came last."""
+        """The newest value."""
         return self.values[(self.count - 1) % self.values.size]
 
     @property
     def oldest(self) -> Scalar:
-        """The value that is `window - 1` values older than the newest."""
+        """The oldest value held, `window - 1` values older than the newest."""
         return self.values[self.count % self.values.size]
 
     @property
     def more_than_full(self) -> Bool[Array, ""]:
-        """Whether more values have come than the window holds."""
+        """Whether more values were pushed than the window holds."""
         return self.count > self.values.size
 
 
@@ -83,24 +83,24 @@ class _AbstractWindowStop(AbstractStop):
     watched: eqx.AbstractClassVar[str]
 
     def init(self, dtype: jnp.dtype) -> Window:
-        """See `AbstractStop.init`."""
+        """Return an empty window of values; see `AbstractStop.init`."""
         return Window(jnp.zeros((self.window,), dtype), jnp.zeros((), jnp.int32))
 
     def update(self, state: Window, info: PyTree) -> Window:
-        """See `AbstractStop.update`."""
+        """Add the watched value of a step to the window; see `AbstractStop.update`."""
         return state.push(getattr(info, self.watched))
 
 
 @final
 class LossChange(_AbstractWindowStop):
-    """Stop when the loss has changed by less than a tolerance over a window of accepted steps.
+    """A rule that stops when the loss changes by less than a tolerance over a window of steps.
 
-    Fires once more than `window` losses have come and ``abs(losses[-window] - losses[-1])``, a
-    difference over `window - 1` steps, is below the tolerance. This is plenoptic's rule.
+    It fires when it has seen more than `window` losses and ``abs(losses[-window] - losses[-1])``, a
+    difference over `window - 1` accepted steps, is below the tolerance. This is plenoptic's rule.
 
     Attributes:
-        tolerance: In units of the loss.
-        window: In accepted steps.
+        tolerance: The tolerance, in units of the loss.
+        window: The length of the window, in accepted steps.
 
     Example:
         >>> from plenoptax.stop import LossChange, PixelChange
@@ -119,21 +119,21 @@ class LossChange(_AbstractWindowStop):
         self.window = window
 
     def fires(self, state: Window) -> Bool[Array, ""]:
-        """See `AbstractStop.fires`."""
+        """Return whether the loss changed by less than the tolerance."""
         change = jnp.abs(state.oldest - state.newest)
         return state.more_than_full & (change < self.tolerance.astype(change.dtype))
 
 
 @final
 class RelativeLossChange(_AbstractWindowStop):
-    """Stop when the loss has changed by less than a fraction of itself over a window.
+    """A rule that stops when the loss changes by a small fraction of itself over a window of steps.
 
-    As `LossChange`, with the difference divided by ``abs(losses[-window])``: the same tolerance
-    serves losses of any scale.
+    It is `LossChange` with the difference divided by ``abs(losses[-window])``, so that the same
+    tolerance suits losses of any scale.
 
     Attributes:
-        tolerance: A fraction.
-        window: In accepted steps.
+        tolerance: The tolerance, a fraction.
+        window: The length of the window, in accepted steps.
 
     Example:
         >>> from plenoptax.stop import RelativeLossChange
@@ -151,7 +151,7 @@ class RelativeLossChange(_AbstractWindowStop):
         self.window = window
 
     def fires(self, state: Window) -> Bool[Array, ""]:
-        """See `AbstractStop.fires`."""
+        """Return whether the relative change of the loss is below the tolerance."""
         change = jnp.abs(state.oldest - state.newest)
         limit = self.tolerance.astype(change.dtype) * jnp.abs(state.oldest)
         return state.more_than_full & (change < limit)
@@ -159,11 +159,11 @@ class RelativeLossChange(_AbstractWindowStop):
 
 @final
 class PixelChange(_AbstractWindowStop):
-    """Stop when no step of a window has moved the image by more than a tolerance.
+    """A rule that stops when every step in a window of steps moves the image very little.
 
     Attributes:
-        tolerance: The Euclidean norm of a step, in units of pixel values.
-        window: In accepted steps.
+        tolerance: The Euclidean norm that every step stays below, in units of pixel values.
+        window: The length of the window, in accepted steps.
 
     Example:
         >>> from plenoptax.stop import PixelChange
@@ -181,14 +181,14 @@ class PixelChange(_AbstractWindowStop):
         self.window = window
 
     def fires(self, state: Window) -> Bool[Array, ""]:
-        """See `AbstractStop.fires`."""
+        """Return whether every step in the window moved the image by less than the tolerance."""
         small = state.values < self.tolerance.astype(state.values.dtype)
         return state.more_than_full & jnp.all(small)
 
 
 @final
 class Never(AbstractStop):
-    """Run until the step limit.
+    """A rule that never fires: the synthesis runs until the step limit.
 
     Example:
         >>> from plenoptax.stop import Never
@@ -197,19 +197,19 @@ class Never(AbstractStop):
     """
 
     def init(self, dtype: jnp.dtype) -> None:
-        """See `AbstractStop.init`."""
+        """Return None: this rule has no memory."""
 
     def update(self, state: None, info: PyTree) -> None:
-        """See `AbstractStop.update`."""
+        """Return None: this rule has no memory."""
 
     def fires(self, state: None) -> Bool[Array, ""]:
-        """See `AbstractStop.fires`."""
+        """Return False."""
         return jnp.zeros((), bool)
 
 
 @final
 class AnyOf(AbstractStop):
-    """Stop when any of several rules fires; what ``rule | rule`` makes.
+    """A rule that stops when any of several rules fires; ``rule | rule`` makes one.
 
     Attributes:
         rules: The rules.
@@ -225,15 +225,15 @@ class AnyOf(AbstractStop):
         self.rules = rules
 
     def init(self, dtype: jnp.dtype) -> tuple[PyTree, ...]:
-        """See `AbstractStop.init`."""
+        """Return the memories of all rules; see `AbstractStop.init`."""
         return tuple(rule.init(dtype) for rule in self.rules)
 
     def update(self, state: tuple[PyTree, ...], info: PyTree) -> tuple[PyTree, ...]:
-        """See `AbstractStop.update`."""
+        """Update the memories of all rules; see `AbstractStop.update`."""
         pairs = zip(self.rules, state, strict=True)
         return tuple(rule.update(memory, info) for rule, memory in pairs)
 
     def fires(self, state: tuple[PyTree, ...]) -> Bool[Array, ""]:
-        """See `AbstractStop.fires`."""
+        """Return whether any of the rules fires."""
         pairs = zip(self.rules, state, strict=True)
         return jnp.any(jnp.stack([rule.fires(memory) for rule, memory in pairs]))

@@ -1,7 +1,7 @@
-"""Checks that an image, a model, a metric or a penalty is what a synthesis can use.
+"""Checks that a synthesis can use an image, a model, a loss, a metric or a penalty.
 
-They look at shapes and types, which takes milliseconds; `validate_metric` alone computes. Every
-method of synthesis calls those that concern it.
+The checks look at shapes and types, which takes milliseconds; only `validate_metric` computes.
+Every method of synthesis calls the checks that concern it.
 """
 
 import functools
@@ -28,8 +28,8 @@ from ._warnings import warn_caller
 
 _SHAPE = (1, 16, 16)
 
-# What rounding leaves of 1 - SSIM of an image and itself, and the square root of the epsilon that
-# keeps the gradient of distances finite there.
+# At equal images, 1e-5 is the square root of the epsilon that keeps the gradient of distances
+# finite; 5e-7 is the rounding error of 1 - SSIM.
 _ZERO = 1e-5 + 5e-7
 
 
@@ -42,12 +42,12 @@ def validate_input(
     """Check an image.
 
     Args:
-        input_tensor: An image, of any rank: what shape it has is between it and the model.
-        no_batch: Whether to refuse an array of more than three axes, a batch of images most likely.
-        allowed_range: Lowest and highest value that raise no warning; None for any.
+        input_tensor: An image of any rank; only the model decides which shapes it takes.
+        no_batch: Whether to refuse an array of more than three axes, most likely a batch of images.
+        allowed_range: The lowest and the highest value that cause no warning; None allows any.
 
     Raises:
-        TypeError: If it is not an array of real or complex numbers of floating point, or is in half
+        TypeError: If it is not an array of real or complex floating-point numbers, or is in half
             precision, in which a synthesis cannot take its small steps.
         ValueError: If it has values that are infinite or not a number, or is a batch.
 
@@ -61,21 +61,24 @@ def validate_input(
     dtype = getattr(input_tensor, "dtype", None)
     if dtype is None or not jnp.issubdtype(dtype, jnp.inexact):
         raise TypeError(
-            "The image is an array of floating-point numbers, such as plenoptax.load_images "
-            f"returns; got {type(input_tensor).__name__ if dtype is None else dtype}."
+            "The image must be an array of floating-point numbers, "
+            f"got {type(input_tensor).__name__ if dtype is None else dtype}. Load it with "
+            "plenoptax.load_images, or convert it."
         )
     refuse_half("The image of a synthesis", dtype)
     if no_batch and input_tensor.ndim > 3:
         raise ValueError(
-            "One image is wanted, of shape (channel, height, width); got an array of shape "
-            f"{input_tensor.shape}. Take one element, or plenoptax.batch for them all."
+            "The image must be a single one, of shape (channel, height, width), got an array of "
+            f"shape {input_tensor.shape}. Take one element, or use plenoptax.batch for all."
             f"{advise_on_axes(input_tensor.shape)}"
         )
     if isinstance(input_tensor, Tracer):
         return
     values = np.asarray(input_tensor)
     if not np.isfinite(values).all():
-        raise ValueError("The image has values that are infinite or not a number.")
+        raise ValueError(
+            "The image must have finite values, got values that are infinite or not a number."
+        )
     if allowed_range is None or np.iscomplexobj(values):
         return
     low, high = allowed_range
@@ -86,7 +89,7 @@ def validate_input(
         warn_caller(
             f"The image has values from {lowest:.3g} to {highest:.3g}, outside of "
             f"[{low:g}, {high:g}]: {say_how_to_fit((lowest, highest), (low, high))}, or give a "
-            "penalty of its range."
+            "penalty that allows its range."
         )
 
 
@@ -98,22 +101,22 @@ def validate_model(
 ) -> None:
     """Check that a model maps an image to arrays, and can be differentiated.
 
-    The model is traced and not evaluated.
+    JAX traces the model and does not evaluate it.
 
     Args:
         model: Any callable of one image.
-        image_shape: That of an image the model takes, by default (1, 16, 16).
-        image_dtype: That of the image.
+        image_shape: The shape of an image that the model takes, by default (1, 16, 16).
+        image_dtype: The dtype of the image.
 
     Raises:
         TypeError: If the model is not callable, returns something other than arrays, or changes the
             precision.
-        ValueError: If it returns nothing, leaves JAX on the way (by NumPy, or by a decision about
-            values), has no gradient with respect to the image, or is stochastic: called twice, it
-            computes two different things.
+        ValueError: If it returns nothing, leaves JAX on the way (by NumPy, or by a decision that
+            depends on values), has no gradient with respect to the image, or is stochastic: two
+            calls compute two different things.
 
     Warns:
-        UserWarning: If a layer of it, such as dropout, is in training mode.
+        UserWarning: If one of its layers, such as dropout, is in training mode.
 
     Example:
         >>> import plenoptax as plx
@@ -121,7 +124,7 @@ def validate_model(
     """
     if not callable(model):
         raise TypeError(
-            f"The model is a callable from an image to arrays; got {type(model).__name__}."
+            f"The model must be a callable from an image to arrays, got {type(model).__name__}."
         )
     image = jax.ShapeDtypeStruct(image_shape or _SHAPE, jnp.dtype(image_dtype))
     _check_training(model)
@@ -139,14 +142,14 @@ def validate_coarse_to_fine(
     """Check that a model can be matched scale by scale.
 
     Args:
-        model: A callable of an image and, by name, of ``scales``.
-        image_shape: That of an image the model takes, by default (1, 16, 16).
-        image_dtype: That of the image.
+        model: A callable of an image and of the keyword argument ``scales``.
+        image_shape: The shape of an image that the model takes, by default (1, 16, 16).
+        image_dtype: The dtype of the image.
 
     Raises:
         AttributeError: If the model has no ``scales``.
         TypeError: If it cannot be called with ``scales``.
-        ValueError: If a single one of its scales gives as many numbers as all of them.
+        ValueError: If its representation by a single scale is as large as that by all scales.
 
     Example:
         >>> import plenoptax as plx
@@ -156,13 +159,13 @@ def validate_coarse_to_fine(
     scales = getattr(model, "scales", None)
     if not scales:
         raise AttributeError(
-            f"The model ({type(model).__name__}) has no attribute scales, a list of labels from "
-            "coarse to fine."
+            "The model must list the labels of its scales, from coarse to fine, got "
+            f"{type(model).__name__} with no attribute scales."
         )
     if "scales" not in inspect.signature(model).parameters:
         raise TypeError(
-            f"The model ({type(model).__name__}) cannot be called with scales=[...], which "
-            "represents an image by these scales alone."
+            "The model must take scales=[...] and represent an image by these scales alone, got "
+            f"{type(model).__name__}, which cannot be called with scales."
         )
     image = jax.ShapeDtypeStruct(image_shape or _SHAPE, jnp.dtype(image_dtype))
 
@@ -172,8 +175,8 @@ def validate_coarse_to_fine(
             part = eqx.filter_eval_shape(lambda x, label=label: model(x, scales=[label]), image)
             if [describe(leaf) for leaf in jax.tree.leaves(part)] == whole:
                 raise ValueError(
-                    f"The model gives {', '.join(whole)} for scales=[{label!r}] as for all scales: "
-                    "it must return fewer numbers for fewer scales."
+                    "The model must return fewer values for fewer scales, got "
+                    f"{', '.join(whole)} for scales=[{label!r}] and for all scales."
                 )
 
     check_program("The model, scale by scale,", model, image, check=check)
@@ -185,25 +188,28 @@ def validate_metric(
     image_shape: tuple[int, ...] | None = None,
     image_dtype: DTypeLike = "float32",
 ) -> None:
-    """Check that a metric is one number, and smallest for two equal images.
+    """Check that a metric returns one number, which is smallest for two equal images.
 
     Args:
         metric: A callable of two images.
-        image_shape: That of an image the metric takes, by default (1, 16, 16).
-        image_dtype: That of the images.
+        image_shape: The shape of an image that the metric takes, by default (1, 16, 16).
+        image_dtype: The dtype of the images.
 
     Raises:
         TypeError: If the metric does not take two images or does not return an array.
-        ValueError: If it does not return one number, if that of equal images is above
-            ``1e-5 + 5e-7``, or above (or that of two others below) zero by more than rounding. A
-            metric whose parameters are being traced, as in a batch of them, has no values to judge.
+        ValueError: If it does not return one number, if its absolute value for two equal images is
+            above ``1e-5 + 5e-7``, or if a value for two different images is below both 0 and that
+            of equal images. Values are not checked while JAX traces parameters of the metric, as in
+            a batch of metrics.
 
     Example:
         >>> import jax.numpy as jnp, plenoptax as plx
         >>> plx.validate.validate_metric(lambda a, b: jnp.mean((a - b) ** 2))
     """
     if not callable(metric):
-        raise TypeError(f"The metric is a callable of two images; got {type(metric).__name__}.")
+        raise TypeError(
+            f"The metric must be a callable of two images, got {type(metric).__name__}."
+        )
     image = jax.ShapeDtypeStruct(image_shape or _SHAPE, jnp.dtype(image_dtype))
     with advised_on_axes(image.shape):
         check = functools.partial(_check_scalar, "The metric")
@@ -218,13 +224,14 @@ def validate_metric(
     others = [float(compiled(images[0], other)) for other in images[1:]]
     if not abs(equal) <= _ZERO:
         raise ValueError(
-            f"The metric of two equal images is {equal:.6g}, but a distance is wanted, 0 there. Of "
-            "a similarity take 1 minus it, such as plenoptax.metric.ssim_distance."
+            "The metric must be a distance, which is 0 for two equal images, got a metric that for "
+            f"two equal images is {equal:.6g}. Give 1 minus a similarity, such as "
+            "plenoptax.metric.ssim_distance."
         )
     if not min(others) >= min(equal, 0.0):
         raise ValueError(
-            f"The metric of two different images is {min(others):.6g}, below that of equal ones "
-            f"({equal:.6g}): a distance is wanted."
+            "The metric must be a distance, which is smallest for two equal images, got "
+            f"{min(others):.6g} for two different images and {equal:.6g} for equal ones."
         )
 
 
@@ -233,12 +240,12 @@ def validate_loss(loss_function: Callable, representation: PyTree) -> None:
 
     Args:
         loss_function: A callable of two representations.
-        representation: One of them, of which only shapes and dtypes count.
+        representation: A representation; only its shapes and dtypes count.
 
     Raises:
         TypeError: If the loss is not callable or does not return an array.
-        ValueError: If it does not return one number, leaves JAX on the way, or computes something
-            else than when it was first used.
+        ValueError: If it does not return one number, leaves JAX on the way, or does not compute
+            the same as in its first use.
 
     Example:
         >>> import jax.numpy as jnp, plenoptax as plx
@@ -246,7 +253,8 @@ def validate_loss(loss_function: Callable, representation: PyTree) -> None:
     """
     if not callable(loss_function):
         raise TypeError(
-            f"The loss is a callable of two representations; got {type(loss_function).__name__}."
+            "The loss must be a callable of two representations, got "
+            f"{type(loss_function).__name__}."
         )
     shapes = jax.eval_shape(lambda: representation)
     check = functools.partial(_check_scalar, "The loss")
@@ -265,9 +273,9 @@ def validate_penalty(
 
     Args:
         penalty_function: A callable of one image.
-        image_shape: That of an image, by default (1, 16, 16).
-        image_dtype: That of the image.
-        name: What to call it in a message.
+        image_shape: The shape of an image, by default (1, 16, 16).
+        image_dtype: The dtype of the image.
+        name: The name of the penalty in messages.
 
     Raises:
         TypeError: If the penalty is not callable or changes the precision.
@@ -279,7 +287,9 @@ def validate_penalty(
     """
     what = f"The {name}"
     if not callable(penalty_function):
-        raise TypeError(f"{what} is a callable of an image; got {type(penalty_function).__name__}.")
+        raise TypeError(
+            f"{what} must be a callable of an image, got {type(penalty_function).__name__}."
+        )
     image = jax.ShapeDtypeStruct(image_shape or _SHAPE, jnp.dtype(image_dtype))
 
     def check(traced: Any) -> None:
@@ -299,12 +309,12 @@ def validate_convert_tensor_dict(
 
     Args:
         model: A model with these two methods.
-        image_shape: That of an image the model takes, by default (1, 16, 16).
-        n_checks: How many random representations to convert there and back.
+        image_shape: The shape of an image that the model takes, by default (1, 16, 16).
+        n_checks: The number of random representations to convert there and back.
 
     Raises:
         AttributeError: If the model lacks one of the methods.
-        ValueError: If a representation does not come back as it was.
+        ValueError: If a representation comes back changed.
 
     Example:
         >>> import plenoptax as plx
@@ -313,7 +323,10 @@ def validate_convert_tensor_dict(
     """
     for method in ("convert_to_dict", "convert_to_tensor"):
         if not hasattr(model, method):
-            raise AttributeError(f"The model ({type(model).__name__}) has no method {method}.")
+            raise AttributeError(
+                "The model must have the methods convert_to_dict and convert_to_tensor, got "
+                f"{type(model).__name__} with no method {method}."
+            )
     image = jax.ShapeDtypeStruct(image_shape or _SHAPE, jnp.dtype("float32"))
     shape = eqx.filter_eval_shape(model, image)
     for key in jax.random.split(jax.random.key(0), n_checks):
@@ -321,8 +334,8 @@ def validate_convert_tensor_dict(
         again = model.convert_to_tensor(model.convert_to_dict(representation))
         if not np.array_equal(np.asarray(again), np.asarray(representation)):
             raise ValueError(
-                "A representation of the model changes on its way through convert_to_dict and "
-                "convert_to_tensor."
+                "A representation must come back unchanged from convert_to_dict and "
+                "convert_to_tensor, got a changed one."
             )
 
 
@@ -330,7 +343,7 @@ def _check_scalar(what: str, traced: Any) -> None:
     outputs = traced.out_avals
     if len(outputs) != 1 or outputs[0].shape != ():
         found = ", ".join(describe(output) for output in outputs)
-        raise ValueError(f"{what} returns one number, an array of shape (); got {found}.")
+        raise ValueError(f"{what} must return one number, an array of shape (), got {found}.")
 
 
 def _check_map(what: str, traced: Any) -> None:
@@ -343,15 +356,15 @@ def _check_map(what: str, traced: Any) -> None:
         is_inexact = jnp.issubdtype(output.dtype, jnp.inexact)
         if not is_inexact or jnp.finfo(output.dtype).bits != jnp.finfo(image.dtype).bits:
             raise TypeError(
-                f"{what} changes the precision: it maps {image.dtype} to {output.dtype}. Compute "
-                "in the image's dtype throughout."
+                f"{what} must keep the precision of the image, got a map from {image.dtype} to "
+                f"{output.dtype}. Compute in the dtype of the image throughout."
             )
     compute = jaxpr_as_fun(traced)
 
     def tangent(arrays: list, x: Any, t: Any) -> PyTree:
         return jax.jvp(lambda x: compute(*arrays, x), (x,), (t,))[1]
 
-    # A tangent that has been cut off is a constant, which does not depend on that of the image.
+    # A tangent that was cut off is a constant: it does not depend on the tangent of the image.
     jaxpr = jax.make_jaxpr(tangent)(arrays, image, image).jaxpr
     reached = {jaxpr.invars[-1]}
     for equation in jaxpr.eqns:
@@ -359,8 +372,8 @@ def _check_map(what: str, traced: Any) -> None:
             reached |= set(equation.outvars)
     if not any(v in reached for v in jaxpr.outvars if not hasattr(v, "val")):
         raise ValueError(
-            f"{what} has no gradient with respect to the image: something on the way "
-            "(stop_gradient, a comparison, integers) cuts it off."
+            f"{what} must have a gradient with respect to the image, got no gradient. Remove what "
+            "cuts it off, such as stop_gradient, a comparison, or integers."
         )
 
 
@@ -372,6 +385,6 @@ def _check_training(model: Callable) -> None:
     training = {type(n).__name__ for n in nodes if has_flag(n) and n.inference is False}
     if training:
         warn_caller(
-            f"The model is in training mode ({', '.join(sorted(training))}): you probably want "
+            f"The model is in training mode ({', '.join(sorted(training))}). You probably want "
             "eqx.nn.inference_mode(model)."
         )

@@ -12,24 +12,24 @@ PRIMARIES = {
     "P3": ((0.680, 0.320), (0.265, 0.690), (0.150, 0.060), _D65),
 }
 
-# Half a level of 8 bits.
+# Half of an 8-bit level.
 _TOLERANCE = 0.5 / 255
 
 _BRADFORD = np.array(
     [[0.8951, 0.2664, -0.1614], [-0.7502, 1.7135, 0.0367], [0.0389, -0.0685, 1.0296]]
 )
-# The white of the profiles of the International Color Consortium.
+# The white point of ICC profiles.
 D50 = np.array([0.9642, 1.0, 0.8249])
 
 
 class Encoding(NamedTuple):
-    """How the values of a file are coded.
+    """The coding of the values of a file.
 
     Attributes:
-        curves: From values to linear light, one for all channels or one for each.
-        to_srgb: From linear light to that of sRGB, shape (3, 3); None for gray and for the
-            primaries of sRGB.
-        is_profile: Whether images are converted to sRGB also where linear light is not asked for.
+        curves: The functions from values to linear light, one for all channels or one for each.
+        to_srgb: The matrix from linear light to that of sRGB, shape (3, 3); None for gray and for
+            the primaries of sRGB.
+        is_profile: Whether images are converted to sRGB even if linear light is not requested.
     """
 
     curves: tuple[Callable[[np.ndarray], np.ndarray], ...]
@@ -53,7 +53,7 @@ SRGB = Encoding((decode_srgb,))
 
 
 def colorants(red: Any, green: Any, blue: Any, white: Any) -> np.ndarray:
-    """Chromaticities to the tristimulus values under D50 of red, green and blue, the columns."""
+    """Return the tristimulus values under D50 of red, green and blue, the columns."""
     tristimulus = np.array([(x / y, 1, (1 - x - y) / y) for x, y in (red, green, blue, white)]).T
     primaries, white_point = tristimulus[:, :3], tristimulus[:, 3]
     scaled = primaries * np.linalg.solve(primaries, white_point)
@@ -66,7 +66,7 @@ def to_srgb(colorants_of_file: np.ndarray) -> np.ndarray:
 
 
 def is_srgb(encoding: Encoding) -> bool:
-    """Whether the conversion to sRGB moves no value by half a level of 8 bits."""
+    """Return whether the conversion to sRGB changes no value by half an 8-bit level."""
     ramp = np.linspace(0, 1, 256)[:, None]
     if len(encoding.curves) == 1 and encoding.to_srgb is None:
         probe = ramp
@@ -78,10 +78,10 @@ def is_srgb(encoding: Encoding) -> bool:
 
 
 def to_linear(pixels: np.ndarray, encoding: Encoding) -> np.ndarray:
-    """Linear light on the primaries of sRGB; colors that it lacks leave [0, 1]."""
+    """Return linear light on the primaries of sRGB; colors outside of sRGB leave [0, 1]."""
     curves = encoding.curves
     if pixels.shape[-1] == 1:
-        # The three curves of a color profile are one where the file is gray.
+        # A gray file uses one of the three curves of a color profile.
         return curves[len(curves) // 2](pixels)
     if len(curves) == 1:
         light = curves[0](pixels)
@@ -93,10 +93,10 @@ def to_linear(pixels: np.ndarray, encoding: Encoding) -> np.ndarray:
 def convert(
     pixels: np.ndarray, encoding: Encoding | None, linear: bool
 ) -> tuple[np.ndarray, float]:
-    """Pixels coded as sRGB, or in linear light.
+    """Convert pixels to sRGB, or to linear light.
 
     Returns:
-        The pixels, and the share of them whose color sRGB lacks.
+        The pixels, and the fraction of them with a color outside of sRGB.
     """
     if not linear and not (encoding and encoding.is_profile):
         return pixels, 0.0

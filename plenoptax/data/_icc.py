@@ -7,13 +7,13 @@ from ._color import D50, Encoding, is_srgb, power_curve, SRGB, to_srgb
 
 
 def read_profile(profile: bytes, is_gray: bool) -> Encoding:
-    """What an embedded profile says, where it consists of curves and of three colorants.
+    """Read an embedded profile that consists of curves and three colorants.
 
-    Profiles made of tables, and of other color spaces, are refused by name.
+    Profiles made of tables, and of other color spaces, raise an error that names them.
     """
     space, connection = profile[16:20], profile[20:24]
     if profile[36:40] != b"acsp":
-        raise ValueError("its color profile is damaged")
+        raise ValueError("its color profile is damaged.")
     tags = {}
     for index in range(struct.unpack_from(">I", profile, 128)[0]):
         name, offset, size = struct.unpack_from(">4sII", profile, 132 + 12 * index)
@@ -25,12 +25,12 @@ def read_profile(profile: bytes, is_gray: bool) -> Encoding:
         curves = tuple(_curve(tags[name]) for name in (b"rTRC", b"gTRC", b"bTRC"))
         colorants = np.stack([_numbers(tags[n], 8, 3) for n in (b"rXYZ", b"gXYZ", b"bXYZ")], -1)
         if np.abs(colorants.sum(1) - D50).max() > 0.02:
-            raise ValueError(f"its color profile, {_name(tags)!r}, has a white that is not D50")
+            raise ValueError(f"its color profile, {_name(tags)!r}, has a white that is not D50.")
         encoding = Encoding(curves, to_srgb(colorants), is_profile=True)
     else:
         raise ValueError(
             f"its color profile, {_name(tags)!r} ({space.decode('latin-1').strip()}), is not "
-            "made of curves and colorants alone: convert the image to sRGB first"
+            "made of curves and colorants only. Convert the image to sRGB first."
         )
     return SRGB if is_srgb(encoding) else encoding
 
@@ -44,7 +44,7 @@ def _curve(data: bytes) -> Callable[[np.ndarray], np.ndarray]:
     if kind == b"para":
         return _parametric(struct.unpack_from(">H", data, 8)[0], data)
     if kind != b"curv":
-        raise ValueError(f"its color profile has a curve of an unknown kind, {kind!r}")
+        raise ValueError(f"its color profile has a curve of an unknown kind, {kind!r}.")
     if count == 0:
         return power_curve(1.0)
     if count == 1:

@@ -25,38 +25,38 @@ def load_images(
     orientation: str = "apply",
     max_pixels: int = 2**26,
 ) -> Float[Array, "*image channel height width"]:
-    """Reads image files, scaled to [0, 1], by what they say of themselves.
+    """Read image files, scaled to [0, 1] according to their metadata.
 
-    Reads PNG, TIFF and Netpbm (PBM, PGM, PPM, PAM, PFM) at their full depth, and JPEG, GIF, BMP,
-    WebP, AVIF, JPEG 2000, Photoshop, QOI, ICO, SGI, PCX and TGA of 8 bits.
+    PNG, TIFF and Netpbm (PBM, PGM, PPM, PAM, PFM) are read at their full depth; JPEG, GIF, BMP,
+    WebP, AVIF, JPEG 2000, Photoshop, QOI, ICO, SGI, PCX and TGA are read if they have 8 bits.
 
     Integers are divided by the largest value that the file allows: 255 for 8 bits, 65535 for 16,
-    32767 for 16 with a sign, the stated maximum of Netpbm. So a stimulus written by ``save_image``
-    comes back as it was. Floating-point files are taken as they are and have to lie in [0, 1].
-    Where a TIFF says that 0 is white, it is. Palettes are expanded, transparency is composited on
-    white, and a stored orientation (TIFF, EXIF) is applied.
+    32767 for signed 16, the stated maximum for Netpbm. Therefore, a stimulus written by
+    ``save_image`` comes back unchanged. Floating-point files are not scaled and must be in [0, 1].
+    A TIFF may say that 0 is white; its values are then inverted. Palettes are expanded,
+    transparency is composited on white, and a stored orientation (TIFF, EXIF) is applied.
 
-    **Scale.** By default the values stay coded as in the file. In most files that is sRGB, and gray
-    is then luma, a weighted sum of coded values and not of light. With ``linear=True`` the values
-    are proportional to light, and gray is luminance: the coding is that of an ICC profile, of the
-    chunks cICP, sRGB, or gAMA and cHRM of PNG, and sRGB where the file says nothing. An ICC profile
-    or cICP that is not sRGB is converted to sRGB also by default, at full depth; colors that sRGB
-    lacks are clipped, with a warning. Profiles made of tables are refused by name.
+    **Scale.** By default, the values stay coded as in the file. In most files the coding is sRGB,
+    and gray is then luma, a weighted sum of coded values and not of light. With ``linear=True`` the
+    values are proportional to light, and gray is luminance. The coding is then that of an ICC
+    profile, or of the chunks cICP, sRGB, or gAMA and cHRM of PNG, and sRGB if the file does not
+    say. An ICC profile or cICP that is not sRGB is converted to sRGB by default, too, at full
+    depth; colors outside of sRGB are clipped, with a warning. Profiles made of tables raise an
+    error that names them.
 
     Args:
-        paths: A file, a list of files, or a folder. Of a folder, every image directly in it is
-            read. Files that are not images are skipped with a warning; an image that cannot be
-            read raises an error.
+        paths: A file, a list of files, or a folder. Every image directly in a folder is read. Files
+            in it that are not images are skipped with a warning; an image that cannot be read
+            raises an error.
         as_gray: Whether color becomes gray, with the weights 0.2125, 0.7154 and 0.0721 of red,
-            green and blue. If False, every file gives three channels: those of gray files are
+            green and blue. If False, every file gives three channels; those of gray files are
             equal.
-        sorted_key: How to sort the files of a folder, a function of the ``pathlib.Path`` as the
-            ``key`` of ``sorted``. None sorts by name. Only for a folder.
-        linear: Whether to give linear light. False, as in plenoptic, leaves the values as they are
-            coded.
-        orientation: ``"apply"`` turns the image as the file says, ``"ignore"`` leaves the rows and
-            columns as they are stored.
-        max_pixels: The most pixels that an image may have. Larger ones are refused before they
+        sorted_key: The sort key for the files of a folder: a function of the ``pathlib.Path``, like
+            the ``key`` of ``sorted``. None sorts by name. Only for a folder.
+        linear: Whether to return linear light. False, as in plenoptic, keeps the coded values.
+        orientation: ``"apply"`` rotates or flips the image as the file says, ``"ignore"`` keeps the
+            rows and columns as stored.
+        max_pixels: The largest number of pixels of an image. Larger images are refused before they
             are decoded. The default is 8192 by 8192, which take about 2.5 GB in color.
 
     Returns:
@@ -65,11 +65,11 @@ def load_images(
 
     Raises:
         FileNotFoundError: If a file does not exist.
-        ValueError: If a file is no image, is damaged, holds several frames, has more than
-            ``max_pixels`` pixels or more than its reader takes; if there is no reader for its
-            format, its compression or its colors (such as CMYK); if ``linear`` is asked of
-            floating-point numbers that do not say what they are; if the images differ in size; if
-            there are none; or if an argument is out of range.
+        ValueError: If a file is not an image, is damaged, holds several frames, or has more than
+            ``max_pixels`` pixels or more than its reader takes; if its format, its compression or
+            its colors (such as CMYK) are not supported; if ``linear`` is True for floating-point
+            numbers of unknown coding; if the images differ in size; if there are no images; or if
+            an argument is out of range.
 
     Example:
         >>> import tempfile
@@ -82,7 +82,7 @@ def load_images(
         (1, 1, 256, 256)
     """
     if orientation not in ("apply", "ignore"):
-        raise ValueError(f"orientation is 'apply' or 'ignore'; got {orientation!r}.")
+        raise ValueError(f"orientation must be 'apply' or 'ignore', got {orientation!r}.")
     read = partial(
         read_image, as_gray=as_gray, linear=linear, orientation=orientation, max_pixels=max_pixels
     )
@@ -90,25 +90,26 @@ def load_images(
         return _stack(_read_folder(Path(paths), read, sorted_key))
     if sorted_key is not None:
         raise ValueError(
-            f"sorted_key orders the files of a folder, but paths is {paths!r}: sort them yourself"
+            f"sorted_key must be None unless paths is a folder, got paths={paths!r}. Sort the "
+            "files yourself."
         )
     if isinstance(paths, str | PathLike):
         return jnp.asarray(read(Path(paths)))
     files = [Path(path) for path in paths]
     if not files:
-        raise ValueError("paths is an empty list: give at least one image file")
+        raise ValueError("paths must hold at least one image file, got an empty list.")
     return _stack([(file, read(file)) for file in files])
 
 
 def to_numpy(x: Any, squeeze: bool = False) -> np.ndarray:
-    """Gives a JAX array as a NumPy array on the host.
+    """Convert a JAX array to a NumPy array on the host.
 
     Args:
-        x: A JAX or NumPy array, or anything else that ``numpy.asarray`` takes.
+        x: A JAX or NumPy array, or anything else that ``numpy.asarray`` accepts.
         squeeze: Whether to drop the axes of length 1.
 
     Returns:
-        A NumPy array of the same dtype; that of a JAX array is read-only (copy it to write in it).
+        A NumPy array of the same dtype; for a JAX array it is read-only (copy it to change it).
 
     Example:
         >>> import plenoptax as plx
@@ -132,9 +133,11 @@ def _read_folder(
         except NotAnImage:
             skipped.append(path.name)
     if skipped:
-        warnings.warn(f"skipped, not images: {', '.join(skipped)} (in {folder})", stacklevel=3)
+        warnings.warn(
+            f"Skipped in {folder}, because they are not images: {', '.join(skipped)}.", stacklevel=3
+        )
     if not images:
-        raise ValueError(f"{folder} holds no image")
+        raise ValueError(f"{folder} holds no image.")
     return images
 
 
@@ -143,7 +146,7 @@ def _stack(images: list[tuple[Path, np.ndarray]]) -> Float[Array, "image channel
     odd = [f"{path} {pixels.shape}" for path, pixels in images if pixels.shape != common]
     if odd:
         raise ValueError(
-            f"the images must have one shape, and most have {common}, but not {', '.join(odd)}: "
-            "crop or resize them, or load them one by one"
+            f"The images must have the same shape, got {common} for most, but {', '.join(odd)}. "
+            "Crop or resize them, or load them one by one."
         )
     return jnp.asarray(np.stack([pixels for _, pixels in images]))

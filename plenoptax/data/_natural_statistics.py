@@ -6,15 +6,15 @@ from jaxtyping import Float, Int
 
 
 class NaturalStatistics(NamedTuple):
-    """How the statistics of Portilla and Simoncelli are distributed over natural photographs.
+    """The distribution of Portilla-Simoncelli statistics over windows of natural photographs.
 
     Attributes:
-        mean: Of each statistic.
-        standard_deviation: Of each statistic.
-        z_scores: Some of the windows, in units of these.
-        sources: Which photograph each of those windows is from.
-        num_windows: How many windows mean and standard deviation are over.
-        window_size: Their height and width in pixels.
+        mean: The mean of each statistic over all windows.
+        standard_deviation: The standard deviation of each statistic over all windows.
+        z_scores: The statistics of some windows, minus the mean, over the standard deviation.
+        sources: The index of the photograph that each of those windows is cut from.
+        num_windows: The number of all windows.
+        window_size: The height and width of the windows in pixels.
     """
 
     mean: Float[np.ndarray, " statistic"]
@@ -26,18 +26,19 @@ class NaturalStatistics(NamedTuple):
 
 
 def natural_statistics() -> NaturalStatistics:
-    """The statistics of `PortillaSimoncelli`, with its default arguments, over open photographs.
+    """Return the statistics of `PortillaSimoncelli`, with its defaults, over open photographs.
 
     Texture statistics differ in scale by orders of magnitude, and those of unrelated images are
-    alike: raw, they correlate at .76 in the median. In units of their standard deviation, and
-    without their mean, unrelated images are uncorrelated. Eleven photographs are no sample of the
-    world: for a publication, measure your own with ``tests/reference/make_natural_statistics.py``.
+    similar: their raw correlation is .76 in the median. With the mean subtracted and the standard
+    deviation as the unit, unrelated images are uncorrelated. Eleven photographs do not represent
+    all natural images: for a publication, measure your own with
+    ``tests/reference/make_natural_statistics.py``.
 
     Returns:
         The statistics, as NumPy arrays.
 
     References:
-        Ziemba and Simoncelli (2021), Nature Communications 12, 4535, who standardized by van
+        Ziemba and Simoncelli (2021), Nature Communications 12, 4535, standardize with van
         Hateren's photographs.
 
     Example:

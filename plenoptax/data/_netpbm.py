@@ -29,7 +29,7 @@ def read_netpbm(stream: BinaryIO, max_pixels: int) -> Picture:
         return _read_any_map(start, stream, max_pixels)
     header = _BITMAP.match(start) or _SAMPLES.match(start) or _FLOATS.match(start)
     if header is None:
-        raise ValueError("its header is damaged")
+        raise ValueError("its header is damaged.")
     kind, width, height = header[1], int(header[2]), int(header[3])
     check_size(height, width, max_pixels)
     body = start[header.end() :] + stream.read()
@@ -54,7 +54,7 @@ def read_netpbm(stream: BinaryIO, max_pixels: int) -> Picture:
 def _read_any_map(start: bytes, stream: BinaryIO, max_pixels: int) -> Picture:
     header = _ANY_MAP.match(start)
     if header is None:
-        raise ValueError("its header is damaged")
+        raise ValueError("its header is damaged.")
     lines = [line.split(maxsplit=1) for line in header[1].decode("ascii").splitlines()]
     fields = {line[0]: line[-1] for line in lines if line[0] != "#"}
     height, width, depth, maximum = (
@@ -64,9 +64,7 @@ def _read_any_map(start: bytes, stream: BinaryIO, max_pixels: int) -> Picture:
     meaning = fields.get("TUPLTYPE", "").strip()
     channels = _CHANNELS.get(meaning.removesuffix("_ALPHA"))
     if channels is None or depth != channels + meaning.endswith("_ALPHA"):
-        raise ValueError(
-            f"its {depth} samples a pixel mean {meaning!r}, for which there is no rule"
-        )
+        raise ValueError(f"its {depth} samples per pixel have the unsupported type {meaning!r}.")
     body = start[header.end() :] + stream.read()
     samples = _scale(_raw(body, _sample_type(maximum), (height, width, depth)), maximum)
     return Picture(samples[..., :channels], samples[..., channels:] if depth > channels else None)
@@ -79,21 +77,23 @@ def _sample_type(maximum: int) -> np.dtype:
 def _raw(body: bytes, dtype: np.dtype, shape: tuple[int, ...]) -> np.ndarray:
     count = int(np.prod(shape))
     if len(body) < count * dtype.itemsize:
-        raise ValueError(f"it is cut off: {len(body)} of {count * dtype.itemsize} bytes are there")
+        raise ValueError(
+            f"it is truncated: {len(body)} of {count * dtype.itemsize} bytes are present."
+        )
     if re.match(rb"P[1-7fF]\s", body[count * dtype.itemsize :]):
-        raise ValueError("it holds several images, where one is wanted")
+        raise ValueError("it holds several images instead of one.")
     return np.frombuffer(body, dtype, count).reshape(shape)
 
 
 def _exactly(words: list[bytes], shape: tuple[int, ...]) -> np.ndarray:
     if len(words) != np.prod(shape):
-        raise ValueError(f"it has {len(words)} samples, where its header says {np.prod(shape)}")
+        raise ValueError(f"it has {len(words)} samples, but its header says {np.prod(shape)}.")
     return np.array([int(word) for word in words]).reshape(shape)
 
 
 def _scale(samples: np.ndarray, maximum: int) -> np.ndarray:
     if not 0 < maximum < 65536:
-        raise ValueError(f"its largest value is given as {maximum}, outside 1 to 65535")
+        raise ValueError(f"its largest value is given as {maximum}, outside of 1 to 65535.")
     if samples.max() > maximum:
-        raise ValueError(f"it has a sample of {samples.max()}, above its largest value {maximum}")
+        raise ValueError(f"it has a sample of {samples.max()}, above its largest value {maximum}.")
     return samples / maximum

@@ -19,21 +19,21 @@ PHOTOGRAPHS = tuple(_IN_COLOR)
 
 
 def get(item_name: str, as_gray: bool | None = None) -> Float[Array, "channel 256 256"]:
-    """Loads one of the photographs of this package by its name.
+    """Load one of the photographs of this package by its name.
 
-    They are in the public domain or CC0; where they come from is told by ``photographs/README.md``.
+    They are in the public domain or CC0; ``photographs/README.md`` names their sources.
 
     Args:
-        item_name: ``"astronaut"``, ``"brick"``, ``"camera"``, ``"chelsea"``, ``"grass"`` or
-            ``"gravel"``.
-        as_gray: True gives one channel and False three, as ``load_images``. None leaves the
-            photograph as it is: three channels for the astronaut and Chelsea, one for the others.
+        item_name: The name: ``"astronaut"``, ``"brick"``, ``"camera"``, ``"chelsea"``, ``"grass"``
+            or ``"gravel"``.
+        as_gray: True gives one channel and False three, as in ``load_images``. None does not change
+            the photograph: three channels for the astronaut and Chelsea, one for the others.
 
     Returns:
         The photograph in [0, 1].
 
     Raises:
-        ValueError: If there is no photograph of that name.
+        ValueError: If the name is unknown.
 
     Example:
         >>> import plenoptax as plx
@@ -43,7 +43,7 @@ def get(item_name: str, as_gray: bool | None = None) -> Float[Array, "channel 25
         (1, 256, 256)
     """
     if item_name not in PHOTOGRAPHS:
-        raise ValueError(f"there is no photograph {item_name!r}, only {', '.join(PHOTOGRAPHS)}")
+        raise ValueError(f"item_name must be one of {', '.join(PHOTOGRAPHS)}, got {item_name!r}.")
     if as_gray is None:
         as_gray = not _IN_COLOR[item_name]
     file = importlib.resources.files("plenoptax.data") / "photographs" / f"{item_name}.png"
@@ -52,7 +52,7 @@ def get(item_name: str, as_gray: bool | None = None) -> Float[Array, "channel 25
 
 
 def astronaut(as_gray: bool = False) -> Float[Array, "channel 256 256"]:
-    """A portrait of Eileen Collins (NASA, public domain), in color; ``get`` has the details.
+    """Load a portrait of Eileen Collins (NASA, public domain), in color; see ``get``.
 
     Example:
         >>> import plenoptax as plx
@@ -63,7 +63,7 @@ def astronaut(as_gray: bool = False) -> Float[Array, "channel 256 256"]:
 
 
 def brick(as_gray: bool = True) -> Float[Array, "channel 256 256"]:
-    """A brick wall (CC0Textures, CC0), a periodic texture; ``get`` has the details.
+    """Load a brick wall (CC0Textures, CC0), a periodic texture; see ``get``.
 
     Example:
         >>> import plenoptax as plx
@@ -74,7 +74,7 @@ def brick(as_gray: bool = True) -> Float[Array, "channel 256 256"]:
 
 
 def camera(as_gray: bool = True) -> Float[Array, "channel 256 256"]:
-    """A man with a camera (Lav Varshney, CC0), a scene; ``get`` has the details.
+    """Load a man with a camera (Lav Varshney, CC0), a scene; see ``get``.
 
     Example:
         >>> import plenoptax as plx
@@ -85,7 +85,7 @@ def camera(as_gray: bool = True) -> Float[Array, "channel 256 256"]:
 
 
 def chelsea(as_gray: bool = False) -> Float[Array, "channel 256 256"]:
-    """The face of a cat (Stéfan van der Walt, CC0), in color; ``get`` has the details.
+    """Load the face of a cat (Stéfan van der Walt, CC0), in color; see ``get``.
 
     Example:
         >>> import plenoptax as plx
@@ -96,7 +96,7 @@ def chelsea(as_gray: bool = False) -> Float[Array, "channel 256 256"]:
 
 
 def grass(as_gray: bool = True) -> Float[Array, "channel 256 256"]:
-    """Grass (linolafett, CC0), an irregular texture; ``get`` has the details.
+    """Load grass (linolafett, CC0), an irregular texture; see ``get``.
 
     Example:
         >>> import plenoptax as plx
@@ -107,7 +107,7 @@ def grass(as_gray: bool = True) -> Float[Array, "channel 256 256"]:
 
 
 def gravel(as_gray: bool = True) -> Float[Array, "channel 256 256"]:
-    """Gravel (CC0Textures, CC0), a texture of many stones; ``get`` has the details.
+    """Load gravel (CC0Textures, CC0), a texture of many stones; see ``get``.
 
     Example:
         >>> import plenoptax as plx

@@ -6,17 +6,18 @@ from ._color import Encoding
 
 
 class NotAnImage(ValueError):
-    """The file is no image, as distinct from an image that cannot be read."""
+    """The error for a file that is not an image, in contrast to an image that cannot be read."""
 
 
 class Picture(NamedTuple):
-    """What a file says of its pixels.
+    """The pixels of a file, and what they mean.
 
     Attributes:
-        pixels: Shape ``(height, width, channel)``, gray or color as the file codes it, 1 is white.
-        alpha: Shape ``(height, width, 1)``, 1 is opaque; None if nothing is transparent.
-        encoding: How the values are coded, None if the file does not say.
-        orientation: From 1 (upright) to 8, as TIFF and EXIF count them.
+        pixels: Gray or color, coded as in the file, of shape ``(height, width, channel)``; 1 is
+            white.
+        alpha: The opacity, of shape ``(height, width, 1)``; 1 is opaque, None means all opaque.
+        encoding: The coding of the values, None if the file does not say.
+        orientation: The orientation, from 1 (upright) to 8, as in TIFF and EXIF.
         is_float: Whether the file holds floating-point numbers.
     """
 
@@ -29,21 +30,21 @@ class Picture(NamedTuple):
 
 def check_size(height: int, width: int, max_pixels: int) -> None:
     if height < 1 or width < 1:
-        raise ValueError(f"its header gives a size of {height} by {width} pixels")
+        raise ValueError(f"its header gives a size of {height} by {width} pixels.")
     if height * width > max_pixels:
         raise ValueError(
-            f"it has {height} by {width} pixels, {height * width} in all, and max_pixels is "
-            f"{max_pixels}: crop or shrink it, or give a larger max_pixels"
+            f"it has {height} by {width} pixels, {height * width} in total, and max_pixels is "
+            f"{max_pixels}. Crop or shrink it, or give a larger max_pixels."
         )
 
 
 def unpack_bits(rows: np.ndarray, bits: int, count: int) -> np.ndarray:
-    """Samples of any number of bits, the first in the highest bits of its byte.
+    """Unpack samples of any number of bits; the first sample is in the highest bits of its byte.
 
     Args:
-        rows: Bytes of shape ``(row, bytes)``. Each row starts with a new byte.
-        bits: Of a sample, at most 32.
-        count: How many samples a row holds.
+        rows: The bytes, of shape ``(row, bytes)``. Each row starts with a new byte.
+        bits: The number of bits of a sample, at most 32.
+        count: The number of samples in a row.
     """
     if bits == 8:
         return rows[:, :count]

@@ -7,7 +7,7 @@ from ._icc import read_profile
 from ._picture import check_size, NotAnImage, Picture
 
 
-# What no other file begins with, by the names that Pillow has for the formats.
+# Signatures that no other file begins with, by the names of the formats in Pillow.
 _READ = {
     "JPEG": rb"\xff\xd8\xff",
     "GIF": rb"GIF8[79]a",
@@ -18,9 +18,9 @@ _READ = {
     "PSD": rb"8BPS\0",
     "QOI": rb"qoif",
 }
-# Their beginning is short, or has no mark: the whole header has to make sense.
+# Formats with a short signature or none: the complete header must be valid.
 _READ_BY_HEADER = ("ICO", "SGI", "PCX", "TGA")
-# So that the file is named; PNG, TIFF and Netpbm are read without Pillow.
+# Formats named in the error message. PNG, TIFF and Netpbm are read without Pillow.
 _NOT_READ = {
     "HEIF": rb".{4}ftyp(hei[cxsm]|hev[cxms]|mif1|msf1)",
     "JPEG XL": rb"\xff\x0a|\0\0\0\x0cJXL \r\n\x87\n",
@@ -39,13 +39,13 @@ _NOT_READ = {
 
 
 def read_other(stream: BinaryIO, max_pixels: int) -> Picture:
-    """Read what Pillow reads, where its answer is what the file says."""
+    """Read the formats and depths that Pillow reads without loss."""
     image = _open(stream)
     check_size(image.height, image.width, max_pixels)
-    # The layers of Photoshop are not frames: their sum is what is read.
+    # The layers of Photoshop are not frames: Pillow reads the composite image.
     num_frames = 1 if image.format == "PSD" else getattr(image, "n_frames", 1)
     if num_frames > 1:
-        raise ValueError(f"it holds {num_frames} frames, where one is wanted")
+        raise ValueError(f"it holds {num_frames} frames instead of one.")
     _check_depth(image, stream)
     is_expanded = image.mode in ("P", "PA") or "transparency" in image.info
     expanded = image.convert("RGBA") if is_expanded else image
@@ -60,7 +60,7 @@ def read_other(stream: BinaryIO, max_pixels: int) -> Picture:
 
 
 def _open(stream: BinaryIO) -> Any:
-    """Do what ``PIL.Image.open`` does, but for its limit of pixels, a variable of the process."""
+    """Open a file as ``PIL.Image.open`` does, but without its process-wide limit of pixels."""
     from PIL import Image
 
     Image.init()
@@ -72,24 +72,24 @@ def _open(stream: BinaryIO) -> Any:
         factory, accept = Image.OPEN.get(name, (None, None))
         stream.seek(0)
         try:
-            # A text means that the codec was left out when Pillow was built.
+            # A string means that Pillow was built without the codec.
             if factory is not None and (accept is None or accept(start[:16]) is True):
                 return factory(stream, "")
         except Image.DecompressionBombError as error:
-            raise ValueError(f"it is larger than Pillow reads: {error}") from error
-        # Plugins raise anything on what they do not recognize.
+            raise ValueError(f"it is larger than Pillow reads ({error}).") from error
+        # Plugins raise any exception on files that they do not recognize.
         except Exception as error:
             reasons.append(error)
     if signed and reasons:
-        raise ValueError(f"it is a damaged {signed[0]} file ({reasons[0]})") from reasons[0]
+        raise ValueError(f"it is a damaged {signed[0]} file ({reasons[0]}).") from reasons[0]
     named = [name for name, mark in _NOT_READ.items() if re.match(mark, start, re.DOTALL)]
     for name in signed or named:
-        raise ValueError(f"there is no reader for its format, {name}: convert it to PNG or TIFF")
-    raise NotAnImage("it is not an image")
+        raise ValueError(f"its format, {name}, is not supported. Convert it to PNG or TIFF.")
+    raise NotAnImage("it is not an image.")
 
 
 def _check_depth(image: Any, stream: BinaryIO) -> None:
-    """Refuse what Pillow would cut to 8 bits, and colors that need a profile."""
+    """Refuse images that Pillow would cut to 8 bits, and colors that need a profile."""
     is_cut = False
     stream.seek(0)
     if image.format == "SGI":
@@ -97,17 +97,17 @@ def _check_depth(image: Any, stream: BinaryIO) -> None:
     elif image.format == "JPEG2000":
         size = re.search(rb"\xff\x4f\xff\x51.{36}(..)((?:...)*)", stream.read(), re.DOTALL)
         count = int.from_bytes(size[1], "big") if size else 0
-        # One less than the bits; the highest bit is a sign.
+        # The number of bits minus one; the highest bit is a sign.
         is_cut = size is None or size[2][: 3 * count : 3] != b"\7" * count
     elif image.format == "AVIF":
         is_cut = bool(re.search(rb"av1C\x81.[\x40-\x7f\xc0-\xff]", stream.read(), re.DOTALL))
     if is_cut or image.mode.startswith(("I", "F")):
         raise ValueError(
-            f"it is a {image.format} file of other than 8 bits, which Pillow would change: convert "
-            "it to TIFF or PNG"
+            f"it is a {image.format} file that does not have 8 bits, which Pillow would change. "
+            "Convert it to TIFF or PNG."
         )
     if image.mode not in ("1", "L", "LA", "P", "PA", "RGB", "RGBA"):
         raise ValueError(
-            f"its colors are {image.mode}, which become red, green and blue by a profile of the "
-            "printer or the device: convert it to sRGB first"
+            f"its colors are {image.mode}, which need the profile of a device to become red, green "
+            "and blue. Convert it to sRGB first."
         )

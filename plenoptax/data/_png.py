@@ -12,10 +12,10 @@ from ._picture import check_size, Picture, unpack_bits
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
 
-# By the color type: how many samples a pixel has, and the depths that there are.
+# By the color type: the number of samples of a pixel, and the possible depths.
 _SAMPLES = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 _DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
-# First column, first row, and distances of columns and rows of the seven passes.
+# For each of the seven passes: first column, first row, distance of columns, distance of rows.
 _ADAM7 = (
     (0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)
 )  # fmt: skip
@@ -24,7 +24,7 @@ _TRANSFERS = {4: power_curve(2.2), 5: power_curve(2.8), 8: power_curve(1.0), 13:
 
 
 def read_png(stream: BinaryIO, max_pixels: int) -> Picture:
-    """Read all kinds of PNG at their full depth, which Pillow does not do."""
+    """Read all kinds of PNG at their full depth, unlike Pillow."""
     from PIL.Image import Exif
 
     chunks = _read_chunks(stream, max_pixels)
@@ -45,19 +45,19 @@ def _read_chunks(stream: BinaryIO, max_pixels: int) -> dict[bytes, bytes]:
         length, name = struct.unpack(">I4s", _exactly(stream, 8))
         content = _exactly(stream, length)
         if struct.unpack(">I", _exactly(stream, 4))[0] != zlib.crc32(name + content):
-            raise ValueError(f"the checksum of its {name.decode('latin-1')} chunk is wrong")
+            raise ValueError(f"the checksum of its {name.decode('latin-1')} chunk is wrong.")
         if not chunks:
             if name != b"IHDR":
-                raise ValueError("its first chunk is no header")
+                raise ValueError("its first chunk is not a header.")
             width, height = _header(content)[:2]
             check_size(height, width, max_pixels)
         if name == b"IDAT":
             data_parts.append(content)
         elif name[:1].isupper() and name not in (b"IHDR", b"PLTE", b"IEND"):
-            raise ValueError(f"it has a chunk {name.decode('latin-1')}, which cannot be ignored")
+            raise ValueError(f"it has a chunk {name.decode('latin-1')}, which cannot be ignored.")
         elif name == b"acTL" and struct.unpack_from(">I", content)[0] > 1:
             num_frames = struct.unpack_from(">I", content)[0]
-            raise ValueError(f"it holds {num_frames} frames, where one is wanted")
+            raise ValueError(f"it holds {num_frames} frames instead of one.")
         chunks.setdefault(name, content)
     return chunks | {b"IDAT": b"".join(data_parts)}
 
@@ -65,7 +65,7 @@ def _read_chunks(stream: BinaryIO, max_pixels: int) -> dict[bytes, bytes]:
 def _exactly(stream: BinaryIO, length: int) -> bytes:
     content = stream.read(length)
     if len(content) < length:
-        raise ValueError("it is cut off")
+        raise ValueError("it is truncated.")
     return content
 
 
@@ -74,14 +74,14 @@ def _header(content: bytes) -> tuple[int, int, int, int, int]:
         ">IIBBBBB", content
     )
     if depth not in _DEPTHS.get(kind, ()) or compression or filtering or interlace > 1:
-        raise ValueError(f"its header is damaged (color type {kind} of {depth} bits)")
+        raise ValueError(f"its header is damaged (color type {kind} of {depth} bits).")
     return width, height, depth, kind, interlace
 
 
 def _samples(
     data: bytes, width: int, height: int, depth: int, channels: int, interlace: int
 ) -> np.ndarray:
-    """Samples as they are stored, of shape ``(height, width, channel)``."""
+    """Return the samples as stored, of shape ``(height, width, channel)``."""
     bits = depth * channels
     if bits <= 32 and (depth >= 8 or not interlace):
         lines = _unfilter_by_pillow(
@@ -96,7 +96,7 @@ def _samples(
     lengths = [rows * (1 - (-columns * bits // 8)) * (columns > 0) for rows, columns in sizes]
     content = zlib.decompressobj().decompress(data, sum(lengths))
     if len(content) < sum(lengths):
-        raise ValueError("it is cut off")
+        raise ValueError("it is truncated.")
     samples = np.zeros((height, width, channels), np.uint16 if depth == 16 else np.uint8)
     start = 0
     for (left, top, across, down), (rows, columns), length in zip(
@@ -118,9 +118,9 @@ def _unpack(lines: np.ndarray, depth: int, count: int) -> np.ndarray:
 def _unfilter_by_pillow(
     data: bytes, height: int, row_bytes: int, step: int, interlace: int
 ) -> np.ndarray:
-    """Let Pillow, which is fast, undo the prediction of bytes.
+    """Undo the prediction of bytes with Pillow, which is fast.
 
-    It is given an image of 8 bits whose pixels have as many bytes, whatever they mean.
+    Pillow gets an 8-bit image whose pixels have the same number of bytes, whatever they mean.
     """
     from PIL.PngImagePlugin import PngImageFile
 
@@ -140,20 +140,20 @@ def _unfilter_by_pillow(
 def _unfilter(filters: np.ndarray, lines: np.ndarray, step: int) -> np.ndarray:
     """Undo the prediction of each byte from the bytes to its left, above and above left.
 
-    All bytes on one antidiagonal depend on the two antidiagonals before it alone, so that they are
+    The bytes on one antidiagonal depend only on the two antidiagonals before it, so that they are
     computed together. In memory they have a constant distance.
 
     Args:
         filters: The kind of prediction of each row.
-        lines: Shape ``(row, bytes)``.
+        lines: The predicted bytes, of shape ``(row, bytes)``.
         step: The distance in bytes from one pixel to the next.
     """
     if filters.max() > 4:
-        raise ValueError(f"a row of it has the unknown filter {filters.max()}")
+        raise ValueError(f"one of its rows has the unknown filter {filters.max()}.")
     if not filters.any():
         return lines.copy()
     rows, columns = len(lines), lines.shape[1] // step
-    # A row and a column of zeros are before the first ones.
+    # A row and a column of zeros precede the first row and column.
     padded = np.zeros((rows + 1, columns + 1, step), np.uint8)
     padded[1:, 1:] = lines.reshape(rows, columns, step)
     flat = padded.reshape(-1, step)
@@ -180,12 +180,12 @@ def _unfilter(filters: np.ndarray, lines: np.ndarray, step: int) -> np.ndarray:
 def _interpret(
     samples: np.ndarray, depth: int, kind: int, chunks: dict[bytes, bytes]
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Pixels and alpha in [0, 1]."""
+    """Return the pixels and alpha in [0, 1]."""
     transparency = chunks.get(b"tRNS")
     if kind == 3:
         palette = np.frombuffer(chunks.get(b"PLTE", b""), np.uint8).reshape(-1, 3)
         if samples.max() >= len(palette):
-            raise ValueError(f"it has no color {samples.max()} in its palette of {len(palette)}")
+            raise ValueError(f"it has no color {samples.max()} in its palette of {len(palette)}.")
         alphas = np.ones((len(palette), 1))
         known = np.frombuffer(transparency or b"", np.uint8)[: len(palette)]
         alphas[: len(known), 0] = known / 255
@@ -201,13 +201,13 @@ def _interpret(
 
 
 def _encoding(chunks: dict[bytes, bytes], is_gray: bool) -> Encoding | None:
-    """By the order in which the specification lets chunks override each other."""
+    """Return the encoding; chunks override each other in the order of the specification."""
     if b"cICP" in chunks:
         primaries, transfer, _, is_full = chunks[b"cICP"]
         if primaries not in _PRIMARIES or transfer not in _TRANSFERS or not is_full:
             raise ValueError(
                 f"its cICP chunk gives primaries {primaries}, transfer function {transfer} and "
-                f"range {is_full}, which cannot be converted: convert the image to sRGB first"
+                f"range {is_full}, which are not supported. Convert the image to sRGB first."
             )
         matrix = None
         if primaries != 1 and not is_gray:

@@ -15,7 +15,7 @@ from ._tiff import read_tiff, TIFF_SIGNATURES
 def read_image(
     path: Path, as_gray: bool, *, linear: bool, orientation: str, max_pixels: int
 ) -> np.ndarray:
-    """One file as float64 in [0, 1], of shape ``(channel, height, width)``."""
+    """Read one file as float64 in [0, 1], of shape ``(channel, height, width)``."""
     with open(path, "rb") as stream:
         # Decoders raise anything on damaged data: OSError, SyntaxError, struct.error, zlib.error.
         try:
@@ -28,7 +28,7 @@ def read_image(
     pixels, outside = _convert(picture, as_gray, linear)
     if outside > 0:
         warnings.warn(
-            f"{path}: {outside:.2%} of its pixels have colors that sRGB lacks; they are clipped",
+            f"{path}: {outside:.2%} of its pixels have colors outside of sRGB, which are clipped.",
             stacklevel=3,
         )
     if orientation == "apply":
@@ -52,18 +52,18 @@ def _check_values(path: Path, picture: Picture, linear: bool) -> None:
     for values in (picture.pixels, picture.alpha):
         if values is not None and not (values.min() >= 0 and values.max() <= 1):
             raise ValueError(
-                f"{path} has values from {values.min():.4g} to {values.max():.4g}; a "
-                "floating-point image has to lie in [0, 1], and an integer one must not be negative"
+                f"{path} has values from {values.min():.4g} to {values.max():.4g}. A "
+                "floating-point image must be in [0, 1], and an integer one must not be negative."
             )
     if linear and picture.is_float and picture.encoding is None:
         raise ValueError(
-            f"{path} holds floating-point numbers and does not say whether they are linear: load "
-            "it with linear=False, which leaves them as they are"
+            f"{path} holds floating-point numbers and does not say whether they are linear. Load "
+            "it with linear=False, which does not change them."
         )
 
 
 def _convert(picture: Picture, as_gray: bool, linear: bool) -> tuple[np.ndarray, float]:
-    """One or three channels, the last axis, and the share of pixels that sRGB lacks."""
+    """Return one or three channels, the last axis, and the fraction of pixels outside of sRGB."""
     pixels, outside = convert(picture.pixels, picture.encoding, linear)
     if picture.alpha is not None:
         pixels = 1 - picture.alpha * (1 - pixels)
@@ -71,14 +71,14 @@ def _convert(picture: Picture, as_gray: bool, linear: bool) -> tuple[np.ndarray,
         pixels = pixels @ np.array([[0.2125], [0.7154], [0.0721]])
     elif not as_gray and pixels.shape[-1] == 1:
         pixels = np.repeat(pixels, 3, axis=-1)
-    # Rounding, and linear colors that sRGB lacks.
+    # Clip rounding errors, and linear colors outside of sRGB.
     return np.clip(pixels, 0, 1) if linear else pixels, outside
 
 
 def _turn(pixels: np.ndarray, orientation: int) -> np.ndarray:
-    """Bring what the file shows first to the upper left, by the definition of TIFF 6.0.
+    """Rotate or flip the image upright, as TIFF 6.0 defines the orientations.
 
-    Of the orientations from 5 on, the rows of the file are columns of the image.
+    For the orientations 5 to 8, the rows of the file are columns of the image.
     """
     if orientation in (5, 6, 7, 8):
         pixels = np.swapaxes(pixels, 0, 1)

@@ -23,14 +23,15 @@ def grating(
     phase: float = 0.0,
     contrast: float = 1.0,
 ) -> Float[Array, "1 height width"]:
-    """A sinusoidal grating of mean 0.5.
+    """Return a sinusoidal grating with mean 0.5.
 
     Args:
-        size: Height and width in pixels; one number for a square.
-        period: Pixels per cycle. Below 2 the grating is aliased.
-        direction: Of the modulation, in radians, clockwise from the x axis: 0 gives vertical bars.
-        phase: In radians, of the sine at the center of the image.
-        contrast: Michelson contrast, between 0 and 1.
+        size: The height and width in pixels; one number for a square.
+        period: The number of pixels per cycle. Below 2 the grating is aliased.
+        direction: The direction of the modulation, in radians, clockwise from the x axis: 0 gives
+            vertical bars.
+        phase: The phase of the sine at the center of the image, in radians.
+        contrast: The Michelson contrast, between 0 and 1.
 
     Returns:
         An image in [0, 1].
@@ -61,20 +62,20 @@ def plaid(
     phase: float = 0.0,
     contrast: float = 1.0,
 ) -> Float[Array, "1 height width"]:
-    """The average of two sinusoidal gratings that differ in direction.
+    """Return the average of two sinusoidal gratings that differ in direction.
 
     Args:
-        size: Height and width in pixels; one number for a square.
-        period: Pixels per cycle of both gratings.
-        directions: Of their modulations, in radians, clockwise from the x axis.
-        phase: In radians, of both sines at the center of the image.
-        contrast: Michelson contrast of both, between 0 and 1.
+        size: The height and width in pixels; one number for a square.
+        period: The number of pixels per cycle of both gratings.
+        directions: The directions of their modulations, in radians, clockwise from the x axis.
+        phase: The phase of both sines at the center of the image, in radians.
+        contrast: The Michelson contrast of both, between 0 and 1.
 
     Returns:
         An image in [0, 1].
 
     Raises:
-        ValueError: As ``grating``.
+        ValueError: As in ``grating``.
 
     Example:
         >>> import plenoptax as plx
@@ -89,11 +90,11 @@ def plaid(
 def checkerboard(
     size: int | tuple[int, int] = 256, *, square_size: int = 16
 ) -> Float[Array, "1 height width"]:
-    """Black and white squares, the upper left one black.
+    """Return black and white squares, with a black one at the upper left.
 
     Args:
-        size: Height and width in pixels; one number for a square.
-        square_size: Pixels along a side of each square.
+        size: The height and width in pixels; one number for a square.
+        square_size: The side of each square, in pixels.
 
     Returns:
         An image of zeros and ones.
@@ -115,15 +116,16 @@ def checkerboard(
 def zone_plate(
     size: int | tuple[int, int] = 256, *, phase: float = 0.0
 ) -> Float[Array, "1 height width"]:
-    """Rings whose frequency grows with their radius: every frequency in every direction.
+    """Return rings whose frequency grows with their radius: all frequencies in all directions.
 
-    The value is ``0.5 + 0.5 cos(pi r^2 / n + phase)``, r the distance in pixels from the center and
-    n the longer side. The local frequency, ``r / n`` cycles per pixel, reaches the Nyquist limit in
-    the middle of the longer side's ends and exceeds it in the corners, where the rings are aliased.
+    The value is ``0.5 + 0.5 cos(pi r^2 / n + phase)``, where r is the distance from the center in
+    pixels, and n is the longer side. The local frequency is ``r / n`` cycles per pixel. It reaches
+    the Nyquist limit at both ends of the central line along the longer side, and exceeds it in the
+    corners, where the rings are aliased.
 
     Args:
-        size: Height and width in pixels; one number for a square.
-        phase: In radians, at the center.
+        size: The height and width in pixels; one number for a square.
+        phase: The phase at the center, in radians.
 
     Returns:
         An image in [0, 1].
@@ -143,17 +145,17 @@ def zone_plate(
 def pink_noise(
     size: int | tuple[int, int] = 256, *, key: PRNGKeyArray, exponent: float = 1.0
 ) -> Float[Array, "1 height width"]:
-    """Gaussian noise whose amplitude spectrum falls as a power of the frequency.
+    """Return Gaussian noise whose amplitude spectrum falls as a power of the frequency.
 
-    White Gaussian noise is filtered periodically by ``1 / f^exponent``, then shifted and scaled so
-    that the least pixel is 0 and the greatest 1.
+    White Gaussian noise is filtered by ``1 / f^exponent`` with periodic boundaries, then shifted
+    and scaled so that the smallest pixel is 0 and the largest 1.
 
     Args:
-        size: Height and width in pixels; one number for a square.
-        key: For the noise.
-        exponent: 0 is white noise; 1 is about that of natural images (Field 1987, "Relations
-            between the statistics of natural images and the response properties of cortical cells",
-            JOSA A), hence the default.
+        size: The height and width in pixels; one number for a square.
+        key: The random key for the noise.
+        exponent: The exponent: 0 is white noise; 1, the default, is about that of natural images
+            (Field 1987, "Relations between the statistics of natural images and the response
+            properties of cortical cells", JOSA A).
 
     Returns:
         An image in [0, 1].
@@ -169,9 +171,11 @@ def pink_noise(
     """
     height, width = _height_and_width(size)
     if height * width < 2:
-        raise ValueError("noise of a single pixel has no range to scale: give a larger size")
+        raise ValueError(
+            f"size must be more than a single pixel, whose noise has no range to scale, got {size}."
+        )
     frequency = np.hypot(np.fft.fftfreq(height)[:, None], np.fft.rfftfreq(width))
-    # The constant term does not matter: the range is set afterwards.
+    # The constant term has no effect: the range is set afterwards.
     frequency[0, 0] = 1
     noise = jax.random.normal(key, (height, width))
     spectrum = jnp.fft.rfft2(noise)
@@ -183,12 +187,12 @@ def pink_noise(
 def make_synthetic_stimuli(
     size: int = 256, *, key: PRNGKeyArray | None = None
 ) -> Float[Array, "11 1 size size"]:
-    """Eleven basic stimuli with which to try out a model, those of plenoptic 1.x.
+    """Return eleven basic stimuli for trying out a model, the same as in plenoptic 1.x.
 
-    Each is shifted and scaled to fill [0, 1]. In this order, with n for ``size``:
+    Each is shifted and scaled to fill [0, 1]. They are, in this order, with n for ``size``:
 
     0. impulse: one white pixel, at row and column ``n // 2``;
-    1. step edge: white left half, black right half, a transition of two pixels;
+    1. step edge: white left half, black right half, with a transition of two pixels;
     2. ramp: from black at the top to white at the bottom;
     3. bar: white, vertical, two pixels wide and about ``n / 5`` high;
     4. curved edge: a white disk of radius ``n / 1.2`` about the lower right corner, soft over two
@@ -201,15 +205,15 @@ def make_synthetic_stimuli(
     10. fractal: ``pink_noise`` of exponent 1.7.
 
     Args:
-        size: Height and width in pixels, at least 10.
-        key: For the fractal. None is ``jax.random.key(0)``, so that the stimuli are always the
-            same.
+        size: The height and width in pixels, at least 10.
+        key: The random key for the fractal. None is ``jax.random.key(0)``, so that the stimuli are
+            always the same.
 
     Returns:
-        The stimuli, one along each element of the first axis, in [0, 1].
+        The stimuli, stacked along the first axis, in [0, 1].
 
     Raises:
-        ValueError: If ``size`` is less than 10, where there is no bar.
+        ValueError: If ``size`` is less than 10, which leaves no bar.
 
     Example:
         >>> import plenoptax as plx
@@ -246,7 +250,7 @@ def _height_and_width(size: int | tuple[int, int]) -> tuple[int, int]:
 
 
 def _coordinates(size: int | tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-    """Rows, shape ``(height, 1)``, and columns, ``(width,)``, in pixels from the center."""
+    """Return rows, shape ``(height, 1)``, and columns, ``(width,)``, in pixels from the center."""
     height, width = _height_and_width(size)
     return (np.arange(height) - (height - 1) / 2)[:, None], np.arange(width) - (width - 1) / 2
 
@@ -265,7 +269,7 @@ def _zone_plate(size: int | tuple[int, int], phase: float) -> np.ndarray:
 
 
 def _square_wave(distance: np.ndarray, frequency: float, phase: float) -> np.ndarray:
-    """-1 where a sine of ``frequency`` radians per pixel is positive, 1 where it is negative.
+    """Return -1 where a sine of ``frequency`` radians per pixel is positive, 1 where negative.
 
     The edges are raised cosines, two pixels wide.
     """
@@ -274,7 +278,7 @@ def _square_wave(distance: np.ndarray, frequency: float, phase: float) -> np.nda
 
 
 def _soft_step(distance: np.ndarray, width: float) -> np.ndarray:
-    """0 to 1 along a raised cosine of ``width`` about a distance of 0."""
+    """Return a step from 0 to 1, a raised cosine of ``width`` around a distance of 0."""
     return np.sin(np.pi / 2 * np.clip(distance / width + 0.5, 0, 1)) ** 2
 
 
@@ -283,5 +287,5 @@ def _rescale(values):
 
 
 def _image(pixels: np.ndarray) -> Float[Array, "1 height width"]:
-    """In the default precision, computed in float64 whatever that is."""
+    """Convert pixels, computed in float64, to an image in the default precision."""
     return jnp.asarray(pixels)[None]

@@ -14,10 +14,10 @@ WITHOUT_PREDICTOR = (NONE, *_FAX, _JPEG, PACKBITS)
 def decode_by_pillow(
     content: bytes, tags: dict[int, Any], shape: tuple[int, int, int], row_bytes: int
 ) -> bytes:
-    """Decompress a strip or a tile with the library in Pillow.
+    """Decompress a strip or a tile with the codecs in Pillow.
 
-    It is given to Pillow as a small file of its own: of bytes, whatever they mean, but for codecs
-    that need to know. So that what they mean is read from the tags, and not cut to 8 bits.
+    Pillow gets it as a small file of bytes, whatever they mean, except for codecs that need the
+    meaning. Therefore, the tags decide what the bytes mean, and nothing is cut to 8 bits.
     """
     from PIL.TiffImagePlugin import TiffImageFile
 
@@ -36,12 +36,14 @@ def decode_by_pillow(
         pixels = np.asarray(TiffImageFile(BytesIO(file)))
     except Exception as error:
         name = getattr(tags[259], "name", compression)
-        raise ValueError(f"its data are damaged, or Pillow cannot read {name} ({error})") from error
+        raise ValueError(
+            f"its data are damaged, or Pillow cannot read {name} ({error})."
+        ) from error
     return np.packbits(pixels, axis=-1).tobytes() if compression in _FAX else pixels.tobytes()
 
 
 def _write(fields: dict[int, Any], content: bytes) -> bytes:
-    """A TIFF of one strip, which begins at byte 8."""
+    """Return a TIFF file of one strip, which begins at byte 8."""
     body = content + bytes(len(content) % 2)
     entries = []
     for tag, value in sorted(fields.items()):

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import matplotlib.colors
     import matplotlib.figure
 
-# Megabytes. Matplotlib's own limit is that of about a hundred frames of noise.
+# Megabytes. Matplotlib's own limit allows only about a hundred frames of noise.
 _LARGEST_IN_NOTEBOOK = 100.0
 
 
@@ -38,26 +38,26 @@ def animshow(
 ) -> "matplotlib.animation.FuncAnimation":
     """Show videos pixel by pixel, without interpolation.
 
-    A notebook plays the animation where it is the last value of a cell. No other program is needed
-    for that, for ``animation.to_jshtml()``, which is a part of a web page, or for
-    ``animation.save("video.gif", "pillow")``; ``animation.save("video.mp4")`` needs ffmpeg. Every
-    frame is shown in the same way, within limits that are taken from the whole video.
+    A notebook plays the animation if it is the last value of a cell. This needs no other program;
+    neither does ``animation.to_jshtml()``, which returns HTML for a web page, nor
+    ``animation.save("video.gif", "pillow")``. ``animation.save("video.mp4")`` needs ffmpeg. All
+    frames are shown in the same way, with limits computed over all frames.
 
     Args:
         video: A video (time, channel, height, width) or (time, height, width), a batch of them
-            (batch, time, channel, height, width), or a list of such with as many frames each.
-        framerate: The number of frames in a second.
+            (batch, time, channel, height, width), or a list of such with equally many frames.
+        framerate: The number of frames per second.
         repeat: Whether to start again after the last frame.
-        vrange: See `imshow`.
-        zoom: See `imshow`.
-        title: See `imshow`.
-        col_wrap: See `imshow`.
-        ax: See `imshow`.
-        cmap: See `imshow`.
-        plot_complex: See `imshow`.
-        batch_idx: Show this video of the batch only.
-        channel_idx: Show this channel only.
-        as_rgb: See `imshow`.
+        vrange: The values shown as the ends of the color map, or a mode; see `imshow`.
+        zoom: The number of pixels for a sample; see `imshow`.
+        title: One title for all videos, or a list with one for each; see `imshow`.
+        col_wrap: The number of videos in a row; see `imshow`.
+        ax: The axes to draw in, for one video. The default makes a figure.
+        cmap: The color map; see `imshow`.
+        plot_complex: How to show complex videos; see `imshow`.
+        batch_idx: The only video of the batch to show.
+        channel_idx: The only channel to show.
+        as_rgb: Whether to show three or four channels as colors; see `imshow`.
         **kwargs: Further arguments of ``matplotlib.axes.Axes.imshow``.
 
     Returns:
@@ -65,7 +65,8 @@ def animshow(
 
     Raises:
         TypeError: If a video does not hold numbers.
-        ValueError: If a video has another number of axes or of frames; and see `imshow`.
+        ValueError: If a video does not have such a shape, if the numbers of frames differ, or for
+            the reasons that `imshow` has.
 
     Example:
         >>> import matplotlib.pyplot as plt
@@ -80,8 +81,8 @@ def animshow(
     lengths = {_length(one) for one in videos}
     if len(lengths) != 1:
         raise ValueError(
-            f"the videos had {sorted(lengths)} frames; those that are shown together must have as "
-            "many as each other, and there must be at least one."
+            "Videos that are shown together must have the same number of frames, at least one, "
+            f"got {sorted(lengths)} frames."
         )
     frames = [
         split_into_panels(
@@ -115,24 +116,24 @@ def animate(
     framerate: float | int,
     repeat: bool,
 ) -> "matplotlib.animation.FuncAnimation":
-    """An animation of a figure that is there, which notebooks play.
+    """Animate an existing figure, so that notebooks play it.
 
     Args:
         figure: The figure, which shows the first frame.
-        show: Makes the figure show the frame of an index.
+        show: A function that makes the figure show the frame of an index.
         count: The number of frames.
-        framerate: The number of frames in a second.
-        repeat: Whether to start again after the last one.
+        framerate: The number of frames per second.
+        repeat: Whether to start again after the last frame.
     """
     import matplotlib.pyplot as plt
     from matplotlib.animation import FuncAnimation
 
     if not framerate > 0:
-        raise ValueError(f"framerate was {framerate}; it must be a positive number of frames.")
+        raise ValueError(f"framerate must be a positive number, got {framerate}.")
 
     class Animation(FuncAnimation):
         def save(self, *args: Any, **kwargs: Any) -> None:
-            # Writing a frame draws it; without this, it would be drawn once more before.
+            # Writing a frame draws it. Without this line, matplotlib draws it twice.
             vars(figure.canvas)["draw_idle"] = lambda: None
             try:
                 super().save(*args, **kwargs)
@@ -140,7 +141,7 @@ def animate(
                 del vars(figure.canvas)["draw_idle"]
 
         def _repr_html_(self) -> str:
-            # Else the notebook would show the figure as a still image, too.
+            # Otherwise the notebook also shows the figure as a still image.
             plt.close(figure)
             with plt.rc_context({"animation.embed_limit": _LARGEST_IN_NOTEBOOK}):
                 return self.to_jshtml()
@@ -159,8 +160,8 @@ def _time_axis(video: np.ndarray) -> int:
 def _length(video: np.ndarray) -> int:
     if video.ndim not in (3, 4, 5) or video.size == 0:
         raise ValueError(
-            f"a video had the shape {video.shape}; it must be (time, height, width), (time, "
-            "channel, height, width) or, for a batch, (batch, time, channel, height, width), and "
-            "none may be 0."
+            "A video must have the shape (time, height, width), (time, channel, height, width) or, "
+            "for a batch, (batch, time, channel, height, width), with no size of 0, got "
+            f"{video.shape}."
         )
     return video.shape[_time_axis(video)]

@@ -22,12 +22,13 @@ _RIGHT, _BOTTOM, _TOP, _GAP = 0.2, 0.8, 0.75, 1.3
 
 
 def check_names(allowed: list[str], plots: Iterable[str], *others: Iterable[str]) -> None:
-    """Refuse names of plots that there are not; ``"misc"`` may be among the others."""
+    """Reject unknown names of plots; the others may also be named ``"misc"``."""
     for names in (plots, *others):
         for name in names:
             if name not in allowed and (name != "misc" or names is plots):
                 raise ValueError(
-                    f"a plot was named {name!r}; those of this result are {', '.join(allowed)}."
+                    f"The name of a plot must be one of {', '.join(allowed)} for this result, got "
+                    f"{name!r}."
                 )
 
 
@@ -37,7 +38,7 @@ def new_figure(
     figsize: tuple[float | int, float | int] | None,
     width_ratios: dict[str, float | int],
 ) -> "matplotlib.figure.Figure":
-    """A figure with axes for the plots side by side, whose widths suit what is shown."""
+    """Create a figure with axes side by side for the plots, each as wide as its plot needs."""
     import matplotlib.pyplot as plt
 
     sizes = {name: _size(name, one) for name in plots}
@@ -63,7 +64,7 @@ def new_figure(
 
 
 def _size(name: str, one: View) -> tuple[float, float]:
-    """The least height, and the width, of a plot in inches."""
+    """Return the smallest height, and the width, of a plot in inches."""
     if name == "synthesis_imshow":
         assert one.image is not None
         return _size_of_picture(one.image.shape)
@@ -74,14 +75,14 @@ def _size(name: str, one: View) -> tuple[float, float]:
 
 
 def _size_of_picture(shape: tuple[int, ...]) -> tuple[float, float]:
-    """The height and width in inches which allow the largest good zoom."""
+    """Return the height and width in inches that allow the largest good zoom."""
     import matplotlib.pyplot as plt
 
     dpi = plt.rcParams["figure.dpi"]
     samples = np.array(size_of_strip(shape) if len(shape) == 4 else shape[-2:])
     largest = _LARGEST_STRIP if len(shape) == 4 else _LARGEST_IMAGE
     zoom = float(whole_zoom(largest * dpi / samples.max()))
-    # A hundredth more, so that rounding does not leave too little.
+    # A hundredth more, so that the size is not too small after rounding.
     height, width = samples * zoom / dpi + 0.01
     return height, max(width, _SMALLEST_IMAGE)
 
@@ -89,7 +90,7 @@ def _size_of_picture(shape: tuple[int, ...]) -> tuple[float, float]:
 def assign_axes(
     figure: "matplotlib.figure.Figure", plots: tuple[str, ...], axes_idx: dict[str, Any]
 ) -> "dict[str, matplotlib.axes.Axes]":
-    """The axes of each plot: those that were asked for, else the first free ones."""
+    """Return the axes of each plot: the requested ones, or else the first free ones."""
     taken = set()
     for index in axes_idx.values():
         taken |= {index} if isinstance(index, int) else set(index)
@@ -98,8 +99,8 @@ def assign_axes(
     for name, index in assigned.items():
         if not isinstance(index, int) or not 0 <= index < len(figure.axes):
             raise ValueError(
-                f"the figure has {len(figure.axes)} axes, of which none is left for {name}, or "
-                f"its index in axes_idx ({axes_idx.get(name)}) is none of them; the plots are "
-                f"{', '.join(plots)}."
+                f"The figure must have axes for each plot ({', '.join(plots)}), got "
+                f"{len(figure.axes)} axes and axes_idx={axes_idx}, with none for {name}. Give a "
+                "figure with more axes, or another index."
             )
     return {name: figure.axes[index] for name, index in assigned.items()}

@@ -15,13 +15,13 @@ _GAP_LEFT = 0.55
 
 
 def grid_shape(count: int) -> tuple[int, int]:
-    """The rows and columns of a grid: one row of up to 4, else about square."""
+    """Return the rows and columns of a grid: one row for up to 4 axes, else about square."""
     columns = count if count <= 4 else math.ceil(math.sqrt(count))
     return -(-count // columns), columns
 
 
 def axes_of_new_figure(figsize: tuple[float | int, float | int]) -> "matplotlib.axes.Axes":
-    """The only axes of a new figure, with room for a title and for the labels of ticks.
+    """Create a figure with one axes, with room for a title and tick labels.
 
     Args:
         figsize: The width and height of the figure in inches.
@@ -43,15 +43,15 @@ def divide(
     options: dict[str, Any] | None = None,
     gap_left: float = _GAP_LEFT,
 ) -> "list[matplotlib.axes.Axes]":
-    """Put a grid of axes in the place of one.
+    """Replace one axes by a grid of axes.
 
     Args:
-        ax: The axes, which are emptied but for the title.
+        ax: The axes to replace; only its title stays.
         rows: The number of rows.
         columns: The number of columns.
-        places: How many of the places get axes, row by row; or, for each axes, its row, and its
+        places: The number of places that get axes, row by row; or, for each axes, its row, and its
             first and last column.
-        title: The title above all.
+        title: The title above the grid.
         gap_above: The room between the rows, in inches.
         options: Further arguments of ``matplotlib.gridspec.GridSpec``, such as ``hspace``.
         gap_left: The room between the columns, in inches.
@@ -89,7 +89,7 @@ def divide(
 
 
 def _share_of_gaps(gap: float, number: int, length: float) -> float:
-    """The gap as a part of the mean width of the axes, which is how GridSpec takes it.
+    """Return the gap as a fraction of the mean width of the axes, as GridSpec takes it.
 
     The gaps take at most 60% of the length.
     """

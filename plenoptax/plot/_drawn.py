@@ -24,8 +24,8 @@ class Drawn(NamedTuple):
     """A plot of one step of a synthesis.
 
     Attributes:
-        axes: What the function that draws it returns.
-        show: Makes it show another step; the second argument tells whether to fit the limits.
+        axes: The axes, as the public function of the plot returns them.
+        show: A function that shows another step; its second argument says whether to fit limits.
     """
 
     axes: Any
@@ -39,11 +39,11 @@ def draw_losses(
     ax: Any,
     **kwargs: Any,
 ) -> Drawn:
-    """See `synthesis_loss`."""
+    """Plot losses; see `synthesis_loss`."""
     import matplotlib.pyplot as plt
 
     if any(one.trace is None for one in views):
-        raise ValueError("there are no losses to show; give a result, a trace, or a vector.")
+        raise ValueError("result must have losses, got none. Give a result, a trace, or a vector.")
     names = _curves(views[0], plot_penalties)
     if ax is None:
         ax = plt.gca()
@@ -52,8 +52,8 @@ def draw_losses(
         axes = divide(axes[0], 1, len(names), len(names), " ", 0.0)
     if len(axes) != len(names):
         raise ValueError(
-            f"ax held {len(axes)} axes, but there are {len(names)} to draw ({', '.join(names)}); "
-            "give as many, or one, which is divided."
+            f"ax must hold {len(names)} axes ({', '.join(names)}), got {len(axes)}. Give as many, "
+            "or one, which is divided."
         )
     shows = []
     for one, name in zip(axes, names, strict=True):
@@ -67,13 +67,13 @@ def draw_losses(
 
 
 def is_competition(one: View) -> bool:
-    """Whether two metrics were noted at every step."""
+    """Return whether the trace holds two metrics at every step."""
     terms = getattr(one.trace, "terms", None) or {}
     return {"reference_metric", "optimized_metric"} <= set(terms)
 
 
 def _curves(one: View, plot_penalties: bool) -> list[str]:
-    """The names of the axes."""
+    """Return the names of the axes."""
     if not is_competition(one):
         return ["loss"]
     penalties = ["penalties"] if plot_penalties else []
@@ -111,7 +111,7 @@ def _draw_curves(
         if (every[np.isfinite(every)] > 0).all():
             _make_logarithmic(ax)
     else:
-        # The axes may hold curves from before. What is held up to rounding shall look flat.
+        # The axes may already hold curves. A metric that is constant up to rounding must look flat.
         low, high = ax.dataLim.intervaly
         if low <= high:
             middle, least = (low + high) / 2, max(-low, high) / 20
@@ -130,7 +130,7 @@ def _draw_curves(
 
 
 def line_options(*options: Mapping[str, Any]) -> dict[str, Any]:
-    """Arguments of ``matplotlib.axes.Axes.plot``, later ones first, under whatever alias."""
+    """Merge arguments of ``matplotlib.axes.Axes.plot``, also under aliases; later ones win."""
     from matplotlib.cbook import normalize_kwargs
     from matplotlib.lines import Line2D
 
@@ -139,7 +139,7 @@ def line_options(*options: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _make_logarithmic(ax: "matplotlib.axes.Axes") -> None:
-    """Make the vertical axis logarithmic, with plain numbers where it spans less than a decade."""
+    """Make the vertical axis logarithmic, with plain numbers if it spans less than a decade."""
     from matplotlib.ticker import LogFormatterSciNotation
 
     class PlainWithinADecade(LogFormatterSciNotation):
@@ -175,7 +175,7 @@ def draw_image(
     cmap: Any = None,
     **kwargs: Any,
 ) -> Drawn:
-    """See `synthesis_imshow`."""
+    """Show the image of a step; see `synthesis_imshow`."""
     vrange = one.allowed_range if vrange is None else vrange
 
     def panel_at(step: int) -> Panel:
@@ -207,7 +207,7 @@ def draw_histogram(
     ylim: Sequence[float | int] | Literal[False] = False,
     **kwargs: Any,
 ) -> Drawn:
-    """See `synthesis_histogram`."""
+    """Plot histograms of a step; see `synthesis_histogram`."""
 
     def values_at(step: int) -> np.ndarray:
         return _channel(one.shown(step).image, channel_idx)
@@ -254,11 +254,11 @@ def draw_error(
     as_rgb: bool = False,
     **kwargs: Any,
 ) -> Drawn:
-    """See `metamer_representation_error`."""
+    """Plot the representation error of a step; see `metamer_representation_error`."""
     if not has_representation(one):
         raise ValueError(
-            f"a representation error needs a model and a target, which {one.name} has not; show "
-            "the result of metamer."
+            "result must have a model and a target to show a representation error, got "
+            f"{one.name}. Give the result of metamer."
         )
     model = one.problem.model
 
@@ -289,13 +289,13 @@ def _subtract(first: Any, second: Any) -> Any:
 
 
 def has_representation(one: View) -> bool:
-    """Whether the problem is one of a model and the representation of a target image."""
+    """Return whether the problem has a model and the representation of a target image."""
     has_both = all(hasattr(one.problem, name) for name in ("model", "target"))
     return has_both and geodesic_of(one) is None
 
 
 def geodesic_of(one: View) -> Any:
-    """The problem of a geodesic, also within a conditional one; None if it is none."""
+    """Return the problem of a geodesic, also from a conditional one; None for other problems."""
     problem = getattr(one.problem, "geodesic", one.problem)
     return problem if hasattr(problem, "deviation_from_line") else None
 
@@ -308,14 +308,14 @@ def draw_deviation(
     natural_video: Any = None,
     **kwargs: Any,
 ) -> Drawn:
-    """See `geodesic_deviation_from_line`."""
+    """Plot the deviation of a path from a line; see `geodesic_deviation_from_line`."""
     import matplotlib.pyplot as plt
 
     problem = geodesic_of(one)
     if problem is None:
         raise ValueError(
-            f"a deviation from a line needs a path between two images, which {one.name} has not; "
-            "show the result of geodesic."
+            "result must have a path between two images to show its deviation from a line, got "
+            f"{one.name}. Give the result of geodesic."
         )
 
     def points(path: Any) -> np.ndarray:

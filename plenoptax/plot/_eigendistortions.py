@@ -32,35 +32,35 @@ def eigendistortion_imshow_all(
     suptitle_kwargs: dict[str, Any] | None = None,
     **kwargs: Any,
 ) -> "matplotlib.figure.Figure":
-    """Show eigendistortions, and below them the image to which they were added.
+    """Show eigendistortions, and below each of them the image plus the eigendistortion.
 
-    The image by itself stands at the left. Images of three or four channels are shown in colors,
-    and the three colors of their distortions about a medium gray. A sequence of images is a strip
-    of frames.
+    The image alone stands at the left. Images of three or four channels are shown in colors;
+    the three colors of their distortions are shown around a medium gray. A sequence of images is
+    shown as a strip of frames.
 
     Args:
-        eigendistortion: What `plenoptax.eigendistortions` returned.
-        eigenindex: Which eigendistortions to show, by their indices among all, from the most
-            visible one, 0; negative ones count from the last that was computed.
+        eigendistortion: The result of `plenoptax.eigendistortions`.
+        eigenindex: The indices of the eigendistortions to show. The most visible one of all has
+            index 0; negative indices count from the last computed one.
         channel_idx: The only channel to show.
-        distortion_scale: How many times a distortion is added to the image; or a list with one
-            number for each.
-        process_image: A function of the images of the second row, to undo a preprocessing, say.
-            Where it returns complex numbers, both parts are shown, side by side.
-        process_distortion: A function of the distortions of the first row. Where it returns three
-            or four channels, these are shown as colors from 0 to 1; complex numbers as above.
-        suptitle: The title of all, above the image.
+        distortion_scale: The factor of a distortion that is added to the image; or a list with one
+            factor for each.
+        process_image: A function of the images of the second row, for example to undo a
+            preprocessing. If it returns complex numbers, both parts are shown, side by side.
+        process_distortion: A function of the distortions of the first row. If it returns three or
+            four channels, these are shown as colors from 0 to 1; complex numbers as above.
+        suptitle: The title of the figure, above the image.
         suptitle_kwargs: Further arguments of ``matplotlib.figure.Figure.suptitle``.
         **kwargs: Further arguments of `imshow`, except ``ax`` and ``col_wrap``. Unless ``vrange``
             is given, it is (0, 1) for images and ``"indep0"`` for distortions. A list of titles has
-            one for each picture, those of the first row first.
+            one title for each picture, the first row first.
 
     Returns:
         The figure.
 
     Raises:
-        ValueError: If an eigendistortion was not computed, there are not as many scales as indices,
-            or the image has two channels or more than four and none was chosen.
+        ValueError: If an eigendistortion was not computed, if the numbers of scales and indices
+            differ, or if the image has two channels or more than four and none was chosen.
         TypeError: If ``ax`` or ``col_wrap`` is given.
 
     Example:
@@ -80,8 +80,8 @@ def eigendistortion_imshow_all(
     scales = scales if isinstance(scales, list) else [scales] * len(places)
     if len(scales) != len(places):
         raise ValueError(
-            f"there were {len(scales)} values of distortion_scale for {len(places)} "
-            "eigendistortions; give one number for all, or as many."
+            "distortion_scale must be one number, or one for each of the "
+            f"{len(places)} eigendistortions, got {len(scales)} numbers."
         )
     image = np.asarray(eigendistortion.image)
     distortions = [np.asarray(eigendistortion.eigendistortions[place]) for place in places]
@@ -94,7 +94,7 @@ def eigendistortion_imshow_all(
         is_color = options.get("as_rgb", _is_color(image)) and channel_idx is None
         colors = [one[..., :3, :, :] if is_color else one for one in distortions]
         alone = [panels_of_image(one, **options) for one in colors]
-        # The modes have a meaning for distortions in colors, which they have not for other colors.
+        # The modes of vrange are meaningful for distortions in colors, but not for other colors.
         limits = color_limits([one.pixels for one in chain(*alone)], vrange)
     else:
         processed = _processed(process_distortion, distortions)
@@ -104,7 +104,7 @@ def eigendistortion_imshow_all(
     titles = _titles(eigendistortion, places, scales)
     cells, columns, titles = _arrange(alone, below, titles)
     title = chosen.look.title
-    # Gray for all but angles, which have a map of their own.
+    # Everything is gray except angles, which have their own color map.
     look = chosen.look._replace(
         vrange=(0, 1), col_wrap=columns, title=titles if title == "" else title
     )
@@ -126,9 +126,9 @@ def _is_color(image: np.ndarray) -> bool:
 def _arrange(
     alone: Sequence[Sequence[Panel]], below: Sequence[Sequence[Panel]], titles: Sequence[str]
 ) -> tuple[list[int], int, list[str]]:
-    """The cell of each panel, the number of columns, and the title of each panel.
+    """Return the cell of each panel, the number of columns, and the title of each panel.
 
-    Distortions stand above the images that they were added to; the parts of a complex one stand
+    A distortion stands above the image that it was added to; the parts of a complex picture stand
     side by side.
     """
     width = max(map(len, [*alone, *below]))
@@ -159,7 +159,7 @@ def _titles(
 def _write_in_empty_cell(
     below: "matplotlib.axes.Axes", suptitle: str, options: dict[str, Any]
 ) -> None:
-    """Write the title of all at the top of the first cell of the grid, which is empty."""
+    """Write the title of the figure at the top of the first cell of the grid, which is empty."""
     from matplotlib.cbook import normalize_kwargs
     from matplotlib.text import Text
 

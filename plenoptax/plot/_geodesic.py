@@ -19,27 +19,27 @@ def geodesic_deviation_from_line(
     iteration: int | None = None,
     **kwargs: Any,
 ) -> "matplotlib.axes.Axes":
-    """Show how far a geodesic is from the straight line between its ends, as its model sees it.
+    """Plot the distance of a geodesic from the straight line between its ends, for its model.
 
-    The further right, the further along the line; the higher, the further from it; both in units of
-    the distance between the ends. A path that is straight for the model lies on the horizontal
-    axis. For comparison, there is the path that fades from one image to the other, which is
-    straight in pixels.
+    The horizontal axis shows the distance along the line, the vertical axis the distance from it,
+    both in units of the distance between the ends. A path that is straight for the model lies on
+    the horizontal axis. For comparison, the path that fades from one image to the other is shown;
+    it is straight in pixels.
 
     Args:
-        result: What `plenoptax.geodesic` or `plenoptax.conditional_geodesic` returned.
-        natural_video: A sequence (time, channel, height, width) to compare it with.
+        result: The result of `plenoptax.geodesic` or `plenoptax.conditional_geodesic`.
+        natural_video: A sequence (time, channel, height, width) for comparison.
         ax: The axes to draw in, by default the current ones.
         batch_idx: The element of a batch.
-        iteration: The step, from the end if negative: the nearest one of which the path was
-            recorded. The default is the path that was returned.
+        iteration: The step to show, counted from the end if negative; the nearest step with a
+            recorded path is shown. The default is the returned path.
         **kwargs: Further arguments of ``matplotlib.axes.Axes.plot`` for the line of the geodesic.
 
     Returns:
         The axes.
 
     Raises:
-        ValueError: If the result is not of a geodesic, there was no such iteration, or no path was
+        ValueError: If the result is not of a geodesic, the iteration does not exist, or no path was
             recorded.
 
     Example:

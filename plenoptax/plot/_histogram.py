@@ -26,22 +26,22 @@ def histogram(
     alpha: float = 0.4,
     **kwargs: Any,
 ) -> "matplotlib.axes.Axes":
-    """Show how often which values occur in one or more arrays, such as the pixels of images.
+    """Plot histograms of the values of one or more arrays, such as the pixels of images.
 
-    All the histograms have the same bins. Values that are not finite are left out.
+    All histograms have the same bins. Values that are not finite are left out.
 
     Args:
         data: An array, or a list of arrays of any sizes.
-        labels: The name for the legend, or a list with one for each array. None makes no legend.
-        batch_idx: The element of a batch, where an array has the shape (batch, channel, height,
-            width). None takes all of them.
-        channel_idx: The channel, of arrays (channel, height, width). None takes all of them.
-        ylim: The limits of the vertical axis; False leaves them alone.
+        labels: The name in the legend, or a list with one for each array. None makes no legend.
+        batch_idx: The element of a batch, if an array has the shape (batch, channel, height,
+            width). None takes all elements.
+        channel_idx: The channel of arrays (channel, height, width). None takes all channels.
+        ylim: The limits of the vertical axis; False does not change them.
         xlim: The limits of the horizontal axis; ``"range"`` is from the smallest to the largest
-            value, False leaves them alone.
-        xlabel: What stands below the axis; False is nothing.
+            value, False does not change them.
+        xlabel: The label of the horizontal axis; False sets none.
         ax: The axes to draw in, by default the current ones.
-        title: The title; None leaves the one that is there.
+        title: The title; None keeps the present one.
         alpha: The opacity of the bars.
         **kwargs: ``bins`` (by default 50) and ``density`` (by default False) of
             ``numpy.histogram``, and further arguments of ``matplotlib.axes.Axes.stairs``.
@@ -51,8 +51,8 @@ def histogram(
 
     Raises:
         TypeError: If the data are not numbers.
-        ValueError: If there are not as many labels as arrays, there is no such batch element or
-            channel, or no finite real value.
+        ValueError: If the numbers of labels and arrays differ, or if the batch element, the
+            channel, or any finite real value is missing.
 
     Example:
         >>> import matplotlib.pyplot as plt
@@ -68,8 +68,8 @@ def histogram(
     names = [labels] * len(arrays) if labels is None or isinstance(labels, str) else list(labels)
     if len(names) != len(arrays) or (isinstance(labels, str) and len(arrays) > 1):
         raise ValueError(
-            f"there were {len(arrays)} arrays, but the labels were {labels!r}; give a list with "
-            "one for each, or None."
+            f"labels must be a list with one name for each of the {len(arrays)} arrays, or None, "
+            f"got {labels!r}."
         )
     values = [finite_values(_choose(one, batch_idx, channel_idx)) for one in arrays]
     density = bool(kwargs.pop("density", False))
@@ -96,16 +96,16 @@ def histogram(
 
 
 def finite_values(array: np.ndarray) -> np.ndarray:
-    """The finite values of an array, as a vector of 64 bits.
+    """Return the finite values of an array, as a vector in float64.
 
     Raises:
-        ValueError: If there are none, or if they are complex.
+        ValueError: If no value is finite, or if they are complex.
     """
     values = array[np.isfinite(array)].ravel()
     if values.size == 0 or np.iscomplexobj(values):
         raise ValueError(
-            f"an array of shape {array.shape} and type {array.dtype} held no finite real number, "
-            "so that there is nothing to count; of complex numbers, give the parts."
+            "An array must hold finite real numbers to count, got none in an array of shape "
+            f"{array.shape} and type {array.dtype}. Give the parts of complex numbers."
         )
     return values.astype(np.float64)
 
@@ -122,5 +122,5 @@ def _choose(data: Any, batch_idx: int | None, channel_idx: int | None) -> np.nda
 def _take(array: np.ndarray, axis: int, index: int, name: str) -> np.ndarray:
     size = array.shape[axis]
     if not -size <= index < size:
-        raise ValueError(f"{name} was {index}, but that axis of an array has the size {size}.")
+        raise ValueError(f"{name} must be between {-size} and {size - 1}, got {index}.")
     return array.take(index, axis)

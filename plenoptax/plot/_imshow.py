@@ -45,43 +45,42 @@ def imshow(
 ) -> "matplotlib.figure.Figure":
     """Show images pixel by pixel, without interpolation.
 
-    Every sample of an image is a square of ``zoom`` x ``zoom`` pixels of the screen, so that what
-    is seen is what was computed. That holds at every resolution of the figure: one that is saved
-    at twice the resolution has squares twice as large. At a zoom of 1 / n, a pixel is the mean
-    over n x n samples.
+    Every sample of an image is a square of ``zoom`` x ``zoom`` pixels of the screen, so that the
+    screen shows exactly the computed values. This holds at every resolution of the figure: a figure
+    saved at twice the resolution has squares twice as large. At a zoom of 1 / n, a pixel is the
+    mean over n x n samples.
 
-    Above each image stand the values which are shown as black and white, its height and width,
-    and the zoom.
+    The lines above each image state the values shown as black and white, its height and width, and
+    the zoom.
 
     Args:
         image: An image (channel, height, width) or (height, width), a batch of them (batch,
-            channel, height, width), or a list of such. Each channel is shown by itself. The
-            images of a list may differ in size: those that the size of the largest is a multiple
-            of are enlarged to it, the others have its zoom.
+            channel, height, width), or a list of such. Each channel is a picture of its own. The
+            images of a list may differ in size: an image is enlarged to the size of the largest if
+            that is a multiple of its own size; otherwise it has the zoom of the largest.
         vrange: The values shown as the two ends of the color map. A pair ``(minimum, maximum)``,
-            or a mode: ``"auto0"`` to ``"auto3"`` give all the images the same limits, ``"indep0"``
-            to ``"indep3"`` each its own. With 0, the limits are minus and plus the largest absolute
-            value, and the default color map has two hues; with 1, the smallest and the largest
-            value; with 2, the mean minus and plus two standard deviations; with 3, the 10th
-            percentile lies at 10% of the range and the 90th at 90%.
+            or a mode: ``"auto0"`` to ``"auto3"`` use the same limits for all images, ``"indep0"``
+            to ``"indep3"`` separate limits for each. With 0, the limits are minus and plus the
+            largest absolute value, and the default color map has two hues; with 1, the smallest and
+            the largest value; with 2, the mean minus and plus two standard deviations; with 3, the
+            10th percentile lies at 10% of the range and the 90th at 90%.
         zoom: The number of pixels for a sample, an integer or 1 over an integer. The default is the
-            largest that gives a figure of a size that fits a screen or, with ``ax``, the largest
-            that there is room for.
-        title: The title of all images, or a list with one for each. None leaves out the line
-            about range and size, too.
-        col_wrap: The number of images in a row. The default is all of them, or, where that would
-            need a zoom below 1, the number that allows the largest zoom.
+            largest with which the figure fits a screen or, with ``ax``, the image fits the axes.
+        title: One title for all images, or a list with one for each. None also leaves out the lines
+            about range and size.
+        col_wrap: The number of images in a row. The default is all of them, or, if that needs a
+            zoom below 1, the number that allows the largest zoom.
         ax: The axes to draw in, for one image. The default makes a figure.
         cmap: The color map. The default is gray; blue and red around white for the modes that end
             with 0; a cyclic one for angles.
-        plot_complex: How a complex image is shown, as two: ``"rectangular"`` shows real and
+        plot_complex: How to show a complex image as two pictures: ``"rectangular"`` shows real and
             imaginary part, ``"polar"`` amplitude and phase, ``"logpolar"`` log(1 + amplitude) and
             phase. The phase is always shown from -pi to pi.
-        batch_idx: Show this image of the batch only.
-        channel_idx: Show this channel only.
-        as_rgb: Show three channels as red, green and blue, or four with the opacity as the last.
-            Colors are clipped to [0, 1], where ``vrange`` is a pair after it was mapped to [0, 1];
-            the modes have no meaning for colors. 8-bit integers are divided by 255.
+        batch_idx: The only image of the batch to show.
+        channel_idx: The only channel to show.
+        as_rgb: Whether to show three channels as red, green and blue, or four, with opacity as the
+            last. Colors are clipped to [0, 1]; a pair ``vrange`` is first mapped to [0, 1]. The
+            modes have no meaning for colors. 8-bit integers are divided by 255.
         **kwargs: Further arguments of ``matplotlib.axes.Axes.imshow``.
 
     Returns:
@@ -89,8 +88,8 @@ def imshow(
 
     Raises:
         TypeError: If an image does not hold numbers.
-        ValueError: If an image is not image-like, if an option has no such value, or if ``ax`` is
-            too small or more than one image is to be drawn in it.
+        ValueError: If an image is not image-like, if an option does not have such a value, or if
+            ``ax`` is too small or is given for more than one image.
 
     Example:
         >>> import matplotlib.pyplot as plt
@@ -109,7 +108,7 @@ def imshow(
 
 
 class Look(NamedTuple):
-    """How images are shown; the fields are the arguments of `imshow`."""
+    """The look of images; the fields are the arguments of `imshow`."""
 
     vrange: str | Sequence[float | int]
     zoom: float | int | None
@@ -121,12 +120,12 @@ class Look(NamedTuple):
 
 
 class Choices(NamedTuple):
-    """What a figure of several images takes of the arguments of `imshow`.
+    """The arguments of `imshow` that a figure of several images uses.
 
     Attributes:
-        of_panels: How each image is taken apart.
+        of_panels: How to split each image into panels.
         vrange: The values shown as the ends of the color map, None for the default.
-        look: The rest.
+        look: The other arguments.
     """
 
     of_panels: dict[str, Any]
@@ -135,16 +134,16 @@ class Choices(NamedTuple):
 
 
 def choose(kwargs: dict[str, Any]) -> Choices:
-    """Sort the arguments of `imshow` that were given to a figure with a layout of its own.
+    """Sort the arguments of `imshow` that were given to a figure with its own layout.
 
     Raises:
-        TypeError: If one would change the layout.
+        TypeError: If one of them would change the layout.
     """
     for name in ("ax", "col_wrap"):
         if kwargs.get(name) is not None:
             raise TypeError(
-                f"{name} was given, but this figure has a layout of its own; show the images with "
-                "imshow to choose another."
+                f"{name} must be None, because this figure has its own layout, got "
+                f"{kwargs[name]!r}. Use imshow for another layout."
             )
     rest = {name: value for name, value in kwargs.items() if name not in ("ax", "col_wrap")}
     names = ("channel_idx", "as_rgb", "batch_idx", "plot_complex")
@@ -155,7 +154,7 @@ def choose(kwargs: dict[str, Any]) -> Choices:
 
 
 class Picture(NamedTuple):
-    """An image that was drawn.
+    """A drawn image.
 
     Attributes:
         image: The artist.
@@ -168,7 +167,7 @@ class Picture(NamedTuple):
     zoom: Fraction
 
     def show(self, panel: Panel) -> None:
-        """Show other values of the same shape in the same way."""
+        """Show new values of the same shape in the same way."""
         self.image.set_data(_colored(panel, self.limits, self.zoom))
 
 
@@ -179,19 +178,19 @@ def draw_panels(
     cells: Sequence[int] | None = None,
     enlarged: Sequence[int] | None = None,
 ) -> list[Picture]:
-    """Draw pictures side by side, or the only one in the axes given.
+    """Draw pictures side by side, or a single one in the given axes.
 
     Args:
         panels: The pictures.
-        limits: For each, the values shown as the ends of the color map.
-        look: How they are shown.
-        cells: See `create_axes`.
-        enlarged: By what each picture is enlarged. The default makes those that fit as large as
-            the largest.
+        limits: For each picture, the values shown as the ends of the color map.
+        look: How to show them.
+        cells: The place of each image in the grid; see `create_axes`.
+        enlarged: The factor by which each picture is enlarged. By default, pictures are enlarged to
+            the size of the largest if that is a multiple of their own.
     """
     zoom, col_wrap, ax = look.zoom, look.col_wrap, look.ax
     if col_wrap is not None and col_wrap < 1:
-        raise ValueError(f"col_wrap was {col_wrap}; it must be at least 1.")
+        raise ValueError(f"col_wrap must be at least 1, got {col_wrap}.")
     ends = [look.options.get(name) for name in ("vmin", "vmax")]
     limits = [
         (low if ends[0] is None else ends[0], high if ends[1] is None else ends[1])
@@ -212,8 +211,8 @@ def draw_panels(
         axes, zooms = [ax], [zoom_in_axes(ax, shapes[0], exact)]
     else:
         raise ValueError(
-            f"{len(panels)} images were to be shown, but the axes given have room for one; choose "
-            "with batch_idx and channel_idx, give as_rgb=True, or leave out ax."
+            f"ax must be None for several images, got one axes for {len(panels)} images. Choose "
+            "one with batch_idx and channel_idx, give as_rgb=True, or leave out ax."
         )
     titles = _titles(panels, heads, limits, zooms)
     points = font_size(titles, max(place_size(one)[0] for one in axes), axes[0].figure.dpi)
@@ -228,7 +227,7 @@ def draw_panels(
 def panel_limits(
     panels: Sequence[Panel], vrange: str | Sequence[float | int]
 ) -> list[tuple[float, float]]:
-    """What each panel shows as the ends of its color map; the modes do not look at angles."""
+    """Return the ends of the color map of each panel; the modes ignore angles."""
     of_plain = iter(color_limits([one.pixels for one in panels if one.kind == "plain"], vrange))
     of_colors = (0.0, 1.0) if isinstance(vrange, str) else tuple(vrange)
     of_kind = {"phase": (-np.pi, np.pi), "color": of_colors}
@@ -236,14 +235,14 @@ def panel_limits(
 
 
 def _heads(panels: Sequence[Panel], title: str | Sequence[str] | None) -> list[str] | None:
-    """The first lines of the titles, None where there are to be no titles."""
+    """Return the first lines of the titles; None for no titles."""
     if title is None:
         return None
     titles = [title] * len(panels) if isinstance(title, str) else list(title)
     if len(titles) != len(panels):
         raise ValueError(
-            f"there were {len(titles)} titles for {len(panels)} images; give one for each, or one "
-            "string for all. A channel, and a part of a complex number, counts as an image."
+            f"title must be one string, or one for each of the {len(panels)} images, got "
+            f"{len(titles)} titles. Count each channel, and each complex part, as an image."
         )
     return [f"{head} {panel.label}".strip() for head, panel in zip(titles, panels, strict=True)]
 
@@ -284,7 +283,7 @@ def draw_panel(
     cmap: "str | matplotlib.colors.Colormap",
     options: dict[str, Any],
 ) -> Picture:
-    """Draw one picture in axes, which get its size and lose their frame.
+    """Draw one picture in axes, which take its size and lose their frame.
 
     Args:
         axes: The axes.
@@ -296,7 +295,7 @@ def draw_panel(
     """
     low, high = limits
     shown: dict[str, Any] = {"cmap": cmap, "interpolation": "none", "aspect": "auto"}
-    # A norm has limits of its own, and matplotlib takes no others besides.
+    # A norm has its own limits; matplotlib accepts no others with it.
     shown |= {"vmin": low, "vmax": high} if options.get("norm") is None else {}
     image = axes.imshow(_colored(panel, limits, zoom), **(shown | options))
     pin_to_pixels(image, max(int(zoom), 1))
@@ -305,16 +304,16 @@ def draw_panel(
 
 
 def range_line(limits: tuple[float, float]) -> str:
-    """The line of a title that tells which values are shown as the ends of the color map."""
+    """Return the line of a title that states the values at the ends of the color map."""
     return f"range: [{limits[0]:.1e}, {limits[1]:.1e}]"
 
 
 def _colored(panel: Panel, limits: tuple[float, float], zoom: Fraction) -> np.ndarray:
-    """What matplotlib gets: shrunk at a zoom below 1, and colors within their limits."""
+    """Return the values for matplotlib: shrunk at a zoom below 1, colors scaled to [0, 1]."""
     pixels = panel.pixels
     if panel.kind == "color":
         low, high = limits
-        # What has no value, as the gaps between frames, is white.
+        # Pixels without a value, such as the gaps between frames, are white.
         colors = np.nan_to_num(np.clip((pixels[..., :3] - low) / (high - low), 0, 1), nan=1.0)
         pixels = np.concatenate([colors, np.clip(pixels[..., 3:], 0, 1)], -1)
     return shrink(pixels, zoom)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     import matplotlib.image
     import matplotlib.transforms
 
-# At run time, an int is no float.
+# At run time, an int is not a float.
 Number: TypeAlias = float | int
 
 # Inches. A slide is about 13 x 7.5, a column of a notebook about 10 wide.
@@ -25,18 +25,17 @@ _FONT_SIZES = (11, 10, 9, 8, 7)
 _TITLE_PAD = 4.0
 _LINE_SPACING = 1.35
 # Pixels. Some versions of matplotlib round the size of an image up, so that a rounding error of
-# 1e-12 would stretch it by a whole pixel.
+# 1e-12 stretches it by a whole pixel.
 _HAIR = 1e-6
 
 
 class WholePixels:
-    """Places axes so that one sample of their image is a whole number of pixels of the screen.
+    """A locator of axes that makes each sample of their image a whole number of screen pixels.
 
-    It is an axes locator: matplotlib calls it whenever it draws, so that it holds at every
-    resolution, also for a file that is saved at another one than the screen's. The samples are
-    enlarged with the resolution, by the largest whole number that leaves the image within the
-    place which the axes have in the figure; the image is then in the middle of that place. In
-    formats without pixels (PDF, SVG) the image has its nominal size.
+    matplotlib calls an axes locator whenever it draws, so that this holds at every resolution,
+    including that of a saved file. The samples are enlarged with the resolution, by the largest
+    whole number that keeps the image within the place of the axes in the figure; the image is in
+    the middle of that place. In formats without pixels (PDF, SVG) the image has its nominal size.
 
     Attributes:
         shape: The number of rows and columns of the image.
@@ -50,7 +49,7 @@ class WholePixels:
         self.dpi = dpi
 
     def __call__(self, axes: Any, renderer: object) -> "matplotlib.transforms.Bbox":
-        """The place of the axes, as a part of the figure."""
+        """Return the place of the axes, in fractions of the figure."""
         from matplotlib.transforms import Bbox
 
         figure = axes.figure
@@ -77,9 +76,9 @@ class WholePixels:
 def pin_to_pixels(image: "matplotlib.image.AxesImage", zoom: int) -> None:
     """Place an image in its axes such that one sample is zoom x zoom pixels of the screen.
 
-    The axes get the size of the image. A file which is cropped as it is saved ("tight", as
-    in notebooks) has the axes at fractions of a pixel, and there matplotlib would round each side
-    of the image by itself; the image is moved to the nearest whole pixel instead.
+    The axes take the size of the image. In a file that is cropped when it is saved ("tight", as in
+    notebooks), the axes are at fractions of a pixel, and matplotlib rounds each side of the image
+    separately. Therefore the image is moved to the nearest whole pixel.
     """
     from matplotlib.transforms import Affine2DBase, TransformedBbox
 
@@ -102,14 +101,14 @@ def pin_to_pixels(image: "matplotlib.image.AxesImage", zoom: int) -> None:
 
 
 class Sheet(NamedTuple):
-    """What is to be arranged in rows on a figure; all lengths are in pixels.
+    """Images with titles, to be arranged in rows on a figure; all lengths are in pixels.
 
     Attributes:
         count: The number of images.
         height: The height of the largest image, at a zoom of 1.
         width: The width of the largest image, at a zoom of 1.
-        text_height: The height which the titles need.
-        text_width: The width which the titles need.
+        text_height: The height that the titles need.
+        text_width: The width that the titles need.
         dpi: The resolution of the figure.
     """
 
@@ -121,7 +120,7 @@ class Sheet(NamedTuple):
     dpi: Number
 
     def largest_zoom(self, columns: int) -> Fraction | None:
-        """The largest zoom with which the figure fits a screen, None if no zoom does it."""
+        """Return the largest zoom with which the figure fits a screen, None if no zoom fits."""
         rows = -(-self.count // columns)
         gap, margin = _GAP * self.dpi, _MARGIN * self.dpi
         width, height = (length * self.dpi - 2 * margin + gap for length in _FIGURE_SIZE)
@@ -133,9 +132,9 @@ class Sheet(NamedTuple):
         return whole_zoom(min(cell_width / self.width, cell_height / self.height, enlarged))
 
     def arrange(self, columns: int | None, zoom: Fraction | None) -> tuple[int, Fraction]:
-        """Choose the number of columns and the zoom where they are None.
+        """Choose the number of columns and the zoom if they are None.
 
-        All the images are in one row, unless that would need a zoom below 1.
+        All images are in one row, unless that needs a zoom below 1.
         """
         if columns is not None:
             columns = min(columns, self.count)
@@ -156,8 +155,8 @@ class Sheet(NamedTuple):
 
 
 def whole_zoom(factor: Number) -> Fraction:
-    """The largest zoom, of 1, 2, 3, ... and 1/2, 1/3, ..., which is at most the factor."""
-    # Positions in figures are fractions of their size, which are rounded.
+    """Return the largest zoom, among 1, 2, ... and 1/2, 1/3, ..., that is at most the factor."""
+    # Positions in figures are rounded fractions of the size of the figure.
     slack = 1e-6
     if factor >= 1 - slack:
         return Fraction(math.floor(factor + slack))
@@ -165,27 +164,27 @@ def whole_zoom(factor: Number) -> Fraction:
 
 
 def check_zoom(zoom: Number) -> Fraction:
-    """The zoom as an exact fraction.
+    """Return the zoom as an exact fraction.
 
     Raises:
-        ValueError: If it is neither an integer nor one over an integer.
+        ValueError: If it is neither an integer nor 1 over an integer.
     """
     if zoom > 0:
         whole = Fraction(round(zoom)) if zoom >= 1 else Fraction(1, round(1 / zoom))
-        # 1 over an integer is often written with three digits.
+        # Users often write 1 over an integer with three digits.
         if math.isclose(whole, zoom, rel_tol=1e-9 if zoom >= 1 else 2e-3):
             return whole
     raise ValueError(
-        f"zoom was {zoom}; it must be an integer (every sample of the image is shown as zoom x "
-        "zoom pixels) or 1 over an integer, so that the image is not interpolated."
+        "zoom, the number of pixels for a sample, must be an integer or 1 over an integer, so that "
+        f"the image is not interpolated, got {zoom}."
     )
 
 
 def shrink(pixels: np.ndarray, zoom: Fraction) -> np.ndarray:
-    """The means over the blocks of samples that are shown as one pixel at a zoom below 1.
+    """Return the means over the blocks of samples that a zoom below 1 shows as one pixel each.
 
-    Where the size is no multiple of that of a block, the blocks at the bottom and at the right
-    are filled up with copies of the last row or column.
+    If the size is not a multiple of the block size, copies of the last row or column fill up the
+    blocks at the bottom and at the right.
     """
     block = zoom.denominator
     if block == 1:
@@ -197,9 +196,9 @@ def shrink(pixels: np.ndarray, zoom: Fraction) -> np.ndarray:
 
 
 def relative_zooms(shapes: Sequence[tuple[int, int]]) -> list[int]:
-    """By what each image is enlarged to have the size of the largest one.
+    """Return the factor that enlarges each image to the size of the largest one.
 
-    It is 1 for an image whose size is no whole part of that of the largest.
+    It is 1 for an image if the size of the largest is not a multiple of its own.
     """
     height, width = max(shapes, key=math.prod)
     return [
@@ -215,15 +214,15 @@ def create_axes(
     zoom: Fraction | None,
     cells: Sequence[int] | None = None,
 ) -> "tuple[list[matplotlib.axes.Axes], Fraction]":
-    """Create a figure which has one axes for each image, with the exact size of the image.
+    """Create a figure with one axes for each image, of the exact size of the image.
 
     Args:
-        shapes: The heights and widths of the images in samples, where all have the same zoom.
-        titles: The texts for which there must be room above the images.
-        columns: The number of images side by side. None is one row, or, where that would need a
-            zoom below 1, the number which allows the largest zoom.
-        zoom: None is the largest one with which the figure has a size that fits a screen.
-        cells: The place of each image, counted along the rows, where some are to stay empty.
+        shapes: The heights and widths of the images in samples; all have the same zoom.
+        titles: The texts above the images, which need room.
+        columns: The number of images side by side. None is one row, or, if that needs a zoom below
+            1, the number that allows the largest zoom.
+        zoom: The zoom. None is the largest with which the figure fits a screen.
+        cells: The place of each image, counted along the rows, if some places stay empty.
 
     Returns:
         The axes, and the zoom.
@@ -243,7 +242,7 @@ def create_axes(
     margin = round(_MARGIN * dpi)
     figure_width = columns * cell_width - round(_GAP * dpi) + 2 * margin
     figure_height = rows * cell_height - round(_GAP * dpi) + 2 * margin
-    # A thousandth more, so that rounding does not cut off the last pixel.
+    # A thousandth of a pixel more, so that rounding does not cut off the last one.
     figure = plt.figure(figsize=((figure_width + 1e-3) / dpi, (figure_height + 1e-3) / dpi))
     axes = []
     for cell, (rows_of_image, columns_of_image) in zip(cells, shapes, strict=True):
@@ -259,12 +258,12 @@ def create_axes(
 def zoom_in_axes(
     axes: "matplotlib.axes.Axes", shape: tuple[int, int], zoom: Fraction | None
 ) -> Fraction:
-    """The zoom with which an image is shown in axes that exist.
+    """Return the zoom with which to show an image in existing axes.
 
     Args:
         axes: The axes.
         shape: The height and width of the image in samples.
-        zoom: None is the largest one that the axes have room for.
+        zoom: The zoom. None is the largest that the axes have room for.
 
     Raises:
         ValueError: If the axes are too small for the zoom.
@@ -277,32 +276,32 @@ def zoom_in_axes(
     largest = whole_zoom(min(width / shape[1], height / shape[0]))
     if zoom is not None and zoom > largest:
         raise ValueError(
-            f"the image needs {shape[1] * zoom} x {shape[0] * zoom} pixels at a zoom of {zoom}, "
-            f"but the axes have {int(width)} x {int(height)}; make them larger, or give a zoom of "
-            f"at most {largest} (None takes it)."
+            f"The axes must have {shape[1] * zoom} x {shape[0] * zoom} pixels at a zoom of {zoom}, "
+            f"got {int(width)} x {int(height)}. Make them larger, or give a zoom of at most "
+            f"{largest} (None takes it)."
         )
     return zoom or largest
 
 
 def root_figure(axes: "matplotlib.axes.Axes") -> "matplotlib.figure.Figure":
-    """The whole figure that the axes are a part of."""
+    """Return the top-level figure that contains the axes."""
     figure = axes.get_figure(root=True)
     assert figure is not None
     return figure
 
 
 def place_size(axes: "matplotlib.axes.Axes") -> tuple[float, float]:
-    """The width and height in pixels of the place which the axes have in the figure."""
+    """Return the width and height, in pixels, of the place of the axes in the figure."""
     place = axes.get_position(original=True)
     width, height = axes.figure.bbox.size
     return place.width * width, place.height * height
 
 
 def font_size(titles: Sequence[str], width: Number, dpi: Number) -> int:
-    """The largest good size of the font, in points, for titles above something of a width.
+    """Return the largest font size, in points, with which titles fit a width.
 
     Args:
-        titles: The texts, all to be written in the same size.
+        titles: The texts, all in the same font size.
         width: The width in pixels.
         dpi: The resolution of the figure.
     """

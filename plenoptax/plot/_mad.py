@@ -29,29 +29,29 @@ def mad_imshow_all(
     zoom: float | int | None = None,
     **kwargs: Any,
 ) -> "matplotlib.figure.Figure":
-    """Show the four images of a full MAD competition, beside the image that they are judged by.
+    """Show the four images of a full MAD competition beside the reference image.
 
-    Below that image stands the one that the first competition started from, which
+    Below the reference image stands the initial image of the first competition, which
     `plenoptax.mad_competition` and `plenoptax.mad_competition_set` record.
 
     Args:
         mad_metric1_min: The result of `plenoptax.mad_competition` that minimized the first metric.
-        mad_metric2_min: The one that minimized the second metric.
-        mad_metric1_max: The one that maximized the first metric.
-        mad_metric2_max: The one that maximized the second metric.
-        metric1_name: What the first metric is called, by default the name of its function, or of
-            the model that it is made of.
-        metric2_name: What the second metric is called. Equal names are numbered.
-        zoom: See `imshow`.
+        mad_metric2_min: The result that minimized the second metric.
+        mad_metric1_max: The result that maximized the first metric.
+        mad_metric2_max: The result that maximized the second metric.
+        metric1_name: The name of the first metric, by default the name of its function or of its
+            model.
+        metric2_name: The name of the second metric. Equal names are numbered.
+        zoom: The number of pixels for a sample; see `imshow`.
         **kwargs: Further arguments of `imshow`, except ``ax`` and ``col_wrap``. Unless given,
             ``vrange`` is the range that the penalty of the first competition allows, or (0, 1). A
-            list of titles has one for each picture, row by row.
+            list of titles has one title for each picture, row by row.
 
     Returns:
         The figure.
 
     Raises:
-        ValueError: If the competitions are not about the same image.
+        ValueError: If the competitions do not have the same reference image.
         TypeError: If ``ax`` or ``col_wrap`` is given.
     """
     views = _competitions(mad_metric1_min, mad_metric2_min, mad_metric1_max, mad_metric2_max)
@@ -91,31 +91,31 @@ def mad_loss_all(
     max_kwargs: Mapping[str, Any] = _MAX,
     figsize: tuple[float | int, float | int] = (10, 5),
 ) -> "matplotlib.figure.Figure":
-    """Show both metrics over the steps of a full MAD competition, each in an axes of its own.
+    """Plot both metrics over the steps of a full MAD competition, each in its own axes.
 
-    A metric that was held, not optimized, should be flat. An axis is logarithmic if its metric is
-    positive and changes by more than a factor of 10.
+    A metric that was held fixed should be flat. An axis is logarithmic if its metric is positive
+    and changes by more than a factor of 10.
 
     Args:
         mad_metric1_min: The result of `plenoptax.mad_competition` that minimized the first metric.
-        mad_metric2_min: The one that minimized the second metric.
-        mad_metric1_max: The one that maximized the first metric.
-        mad_metric2_max: The one that maximized the second metric.
-        metric1_name: What the first metric is called, by default the name of its function, or of
-            the model that it is made of.
-        metric2_name: What the second metric is called. Equal names are numbered.
-        metric1_kwargs: Further arguments of ``matplotlib.axes.Axes.plot`` where the first metric
-            was optimized.
-        metric2_kwargs: The same where the second was optimized.
-        min_kwargs: The same where a metric was minimized.
-        max_kwargs: The same where a metric was maximized.
+        mad_metric2_min: The result that minimized the second metric.
+        mad_metric1_max: The result that maximized the first metric.
+        mad_metric2_max: The result that maximized the second metric.
+        metric1_name: The name of the first metric, by default the name of its function or of its
+            model.
+        metric2_name: The name of the second metric. Equal names are numbered.
+        metric1_kwargs: Further arguments of ``matplotlib.axes.Axes.plot`` for the competitions that
+            optimized the first metric.
+        metric2_kwargs: The same for the competitions that optimized the second metric.
+        min_kwargs: The same for the competitions that minimized a metric.
+        max_kwargs: The same for the competitions that maximized a metric.
         figsize: The width and height of the figure in inches.
 
     Returns:
         The figure.
 
     Raises:
-        ValueError: If the competitions are not about the same image.
+        ValueError: If the competitions do not have the same reference image.
     """
     import matplotlib.pyplot as plt
 
@@ -127,7 +127,7 @@ def mad_loss_all(
     for one, (index, verb, of_verb) in zip(views, runs, strict=True):
         of_metric = (metric1_kwargs, metric2_kwargs)[index]
         label = f"{verb} {names[index]}"
-        # The metric that is held comes first; here, the axes are those of the metrics.
+        # draw_losses draws the metric that is held fixed first; here, the axes go by metric.
         options = line_options({"label": label}, of_metric, of_verb)
         draw_losses([one], None, False, axes[[1 - index, index]], **options)
     for ax, name in zip(axes, names, strict=True):
@@ -143,15 +143,15 @@ def _competitions(*results: Any) -> list[View]:
     images = [np.asarray(one.problem.image) for one in views]
     if not all(np.array_equal(images[0], image) for image in images):
         raise ValueError(
-            "the four competitions are about different images; give those of one image, one for "
-            "each metric that is minimized or maximized."
+            "The four competitions must have the same reference image, got different ones. Give "
+            "the results for one image, one for each metric that is minimized or maximized."
         )
     return views
 
 
 def _names(views: list[View], *given: str | None) -> list[str]:
     metrics = [one.problem.optimized_metric for one in views[:2]]
-    # A distance of a model goes by the name of the model.
+    # A distance between representations has the name of the model.
     first, second = (
         name or name_of(getattr(metric, "model", metric))
         for name, metric in zip(given, metrics, strict=True)

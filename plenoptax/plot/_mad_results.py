@@ -31,7 +31,7 @@ _TITLES = (
     "Best MSE: {minmse:.5f}\nat SSIM {FIX_SSIM:.5f}",
     "Worst MSE: {maxmse:.5f}\nat SSIM {FIX_SSIM:.5f}",
 )
-# The types of MATLAB's files of version 5.
+# The types of numbers in files of MATLAB version 5.
 _TYPES = {
     1: "i1",
     2: "u1",
@@ -57,43 +57,41 @@ def plot_MAD_results(
     vrange: str | Sequence[float | int] = "indep1",
     **kwargs: Any,
 ) -> "tuple[matplotlib.figure.Figure, dict[str, dict[str, Any]]]":
-    """Show the MAD competitions of MSE and SSIM that Wang and Simoncelli made.
+    """Show the published MAD competitions of MSE and SSIM of Wang and Simoncelli.
 
-    Below the original image, there is a row for each level of noise: the noisy image, and those
-    with the best and worst value of one metric where the other was held (Wang and Simoncelli,
+    Below the original image is a row for each noise level: the noisy image, and the images with the
+    best and the worst value of one metric while the other is held fixed (Wang and Simoncelli,
     "Maximum differentiation (MAD) competition", Journal of Vision 2008).
 
     Args:
-        original_image: ``"samp1"`` to ``"samp10"``.
-        noise_levels: Powers of 2 from 2 to 1024, by default all of them.
+        original_image: The name of the original image, ``"samp1"`` to ``"samp10"``.
+        noise_levels: The noise levels, powers of 2 from 2 to 1024, by default all of them.
         results_dir: The folder with the results; by default it is downloaded.
         ssim_images_dir: The folder with the original images; by default it is downloaded.
-        zoom: See `imshow`.
-        vrange: See `imshow`; or ``"row0"`` to ``"row3"``, which give each row its own limits, as
-            ``"auto0"`` to ``"auto3"`` do for all images.
+        zoom: The number of pixels for a sample; see `imshow`.
+        vrange: The limits of the color map, or a mode; see `imshow`. The modes ``"row0"`` to
+            ``"row3"`` are like ``"auto0"`` to ``"auto3"``, but within each row.
         **kwargs: Further arguments of ``matplotlib.axes.Axes.imshow``.
 
     Returns:
-        The figure; and for each level, as ``"L128"``, a dictionary of the metrics in the file.
+        The figure; and, under names such as ``"L128"``, the metrics in the file of each level.
 
     Raises:
-        ValueError: If there is no such image or level, or a file is not one of MATLAB version 5.
+        ValueError: If the image or level does not exist, or a file is not of MATLAB version 5.
 
     Example:
         >>> import plenoptax as plx
         >>> plx.plot.plot_MAD_results("samp11")
         Traceback (most recent call last):
-        ValueError: original_image was 'samp11'; it must be one of samp1, samp2, ..., samp10.
+        ValueError: original_image must be one of samp1, samp2, ..., samp10, got 'samp11'.
     """
     if original_image not in [f"samp{number}" for number in range(1, 11)]:
         raise ValueError(
-            f"original_image was {original_image!r}; it must be one of samp1, samp2, ..., samp10."
+            f"original_image must be one of samp1, samp2, ..., samp10, got {original_image!r}."
         )
     levels = [2**power for power in range(1, 11)] if noise_levels is None else list(noise_levels)
     if not levels or not set(levels) <= {2**power for power in range(1, 11)}:
-        raise ValueError(
-            f"noise_levels was {noise_levels!r}; they must be powers of 2 from 2 to 1024."
-        )
+        raise ValueError(f"noise_levels must be powers of 2 from 2 to 1024, got {noise_levels!r}.")
     results, rows, titles = {}, [[_original(original_image, ssim_images_dir)]], ["Original image"]
     folder = pathlib.Path(results_dir or fetch_data("MAD_results.tar.gz")).expanduser()
     for level in levels:
@@ -122,13 +120,16 @@ def _original(name: str, folder: str | os.PathLike | None) -> np.ndarray:
 
 
 def read_mat(data: bytes) -> dict[str, Any]:
-    """The arrays of real numbers in a file of MATLAB, version 5; those of one value as numbers.
+    """Read the arrays of real numbers in a file of MATLAB version 5; single values become numbers.
 
     Raises:
-        ValueError: If it is no such file.
+        ValueError: If it is not such a file.
     """
     if data[126:128] != b"IM":
-        raise ValueError("the file is not one of MATLAB version 5 with little-endian numbers.")
+        raise ValueError(
+            "A file of results must be of MATLAB version 5 with little-endian numbers, got another "
+            "format."
+        )
     content = {}
     for kind, element in _elements(data[128:]):
         if kind == _COMPRESSED:
@@ -143,12 +144,12 @@ def read_mat(data: bytes) -> dict[str, Any]:
 
 
 def _elements(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """The types and contents of the elements that stand one after the other."""
+    """Yield the type and the content of each element, in order."""
     place = 0
     while place + 8 <= len(data):
         kind, size = struct.unpack_from("<II", data, place)
         if kind >> 16:
-            # Up to four bytes stand within the tag.
+            # Contents of up to four bytes are inside the tag.
             yield kind & 0xFFFF, data[place + 4 : place + 4 + (kind >> 16)]
             place += 8
             continue

@@ -17,9 +17,9 @@ class Panel(NamedTuple):
     Attributes:
         pixels: The values, of shape (height, width), or (height, width, 3 or 4) for a color.
         kind: Whether the values are plain numbers, angles in radians, or colors.
-        label: What the values are a part of, ``""`` where they are all there is.
-        size: The height and width of each of the images that the picture is put together from;
-            None where it is one image.
+        label: The part of a complex number that the values are, ``""`` for real numbers.
+        size: The height and width of each frame if the picture is a strip of frames; None if it is
+            one image.
     """
 
     pixels: np.ndarray
@@ -35,12 +35,12 @@ def split_into_panels(
     channel_idx: int | None,
     as_rgb: bool,
 ) -> list[Panel]:
-    """Take images apart into what is shown in one axes each.
+    """Split images into panels, one for each axes.
 
     Args:
         image: An image (height, width) or (channel, height, width), a batch (batch, channel,
             height, width), or a list of such, of any sizes.
-        plot_complex: The two real pictures which stand for a complex one.
+        plot_complex: The kind of the two real pictures that show a complex one.
         batch_idx: The image of the batch, None for all of them.
         channel_idx: The channel, None for all of them.
         as_rgb: Whether the channels are those of one color picture.
@@ -50,17 +50,17 @@ def split_into_panels(
 
     Raises:
         TypeError: If an image does not hold numbers.
-        ValueError: If an image has another number of axes, or if the choices do not fit it.
+        ValueError: If an image does not have 2 to 4 axes, or if the other arguments do not fit it.
     """
     if plot_complex not in ("rectangular", "polar", "logpolar"):
         raise ValueError(
-            f"plot_complex was {plot_complex!r}; it must be 'rectangular' (real and imaginary "
-            "part), 'polar' (amplitude and phase) or 'logpolar' (logarithm of the amplitude, "
-            "and phase)."
+            "plot_complex must be 'rectangular' (real and imaginary part), 'polar' (amplitude and "
+            "phase) or 'logpolar' (logarithm of the amplitude, and phase), got "
+            f"{plot_complex!r}."
         )
     images = list(image) if isinstance(image, list | tuple) else [image]
     if not images:
-        raise ValueError("the list of images was empty; there must be at least one image.")
+        raise ValueError("The list of images must hold at least one image, got an empty list.")
     panels = []
     for one in images:
         if not as_rgb:
@@ -83,27 +83,30 @@ def panels_of_image(
     batch_idx: int | None = None,
     plot_complex: PlotComplex = "rectangular",
 ) -> list[Panel]:
-    """The panel of an image, or the two of a complex one; nothing of the image is left out.
+    """Return the panel of an image, or two panels of a complex one, without leaving anything out.
 
-    A sequence of images is one panel, the frames side by side.
+    A sequence of images is one panel, with the frames side by side.
 
     Args:
         image: An image (height, width) or (channel, height, width), or a sequence (time, channel,
             height, width) of such.
         channel_idx: The channel.
-        as_rgb: Whether to show the channels as colors; None does so for 3 or 4 of real numbers.
+        as_rgb: Whether to show the channels as colors; None does so for 3 or 4 real channels.
         batch_idx: The only frame of a sequence to show.
-        plot_complex: The two real pictures which stand for a complex one.
+        plot_complex: The kind of the two real pictures that show a complex one.
 
     Raises:
-        ValueError: If there are several channels, which are no colors, and none was chosen.
+        ValueError: If there are several channels, which are not colors, and none was chosen.
     """
     array = as_numbers(image)
     channels = array.shape[-3] if array.ndim > 2 else 1
     if as_rgb is None:
         as_rgb = channels in (3, 4) and channel_idx is None and not np.iscomplexobj(array)
     if channels > 1 and not as_rgb and channel_idx is None:
-        raise ValueError(f"the image has {channels} channels; choose one with channel_idx.")
+        raise ValueError(
+            "The image must have one channel, or channels that are shown as colors, got "
+            f"{channels} channels. Choose one with channel_idx."
+        )
     panels = split_into_panels(array, plot_complex, batch_idx, channel_idx, as_rgb)
     if array.ndim < 4 or batch_idx is not None:
         return panels
@@ -112,22 +115,23 @@ def panels_of_image(
 
 
 def one_panel(image: Any, channel_idx: int | None, as_rgb: bool | None) -> Panel:
-    """The panel of an image of real numbers; see `panels_of_image`.
+    """Return the panel of an image of real numbers; see `panels_of_image`.
 
     Raises:
-        ValueError: If the image is complex, or see there.
+        ValueError: If the image is complex, or for the reasons of `panels_of_image`.
     """
     panels = panels_of_image(image, channel_idx, as_rgb)
     if len(panels) > 1:
         raise ValueError(
-            "the image is complex, and there is one axes for it; give process_image= a function "
-            "that returns real numbers, such as jax.numpy.abs, or show its parts with imshow."
+            "The image must be real to be shown in one axes, got a complex image. Give "
+            "process_image= a function that returns real numbers, such as jax.numpy.abs, or show "
+            "both parts with imshow."
         )
     return panels[0]
 
 
 def _strip(frames: Sequence[Panel]) -> Panel:
-    """The frames of a sequence side by side in rows, with gaps that have no value."""
+    """Arrange the frames of a sequence side by side in rows, with gaps of NaN."""
     pixels = np.stack([frame.pixels for frame in frames])
     count, height, width, *colors = pixels.shape
     rows, columns, gap = _grid_of_strip((count, height, width))
@@ -139,19 +143,19 @@ def _strip(frames: Sequence[Panel]) -> Panel:
 
 
 def size_of_strip(shape: Sequence[int]) -> tuple[int, int]:
-    """The height and width of the frames of a sequence as they are shown."""
+    """Return the height and width of a sequence that is shown as a strip of frames."""
     rows, columns, gap = _grid_of_strip(shape)
     return rows * (shape[-2] + gap) - gap, columns * (shape[-1] + gap) - gap
 
 
 def _grid_of_strip(shape: Sequence[int]) -> tuple[int, int, int]:
-    """The rows and columns, and how much lies between the frames."""
+    """Return the rows, the columns, and the gap between frames."""
     rows = -(-shape[0] // _FRAMES_IN_A_ROW)
     return rows, -(-shape[0] // rows), max(1, round(max(shape[-2:]) / 40))
 
 
 def as_numbers(data: Any) -> np.ndarray:
-    """The data as a NumPy array of a type that matplotlib can draw.
+    """Convert data to a NumPy array of a type that matplotlib can draw.
 
     Raises:
         TypeError: If the data are not numbers.
@@ -163,8 +167,8 @@ def as_numbers(data: Any) -> np.ndarray:
         return array.astype(np.float32)
     except (TypeError, ValueError):
         raise TypeError(
-            f"the data were of type {type(data).__name__}, which is no array of numbers; give a "
-            "JAX or NumPy array."
+            f"The data must be an array of numbers, got {type(data).__name__}. Give a JAX or NumPy "
+            "array."
         ) from None
 
 
@@ -172,9 +176,9 @@ def _as_batch(image: Any) -> np.ndarray:
     array = as_numbers(image)
     if array.ndim not in (2, 3, 4) or array.size == 0:
         raise ValueError(
-            f"an image had the shape {array.shape}; it must be (height, width), (channel, height, "
-            "width) or, for a batch, (batch, channel, height, width), and none may be 0. Show a "
-            "representation that is not image-like with plot_representation."
+            "An image must have the shape (height, width), (channel, height, width) or, for a "
+            f"batch, (batch, channel, height, width), with no size of 0, got {array.shape}. Show "
+            "other representations with plot_representation."
         )
     return array.reshape((1,) * (4 - array.ndim) + array.shape)
 
@@ -184,13 +188,13 @@ def _select(
 ) -> np.ndarray:
     if as_rgb and channel_idx is not None:
         raise ValueError(
-            f"as_rgb shows all the channels at once, but channel_idx was {channel_idx}; give one "
-            "of the two."
+            "channel_idx must be None with as_rgb=True, which shows all channels at once, got "
+            f"{channel_idx}. Give only one of the two."
         )
     if as_rgb and (batch.shape[1] not in (3, 4) or np.iscomplexobj(batch)):
         raise ValueError(
-            "as_rgb needs 3 channels (red, green, blue) or 4 (and opacity) of real numbers, but "
-            f"there were {batch.shape[1]} channels of type {batch.dtype}."
+            "With as_rgb=True, an image must have 3 channels (red, green, blue), or 4 with "
+            f"opacity, of real numbers, got {batch.shape[1]} channels of type {batch.dtype}."
             f"{advise_on_axes(batch.shape[1:] if len(batch) == 1 else batch.shape)}"
         )
     for axis, name, index in ((0, "batch_idx", batch_idx), (1, "channel_idx", channel_idx)):
@@ -198,15 +202,13 @@ def _select(
             continue
         size = batch.shape[axis]
         if not -size <= index < size:
-            raise ValueError(
-                f"{name} was {index}, but that axis has the size {size}; it must be between "
-                f"{-size} and {size - 1}."
-            )
+            raise ValueError(f"{name} must be between {-size} and {size - 1}, got {index}.")
         batch = batch.take([index], axis)
     if min(batch.shape[:2]) > 1 and not as_rgb:
         raise ValueError(
-            f"a batch of {batch.shape[0]} images of {batch.shape[1]} channels each leaves open "
-            "what belongs together; choose with batch_idx or channel_idx, or give as_rgb=True."
+            "A batch must have one image, one channel, or as_rgb=True, got "
+            f"{batch.shape[0]} images of {batch.shape[1]} channels each. Choose with batch_idx or "
+            "channel_idx, or give as_rgb=True."
         )
     return batch
 

@@ -28,16 +28,16 @@ def plot_portilla_simoncelli(
     *,
     channel_idx: int | None = None,
 ) -> "tuple[matplotlib.figure.Figure, list[matplotlib.axes.Axes]]":
-    """Show texture statistics, or the difference of two such sets, group by group.
+    """Plot texture statistics, or the difference of two sets of them, group by group.
 
-    There are eight axes, six for a model of one scale, which has no statistics across scales. The
-    autocorrelations and the correlations across orientations and scales are many: the two axes
-    of each block of them (the shifts, or the two orientations) are summarized by the root of the
-    sum of squares, so that one stem is left for each scale (and orientation). Scales run from fine
-    to coarse, the low-pass image last.
+    There are eight axes, or six for a model of one scale, which has no statistics across scales.
+    The autocorrelations and the correlations across orientations and scales are many. Therefore
+    each block of them is summarized by the root of the sum of squares over its two axes (the
+    shifts, or the two orientations), so that one stem is left for each scale (and orientation).
+    Scales run from fine to coarse, with the low-pass image last.
 
     Args:
-        model: The model that made the statistics.
+        model: The model that computed the statistics.
         data: The statistics, of shape (channel, statistic); a batch of them; or one channel of
             them.
         ax: The axes to divide. The default makes a figure.
@@ -45,7 +45,7 @@ def plot_portilla_simoncelli(
             (12, 5.9) for six axes.
         ylim: The limits of all vertical axes. None puts the lower limit of an axes at 0 if no value
             is negative, False leaves them to matplotlib.
-        batch_idx: The element of the batch, if it is one.
+        batch_idx: The element of a batch.
         title: The title above all axes.
         channel_idx: The channel; None is the mean over the channels.
 
@@ -56,7 +56,10 @@ def plot_portilla_simoncelli(
         ValueError: If both ``ax`` and ``figsize`` are given, or the data are not of that shape.
     """
     if ax is not None and figsize is not None:
-        raise ValueError("figsize is for a new figure, but ax was given; leave out one of the two.")
+        raise ValueError(
+            "Only one of ax= and figsize= must be given, got both. Leave out figsize=, which is "
+            "for a new figure."
+        )
     statistics = _statistics(data, batch_idx, channel_idx)
     groups = _groups(model.convert_to_dict(statistics))
     rows = -(-len(groups) // _COLUMNS)
@@ -73,19 +76,19 @@ def plot_portilla_simoncelli(
 def portilla_simoncelli_stems(
     model: Any, data: Any, batch_idx: int, channel_idx: int | None = None
 ) -> list[np.ndarray]:
-    """What `plot_portilla_simoncelli` shows as stems, one array for each axes."""
+    """Return the stems that `plot_portilla_simoncelli` shows, one array for each axes."""
     groups = _groups(model.convert_to_dict(_statistics(data, batch_idx, channel_idx)))
     return [group.values.ravel() for group in groups]
 
 
 class _Group(NamedTuple):
-    """The stems of one axes, which are in pieces of the same length.
+    """The stems of one axes, in pieces of the same length.
 
     Attributes:
         title: The name of the statistics.
         values: The stems.
-        labels: What stands below each piece.
-        xlabel: What the labels are of.
+        labels: The label below each piece.
+        xlabel: The quantity that the labels are values of.
     """
 
     title: str
@@ -95,24 +98,26 @@ class _Group(NamedTuple):
 
 
 def _statistics(data: Any, batch_idx: int, channel_idx: int | None) -> np.ndarray:
-    """The statistics of one channel, or their mean, as the only channel."""
+    """Return the statistics of one channel, or their mean, as the only channel."""
     array = as_numbers(data)
     if array.ndim == 3:
         if not -len(array) <= batch_idx < len(array):
             raise ValueError(
-                f"batch_idx was {batch_idx}, but there are {len(array)} elements in the batch."
+                f"batch_idx must be between {-len(array)} and {len(array) - 1}, got {batch_idx}."
             )
         array = array[batch_idx]
     if array.ndim not in (1, 2):
         raise ValueError(
-            f"the statistics had the shape {array.shape}; they must be (channel, statistic), as "
-            "the model returns them, (batch, channel, statistic), or one channel of them."
+            "data must have the shape (channel, statistic), as the model returns it, (batch, "
+            f"channel, statistic), or (statistic,) for one channel, got {array.shape}."
         )
     array = np.atleast_2d(array)
     if channel_idx is None:
         return array.mean(0, keepdims=True)
     if not -len(array) <= channel_idx < len(array):
-        raise ValueError(f"channel_idx was {channel_idx}, but there are {len(array)} channels.")
+        raise ValueError(
+            f"channel_idx must be between {-len(array)} and {len(array) - 1}, got {channel_idx}."
+        )
     return array[[channel_idx]]
 
 
@@ -121,7 +126,7 @@ def _groups(statistics: Mapping[str, Any]) -> list[_Group]:
         return np.asarray(statistics[name], np.float64)[0]
 
     def summary(name: str) -> np.ndarray:
-        # Absent are the statistics that are equal to others, or constant.
+        # NaN marks statistics that are left out: they are equal to others, or constant.
         return np.sqrt(np.nansum(group(name) ** 2, (0, 1)))
 
     spreads = [group(f"{name}_reconstructed") for name in ("std", "skew", "kurtosis")]
@@ -174,6 +179,6 @@ def _draw(
     ax.xaxis.set_visible(True)
     ax.set_xticks((starts + stops) / 2, group.labels, fontsize=7)
     ax.tick_params("x", length=0)
-    # Without a common factor, which would stand where the title is.
+    # No common factor, because it overlaps the title.
     ax.yaxis.set_major_formatter("{x:.2g}")
     ax.set_xlabel(group.xlabel, fontsize=7, labelpad=1)

@@ -28,19 +28,19 @@ def pyrshow(
 ) -> "matplotlib.figure.Figure":
     """Show the coefficients of a pyramid, each scale in a row, from fine to coarse.
 
-    Coarser scales are enlarged by the whole number that makes them about as large as the finest.
+    Coarser scales are enlarged by a whole number that makes them about as large as the finest.
 
     Args:
-        pyr_coeffs: What `plenoptax.process.SteerablePyramidFreq` returns: bands (channel,
+        pyr_coeffs: The output of `plenoptax.process.SteerablePyramidFreq`: bands (channel,
             orientation, height, width) under the numbers of their scales, and residuals (channel,
-            height, width) under names; with or without a batch axis in front, or without the one
-            of channels. Or a list of such residuals, as a Laplacian pyramid.
-        vrange: See `imshow`.
-        zoom: The number of pixels for a sample of the finest scale. None is the largest one that
-            gives a figure of a size that fits a screen.
-        show_residuals: Whether to show the residuals, which have rows of their own.
-        cmap: See `imshow`.
-        plot_complex: How complex bands are shown; see `imshow`.
+            height, width) under names; with or without a batch axis in front, or without the axis
+            of channels. Or a list of such residuals, such as a Laplacian pyramid.
+        vrange: The limits of the color map, or a mode; see `imshow`.
+        zoom: The number of pixels for a sample of the finest scale. None is the largest with which
+            the figure fits a screen.
+        show_residuals: Whether to show the residuals, which have their own rows.
+        cmap: The color map; see `imshow`.
+        plot_complex: How to show complex bands; see `imshow`.
         batch_idx: The image of a batch.
         channel_idx: The channel.
         **kwargs: Further arguments of ``matplotlib.axes.Axes.imshow``.
@@ -50,7 +50,7 @@ def pyrshow(
 
     Raises:
         TypeError: If the coefficients are not numbers.
-        ValueError: If they are not of such shapes, or there is nothing to show.
+        ValueError: If they do not have such shapes, or there is nothing to show.
 
     Example:
         >>> import jax.numpy as jnp
@@ -76,7 +76,7 @@ def pyrshow(
             heads = [name] if is_residual else [f"{name}, band {i}" for i in range(len(bands))]
             rows.append(_row(bands, heads, plot_complex))
     if not rows:
-        raise ValueError("there was nothing to show; the pyramid held no coefficients.")
+        raise ValueError("pyr_coeffs must hold coefficients to show, got none.")
     columns = max(len(row) for row in rows)
     cells = [
         index * columns + column for index, row in enumerate(rows) for column in range(len(row))
@@ -98,17 +98,19 @@ def _row(bands: np.ndarray, heads: list[str], plot_complex: PlotComplex) -> list
 
 
 def _bands(level: np.ndarray, is_residual: bool, batch_idx: int, channel_idx: int) -> np.ndarray:
-    """The bands of a level, of shape (band, height, width)."""
+    """Return the bands of a level, of shape (band, height, width)."""
     leading = level.ndim - (2 if is_residual else 3)
     if not 0 <= leading <= 2 or level.size == 0:
         raise ValueError(
-            f"coefficients had the shape {level.shape}; bands must be (channel, orientation, "
-            "height, width) and residuals (channel, height, width), with a batch axis in front or "
-            "without."
+            "Bands must have the shape (channel, orientation, height, width) and residuals "
+            "(channel, height, width), with or without a batch axis in front, got coefficients of "
+            f"shape {level.shape}."
         )
     indices = (("batch_idx", batch_idx), ("channel_idx", channel_idx))[2 - leading :]
     for name, index in indices:
         if not -len(level) <= index < len(level):
-            raise ValueError(f"{name} was {index}, but that axis has the size {len(level)}.")
+            raise ValueError(
+                f"{name} must be between {-len(level)} and {len(level) - 1}, got {index}."
+            )
         level = level[index]
     return level[None] if is_residual else level

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import matplotlib.axes
 
 MOST_AXES = 36
-# The limits of an axis over the largest value, which leaves room for the heads of stems.
+# The limits of an axis in units of the largest value, with room for the heads of stems.
 MARGIN = 1.15
 # Inches.
 _GAP_ABOVE_LAYER, _GAP_IN_LAYER = 0.5, 0.15
@@ -39,31 +39,31 @@ def plot_representation(
     axes_direction: Literal["horizontal", "vertical"] = "horizontal",
     gridspec_kwargs: dict[str, Any] | None = None,
 ) -> "list[matplotlib.axes.Axes]":
-    """Show what a model makes of an image, or the difference of two such representations.
+    """Show the representation of an image by a model, or the difference of two representations.
 
-    If the model has a method ``plot_representation``, that draws. Otherwise it depends on the data:
+    If the model has a method ``plot_representation``, that method draws. Otherwise the data decide:
     a vector, or a matrix (channel, value), is shown as stems, one axes for each channel; an array
     (channel, height, width), or one image of a batch (batch, channel, height, width), as pictures,
-    with the same two-hued range, symmetric about zero, for all the channels; a dictionary or
-    another tree of arrays as all its leaves. At most 36 axes are drawn; the title says so where
-    there would be more. Where there are more than four, and pictures of several channels are among
-    them, as in the layers of a network, each leaf starts a row.
+    with the same two-hued range, symmetric about zero, for all channels; a dictionary or another
+    tree of arrays as all its leaves. At most 36 axes are drawn; the title says if there are more.
+    With more than four axes, and pictures of several channels among them, as for the layers of a
+    network, each leaf starts a new row.
 
     Args:
         model: The model, which may be None.
         data: The representation; None if the method of the model needs none.
-        ax: The axes to draw in, which are divided if need be. The default makes a figure.
+        ax: The axes to draw in, which are divided if necessary. The default makes a figure.
         figsize: The width and height of that figure in inches; the default depends on the number of
             axes.
         ylim: The limits of the vertical axes of the stems. None is symmetric about zero, False
             leaves them to matplotlib.
         batch_idx: The image of the batch.
         title: The title.
-        as_rgb: Show three or four channels of pictures as colors.
-        axes_direction: Whether several axes stand side by side or below each other; more than four
-            are arranged in rows and columns, of which ``"vertical"`` makes a plain grid.
-        gridspec_kwargs: Further arguments of ``matplotlib.gridspec.GridSpec`` for several axes,
-            which then are a plain grid.
+        as_rgb: Whether to show three or four channels of pictures as colors.
+        axes_direction: Whether several axes stand side by side or below each other. More than four
+            are arranged in rows and columns; with ``"vertical"``, leaves start no new rows.
+        gridspec_kwargs: Further arguments of ``matplotlib.gridspec.GridSpec`` for several axes;
+            with them, leaves start no new rows.
 
     Returns:
         The axes.
@@ -83,10 +83,13 @@ def plot_representation(
         >>> plt.close(axes[0].figure)
     """
     if ax is not None and figsize is not None:
-        raise ValueError("figsize is for a new figure, but ax was given; leave out one of the two.")
+        raise ValueError(
+            "Only one of ax= and figsize= must be given, got both. Leave out figsize=, which is "
+            "for a new figure."
+        )
     if axes_direction not in ("horizontal", "vertical"):
         raise ValueError(
-            f"axes_direction was {axes_direction!r}; it must be 'horizontal' or 'vertical'."
+            f"axes_direction must be 'horizontal' or 'vertical', got {axes_direction!r}."
         )
     method = answer(model, "plot_representation")
     if method is not None:
@@ -94,12 +97,12 @@ def plot_representation(
         return _axes_of(method(data, ax=ax, ylim=ylim, batch_idx=batch_idx, title=title))
     if data is None:
         raise ValueError(
-            "data was None, and there is no model with a method plot_representation; give a "
-            "representation, such as model(image)."
+            "data must be a representation unless the model has a method plot_representation, got "
+            "None. Give a representation, such as model(image)."
         )
     parts = list(_parts(data, batch_idx, as_rgb))
     if not parts:
-        raise ValueError("there was nothing to show; the data held no arrays.")
+        raise ValueError("data must hold arrays to show, got none.")
     shown = parts[:MOST_AXES]
     if len(parts) > len(shown):
         title = f"{title or ''} (the first {len(shown)} of {len(parts)})".strip()
@@ -125,7 +128,7 @@ def plot_representation(
 
 
 def arrangement(model: Any, data: Any) -> Literal["one", "layers", "other"]:
-    """Whether a representation is a single vector or picture, or layers of maps."""
+    """Return whether a representation is one vector or picture, layers of maps, or other."""
     if answer(model, "plot_representation") is not None:
         return "other"
     parts = list(_parts(data, 0, False))
@@ -133,15 +136,15 @@ def arrangement(model: Any, data: Any) -> Literal["one", "layers", "other"]:
 
 
 class _Part(NamedTuple):
-    """What is drawn in one axes.
+    """The part of a representation that is drawn in one axes.
 
     Attributes:
         content: The values.
-        name: What the leaf is called that it is of.
-        number: What tells it from the others of that leaf.
-        largest: The largest absolute value of that leaf.
-        is_first: Whether it is the first of that leaf.
-        is_only: Whether it is the only one of that leaf.
+        name: The name of its leaf.
+        number: The text that distinguishes it from the other parts of its leaf.
+        largest: The largest absolute value of its leaf.
+        is_first: Whether it is the first part of its leaf.
+        is_only: Whether it is the only part of its leaf.
     """
 
     content: np.ndarray | Panel
@@ -153,7 +156,7 @@ class _Part(NamedTuple):
 
     @property
     def title(self) -> str:
-        """What tells it from all others."""
+        """The text that distinguishes it from all other parts."""
         unnamed = self.number.replace("[", "channel ").replace("]", "")
         return f"{self.name}{self.number}" if self.name else unnamed
 
@@ -176,9 +179,9 @@ def _parts(data: Any, batch_idx: int, as_rgb: bool) -> Iterator[_Part]:
         array = as_numbers(leaf)
         if array.ndim > 4 or array.size == 0:
             raise ValueError(
-                f"the representation {name!r} had the shape {array.shape}; it must be a vector, "
-                "(channel, value), (channel, height, width) or (batch, channel, height, width), "
-                "and not be empty."
+                f"The representation {name!r} must be a vector, (channel, value), (channel, "
+                "height, width) or (batch, channel, height, width), and not be empty, got the "
+                f"shape {array.shape}."
             )
         if array.ndim < 3:
             if np.iscomplexobj(array):
@@ -198,7 +201,7 @@ def _parts(data: Any, batch_idx: int, as_rgb: bool) -> Iterator[_Part]:
 
 
 def leaves(data: Any) -> Iterator[tuple[str, Any]]:
-    """The leaves with their names; a dictionary in its own order, which JAX would sort."""
+    """Yield the leaves with their names; a dictionary keeps its order, which JAX would sort."""
     if isinstance(data, Mapping):
         for key, value in data.items():
             for name, leaf in leaves(value):
@@ -220,7 +223,7 @@ def _draw(ax: "matplotlib.axes.Axes", part: _Part, ylim: YLimits) -> None:
 
 
 def _are_layers(parts: Sequence[_Part]) -> bool:
-    """Whether each leaf gets rows of its own, as the maps of several channels do."""
+    """Return whether each leaf starts a new row, as maps of several channels do."""
     several = [isinstance(part.content, Panel) for part in parts if not part.is_only]
     return len(parts) > 4 and len(several) > 0 and all(several)
 
@@ -228,7 +231,7 @@ def _are_layers(parts: Sequence[_Part]) -> bool:
 def _draw_layers(
     ax: "matplotlib.axes.Axes", parts: Sequence[_Part], ylim: YLimits, title: str
 ) -> "list[matplotlib.axes.Axes]":
-    """Draw each leaf from the start of a row, with as many in a row as makes the maps largest."""
+    """Draw each leaf from the start of a row; the number of columns makes the maps largest."""
     dpi = ax.figure.dpi
     width, height = place_size(ax)
     shapes = [part.content.pixels.shape[:2] for part in parts if isinstance(part.content, Panel)]
@@ -256,7 +259,7 @@ def _draw_layers(
 
 
 def _places_in_layers(parts: Sequence[_Part], columns: int) -> list[tuple[int, int, int]]:
-    """The row, and the first and last column, of each; vectors take a whole row."""
+    """Return the row, and the first and last column, of each part; vectors take a whole row."""
     places, row, column = [], -1, 0
     for part in parts:
         column += 1
@@ -267,7 +270,7 @@ def _places_in_layers(parts: Sequence[_Part], columns: int) -> list[tuple[int, i
 
 
 def _axes_of(drawn: Any) -> "list[matplotlib.axes.Axes]":
-    """The axes in what the method of a model returned: axes, or a figure and axes."""
+    """Return the axes, given what a model's method returned: axes, or a figure and axes."""
     if isinstance(drawn, tuple) and len(drawn) == 2 and not hasattr(drawn[0], "transAxes"):
         drawn = drawn[1]
     return list(np.atleast_1d(np.asarray(drawn, dtype=object)).ravel())

@@ -39,35 +39,35 @@ def synthesis_status(
     width_ratios: dict[str, float | int] | None = None,
     **kwargs: dict[str, Any],
 ) -> "matplotlib.figure.Figure":
-    """Show how a synthesis stands: its image, its loss and what else tells about its method.
+    """Show the image and the loss of a synthesis, and a plot that its method adds.
 
-    That is the representation error of a metamer, and how straight a geodesic is. All are of the
-    same step. Under the figure stands why the synthesis stopped.
+    The method adds the representation error of a metamer, or the straightness of a geodesic. All
+    plots show the same step. The text below the figure says why the synthesis stopped.
 
     Args:
-        result: What a synthesis returned; or whatever else `synthesis_imshow` shows.
+        result: The result of a synthesis, or anything else that `synthesis_imshow` shows.
         batch_idx: The element of a batch.
         channel_idx: The only channel of the image to show.
-        iteration: The step, from the end if negative: the nearest one of which the image was
-            recorded. The default is the image that was returned.
+        iteration: The step to show, counted from the end if negative; the nearest step with a
+            recorded image is shown. The default is the returned image.
         included_plots: The names of the plots, from left to right: ``"synthesis_imshow"``,
             ``"synthesis_loss"``, ``"metamer_representation_error"``,
-            ``"geodesic_deviation_from_line"``, ``"synthesis_histogram"``. The default is what there
-            is of them but for the histogram, which is included for eigendistortions.
-        fig: A figure that has axes for all the plots. The default makes one.
-        axes_idx: For a plot, by name, the index of its axes in the figure; others take the first
-            free ones. The axes under ``"misc"`` are left alone.
+            ``"geodesic_deviation_from_line"``, ``"synthesis_histogram"``. The default is all that
+            the result allows except the histogram, which is included for eigendistortions.
+        fig: A figure that has axes for all plots. The default makes one.
+        axes_idx: The index of the axes of a plot in the figure, by the name of the plot; other
+            plots take the first free axes. The axes under ``"misc"`` are not used.
         figsize: The width and height of the new figure in inches.
         width_ratios: The relative widths of the plots, by name.
-        **kwargs: For a plot, a dictionary of further arguments, named after it, such as
+        **kwargs: A dictionary of further arguments for a plot, named after the plot, such as
             ``synthesis_imshow_kwargs``.
 
     Returns:
         The figure.
 
     Raises:
-        ValueError: If a plot has no such name, or the problem does not allow it, the figure has too
-            few axes, there was no such iteration, or no image was recorded.
+        ValueError: If a name of a plot is unknown or the problem does not allow the plot, the
+            figure has too few axes, the iteration does not exist, or no image was recorded.
 
     Example:
         >>> import jax, matplotlib.pyplot as plt, plenoptax as plx
@@ -106,34 +106,35 @@ def synthesis_animate(
     rescale_ylim: str | bool = "rescale",
     **kwargs: dict[str, Any],
 ) -> "matplotlib.animation.FuncAnimation":
-    """Show `synthesis_status` at every step whose image was recorded, one after the other.
+    """Animate `synthesis_status` over all steps with a recorded image.
 
-    A notebook plays the animation where it is the last value of a cell; see `animshow` for how to
-    keep it in a file.
+    A notebook plays the animation if it is the last value of a cell; `animshow` explains how to
+    save it in a file.
 
     Args:
-        result: What a synthesis returned, with recorded images; or its trace; or images of several
-            steps.
-        framerate: The number of frames in a second.
+        result: The result of a synthesis, with recorded images; or its trace; or the images of
+            several steps.
+        framerate: The number of frames per second.
         batch_idx: The element of a batch.
         channel_idx: The only channel of the image to show.
-        included_plots: See `synthesis_status`.
-        process_image: A function of the image to be shown, to undo a preprocessing, say.
-        fig: See `synthesis_status`.
-        axes_idx: See `synthesis_status`.
-        figsize: See `synthesis_status`.
-        width_ratios: See `synthesis_status`.
+        included_plots: The names of the plots; see `synthesis_status`.
+        process_image: A function applied to the image before it is shown, for example to undo a
+            preprocessing.
+        fig: A figure that has axes for all plots. The default makes one.
+        axes_idx: The indices of the axes of plots in the figure; see `synthesis_status`.
+        figsize: The width and height of the new figure in inches.
+        width_ratios: The relative widths of the plots, by name.
         rescale_ylim: When to fit the limits, and the range of the colors, of the representation
-            error: ``"rescale"`` ten times in all, ``"rescale5"``, say, every fifth frame, False
-            never.
-        **kwargs: See `synthesis_status`.
+            error: ``"rescale"`` ten times in total, ``"rescale5"``, for example, every fifth frame,
+            False never.
+        **kwargs: Dictionaries of further arguments for the plots; see `synthesis_status`.
 
     Returns:
         The animation. It stops when it is deleted, so keep it in a variable.
 
     Raises:
-        ValueError: If fewer than two images were recorded, or ``rescale_ylim`` is none of these;
-            and see `synthesis_status`.
+        ValueError: If fewer than two images were recorded, if ``rescale_ylim`` is not one of these,
+            or for the reasons that `synthesis_status` has.
 
     Example:
         >>> import jax, matplotlib.pyplot as plt, plenoptax as plx
@@ -151,8 +152,8 @@ def synthesis_animate(
     steps: list[int] = sorted({*[int(step) for step in one.image_steps], *returned})
     if len(steps) < 2:
         raise ValueError(
-            f"an animation needs two images or more, but there was {len(steps)}; run with "
-            "record=10, say, to record every 10th."
+            f"result must have at least two images for an animation, got {len(steps)}. Run with "
+            "record=10, for example, to record every 10th image."
         )
     every = _rescale_interval(rescale_ylim, len(steps))
     if process_image is not None:
@@ -170,14 +171,14 @@ def synthesis_animate(
 
 
 def _rescale_interval(rescale_ylim: str | bool, count: int) -> int:
-    """The number of frames from one fit of the limits to the next, 0 for never."""
+    """Return the number of frames from one fit of the limits to the next, 0 for never."""
     if rescale_ylim is False:
         return 0
     if isinstance(rescale_ylim, str) and re.fullmatch("rescale([1-9][0-9]*)?", rescale_ylim):
         return int(rescale_ylim.removeprefix("rescale") or max(count // 10, 1))
     raise ValueError(
-        f"rescale_ylim was {rescale_ylim!r}; it must be 'rescale' (ten times in all), 'rescaleN' "
-        "with a number N of frames, such as 'rescale5', or False."
+        "rescale_ylim must be 'rescale' (ten times in total), 'rescaleN' with a number N of "
+        f"frames, such as 'rescale5', or False, got {rescale_ylim!r}."
     )
 
 
@@ -192,7 +193,7 @@ def _draw_status(
     width_ratios: dict[str, float | int] | None,
     kwargs: dict[str, dict[str, Any]],
 ) -> "tuple[matplotlib.figure.Figure, list[Drawn]]":
-    """Draw all the plots of one step; the arguments are those of `synthesis_status`."""
+    """Draw all plots of one step; the arguments are those of `synthesis_status`."""
     allowed = _allowed(one)
     plots = tuple(included_plots or _default(one, allowed))
     check_names(allowed, plots, axes_idx or {}, width_ratios or {})
@@ -202,8 +203,8 @@ def _draw_status(
     unknown = kwargs.keys() - {f"{name}_kwargs" for name in plots}
     if unknown:
         raise ValueError(
-            f"there were arguments {', '.join(sorted(unknown))}; further arguments are "
-            "dictionaries named after a plot that is included, such as synthesis_loss_kwargs."
+            "Further arguments must be dictionaries named after an included plot, such as "
+            f"synthesis_loss_kwargs, got {', '.join(sorted(unknown))}."
         )
     step = one.index(iteration) if plots == ("synthesis_loss",) else one.shown(iteration).step
     figure = new_figure(plots, one, figsize, width_ratios or {}) if fig is None else fig

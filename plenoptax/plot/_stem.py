@@ -18,18 +18,18 @@ def stem_plot(
     xvals: tuple[Any, Any] | None = None,
     **kwargs: Any,
 ) -> "matplotlib.axes.Axes":
-    """Show a vector as stems that rise from a baseline.
+    """Plot a vector as stems that rise from a baseline.
 
-    The stems are thin, the thinner the more there are, and without heads above 150.
+    The more stems there are, the thinner they are. More than 150 stems have no heads.
 
     Args:
-        data: The vector; axes of size 1 are ignored. Where it is not a number, there is a gap.
+        data: The vector; axes of size 1 are ignored. NaN leaves a gap.
         ax: The axes to draw in, by default the current ones.
-        title: The title; None leaves the one that is there.
-        ylim: The limits of the vertical axis. None puts the lower one at 0 where no value is
+        title: The title; None keeps the present one.
+        ylim: The limits of the vertical axis. None puts the lower limit at 0 if no value is
             negative, False leaves them to matplotlib.
-        xvals: The positions where pieces of the baseline start, and where they stop. By default it
-            is drawn in one piece.
+        xvals: The positions where the pieces of the baseline start, and where they stop. By default
+            the baseline is one piece.
         **kwargs: Further arguments of ``matplotlib.axes.Axes.stem``.
 
     Returns:
@@ -37,7 +37,7 @@ def stem_plot(
 
     Raises:
         TypeError: If the data are not numbers.
-        ValueError: If the data are no vector of real numbers.
+        ValueError: If the data are not a vector of real numbers.
 
     Example:
         >>> import matplotlib.pyplot as plt
@@ -52,8 +52,8 @@ def stem_plot(
     values = array.reshape(-1)
     if values.size == 0 or values.size != max(array.shape, default=1) or np.iscomplexobj(values):
         raise ValueError(
-            f"the data had the shape {array.shape} and the type {array.dtype}; a stem plot shows "
-            "one vector of real numbers. Choose one, or use plot_representation."
+            f"data must be one vector of real numbers, got the shape {array.shape} and the type "
+            f"{array.dtype}. Choose one vector, or use plot_representation."
         )
     ax = plt.gca() if ax is None else ax
     count = values.size
@@ -77,7 +77,7 @@ def clean_up_axes(
     spines_to_remove: Sequence[str],
     axes_to_remove: Sequence[Literal["x", "y"]] = (),
 ) -> None:
-    """Take sides of the frame away, and whole axes with their ticks and labels."""
+    """Remove sides of the frame, and axes with their ticks and labels."""
     for side in spines_to_remove:
         ax.spines[side].set_visible(False)
     for name in axes_to_remove:

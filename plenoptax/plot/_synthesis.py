@@ -20,30 +20,30 @@ def synthesis_loss(
     batch_idx: int | None = None,
     **kwargs: Any,
 ) -> "dict[str, matplotlib.axes.Axes]":
-    """Show the loss over the steps of a synthesis, with a dot at one of them.
+    """Plot the loss over the steps of a synthesis, with a dot at one of them.
 
-    The axis of the loss is logarithmic if all the losses are positive. Where a line search makes
-    trials, those that were rejected are among the losses. Of a MAD competition, the two metrics are
-    shown instead, each in an axes of its own, which is logarithmic if the metric is positive and
-    changes by more than a factor of 10.
+    The axis of the loss is logarithmic if all losses are positive. The losses include those of the
+    rejected trials of a line search. For a MAD competition, the two metrics are shown instead, each
+    in its own axes, which is logarithmic if the metric is positive and changes by more than a
+    factor of 10.
 
     Args:
-        result: What a synthesis returned; or its trace; or losses.
-        iteration: The step of the dot, from the end if negative. The default is that of the image
-            that was returned.
-        plot_penalties: Whether to show the penalty, before its weight, as well.
-        ax: The axes to draw in, by default the current ones. Those for a MAD competition are
-            divided, or are a list of two, or of three with the penalty.
-        batch_idx: The element of a batch. The default is all of them.
+        result: The result of a synthesis, or its trace, or losses.
+        iteration: The step of the dot, counted from the end if negative. The default is the step of
+            the returned image.
+        plot_penalties: Whether to show also the penalty, before it is weighted.
+        ax: The axes to draw in, by default the current ones. For a MAD competition, one axes is
+            divided; or give a list of two, or of three with the penalty.
+        batch_idx: The element of a batch. The default is all elements.
         **kwargs: Further arguments of ``matplotlib.axes.Axes.plot`` for the lines of the loss.
 
     Returns:
-        The axes, as ``"loss"``; or, of a MAD competition, as ``"reference_metric_loss"``,
+        The axes, as ``"loss"``; or, for a MAD competition, as ``"reference_metric_loss"``,
         ``"optimized_metric_loss"`` and ``"penalties"``.
 
     Raises:
-        ValueError: If there was no such iteration, no such element, or no loss at all, or if
-            there are not as many axes as needed.
+        ValueError: If the iteration or the element does not exist, if there is no loss, or if the
+            number of axes is wrong.
 
     Example:
         >>> import jax, matplotlib.pyplot as plt, plenoptax as plx
@@ -79,34 +79,34 @@ def synthesis_imshow(
     """Show the image of a synthesis, pixel by pixel.
 
     Black and white are the ends of the range that the penalty of the synthesis allows, or 0 and 1
-    where no penalty on the range is known (see `plenoptax.regularize.allowed_range_of`).
-    An image of three or four channels is shown in colors, a sequence of images as a strip of
-    frames.
+    if no penalty on the range is known (see `plenoptax.regularize.allowed_range_of`). An image of
+    three or four channels is shown in colors, a sequence of images as a strip of frames.
 
     Args:
-        result: What a synthesis returned; or its trace, with recorded images; or a state, of
-            which what the optimizer moves is shown; or an image, or images of several steps; or
-            eigendistortions, of which one is added to the image.
-        batch_idx: The element of a batch; of eigendistortions, which one.
+        result: The result of a synthesis; or its trace, with recorded images; or a state, which
+            shows the variable that the optimizer moves; or an image, or images of several steps; or
+            eigendistortions, which show the image plus one of them.
+        batch_idx: The element of a batch; for eigendistortions, the index of one.
         channel_idx: The only channel to show.
-        distortion_scale: How many times an eigendistortion is added to the image.
-        process_image: A function of the image to be shown, to undo a preprocessing, say.
-        zoom: See `imshow`.
-        iteration: The step whose image is shown, from the end if negative: the nearest one of
-            which the image was recorded. The default is the image that was returned.
+        distortion_scale: The factor of the eigendistortion that is added to the image.
+        process_image: A function applied to the image before it is shown, for example to undo a
+            preprocessing.
+        zoom: The number of pixels for a sample; see `imshow`.
+        iteration: The step to show, counted from the end if negative; the nearest step with a
+            recorded image is shown. The default is the returned image.
         ax: The axes to draw in. The default makes a figure.
-        title: The title; the default tells the method and the step.
-        **kwargs: ``vrange``, the range above unless given, ``cmap`` and ``as_rgb`` of `imshow`, and
+        title: The title; the default names the method and the step.
+        **kwargs: ``vrange`` (by default the range above), ``cmap`` and ``as_rgb`` of `imshow`, and
             further arguments of ``matplotlib.axes.Axes.imshow``.
 
     Returns:
         The axes.
 
     Raises:
-        TypeError: If a state is not of an image.
-        ValueError: If there was no such iteration, no image was recorded, the image has two
+        TypeError: If a state does not hold an image.
+        ValueError: If the iteration does not exist, no image was recorded, the image has two
             channels or more than four and none was chosen, or `process_image` returns complex
-            numbers, of which one axes cannot show both parts.
+            numbers, because one axes cannot show both parts.
 
     Example:
         >>> import jax, matplotlib.pyplot as plt, plenoptax as plx
@@ -138,22 +138,23 @@ def synthesis_histogram(
     alpha: float = 0.4,
     **kwargs: Any,
 ) -> "matplotlib.axes.Axes":
-    """Show how often which pixel values occur in the image of a synthesis, and in its target.
+    """Plot histograms of the pixel values of the image of a synthesis and of its target.
 
-    It tells what left the range of an image, whose ends are dotted lines: the range that the
-    penalty of the synthesis allows, or 0 and 1. Of eigendistortions, the distortions are shown. The
-    bins cover all the recorded images, so that the histograms of several steps can be compared.
+    The histograms show which values are outside of the range of an image. Dotted lines mark the
+    ends of this range: the range that the penalty of the synthesis allows, or 0 and 1. For
+    eigendistortions, the distortions are shown. The bins cover all recorded images, so that
+    histograms of several steps are comparable.
 
     Args:
-        result: See `synthesis_imshow`.
-        batch_idx: The element of a batch, by default the first; of eigendistortions, which one, by
-            default all of them.
-        channel_idx: The channel; None takes all of them.
-        iteration: The step, from the end if negative: the nearest one of which the image was
-            recorded. The default is the image that was returned.
-        ylim: The limits of the vertical axis; False leaves them alone.
+        result: The result of a synthesis, or anything else that `synthesis_imshow` shows.
+        batch_idx: The element of a batch, by default the first; for eigendistortions, the index of
+            one, by default all of them.
+        channel_idx: The channel; None takes all channels.
+        iteration: The step to show, counted from the end if negative; the nearest step with a
+            recorded image is shown. The default is the returned image.
+        ylim: The limits of the vertical axis; False does not change them.
         xlim: The limits of the horizontal axis; ``"range"`` is from the smallest to the largest
-            value, False leaves them alone.
+            value, False does not change them.
         ax: The axes to draw in, by default the current ones.
         alpha: The opacity of the bars.
         **kwargs: Further arguments of `histogram`.
@@ -162,7 +163,7 @@ def synthesis_histogram(
         The axes.
 
     Raises:
-        ValueError: If there was no such iteration or channel, or no image was recorded.
+        ValueError: If the iteration or the channel does not exist, or no image was recorded.
 
     Example:
         >>> import jax, matplotlib.pyplot as plt, plenoptax as plx
@@ -193,26 +194,26 @@ def metamer_representation_error(
     as_rgb: bool = False,
     **kwargs: Any,
 ) -> "list[matplotlib.axes.Axes]":
-    """Show by how much the representation of a metamer differs from that of its target.
+    """Plot the difference between the representations of a metamer and of its target.
 
-    See `plot_representation` for how it looks.
+    `plot_representation` draws it.
 
     Args:
-        result: What `plenoptax.metamer` returned.
+        result: The result of `plenoptax.metamer`.
         batch_idx: The element of a batch.
-        iteration: The step, from the end if negative: the nearest one of which the image was
-            recorded. The default is the image that was returned.
+        iteration: The step to show, counted from the end if negative; the nearest step with a
+            recorded image is shown. The default is the returned image.
         ylim: The limits of the vertical axes. None is symmetric about zero, False leaves them to
             matplotlib.
-        ax: The axes to draw in, which are divided if need be. The default makes a figure.
-        as_rgb: Show three or four channels of pictures as colors.
+        ax: The axes to draw in, which are divided if necessary. The default makes a figure.
+        as_rgb: Whether to show three or four channels of pictures as colors.
         **kwargs: Further arguments of the model.
 
     Returns:
         The axes.
 
     Raises:
-        ValueError: If the result is not of a metamer, there was no such iteration, or no image was
+        ValueError: If the result is not of a metamer, the iteration does not exist, or no image was
             recorded.
 
     Example:

@@ -27,32 +27,32 @@ def update_plot(
     batch_idx: int = 0,
     rescale_ylim: bool = False,
 ) -> list[Any]:
-    """Show other data in a plot that is there, without drawing it anew, for an animation.
+    """Update an existing plot with new data, without drawing it again, for an animation.
 
-    What can be updated are stems, images, scatter plots, lines and outlines of histograms. Either
-    all of ``axes`` show one series each, as those of ``plot_representation`` do, or ``axes`` is a
-    single one with several.
+    Stems, images, scatter plots, lines and outlines of histograms can be updated. Either each of
+    several ``axes`` shows one series, as after ``plot_representation``, or a single axes shows
+    several series.
 
     Args:
-        axes: The axes, or several.
-        data: An array of the kind that is shown: for stems and lines (value,) or (channel, value),
-            for points (point, 2) or (channel, point, 2), for images (height, width) or (channel,
-            height, width), each possibly with a batch axis in front. A channel is a series; colors
-            are one series of all their channels. A dictionary or another tree holds several. For a
-            single axes, the keys of a dictionary are the labels of what is shown; for several, the
-            order counts.
-        model: If the model has a method ``update_plot``, that updates.
-        batch_idx: The element of the batch.
+        axes: One axes, or several.
+        data: An array of the same kind as the plot: for stems and lines (value,) or (channel,
+            value), for points (point, 2) or (channel, point, 2), for images (height, width) or
+            (channel, height, width), each with or without a batch axis in front. A channel is a
+            series; colors are one series of all their channels. A dictionary or another tree holds
+            several series. For a single axes, the keys of a dictionary are the labels in the plot;
+            for several axes, the order counts.
+        model: A model; if it has a method ``update_plot``, that method updates the plot.
+        batch_idx: The element of a batch.
         rescale_ylim: Whether to fit the vertical limits, and the range of the colors of images, to
-            the data, all the channels of an array in the same way. They are symmetric about zero,
-            or start at zero if they did so before and no value is negative.
+            the data, with the same limits for all channels of an array. They are symmetric about
+            zero, or start at zero if they already did and no value is negative.
 
     Returns:
-        What was updated: matplotlib's artists and containers of stems.
+        The updated artists and containers of stems of matplotlib.
 
     Raises:
         TypeError: If the data are not numbers.
-        ValueError: If the data do not fit what is shown.
+        ValueError: If the data do not fit the plot.
 
     Example:
         >>> import matplotlib.pyplot as plt
@@ -72,11 +72,11 @@ def update_plot(
     if isinstance(data, Mapping) and len(several) == 1 and len(shown) > 1:
         shown = _by_label(shown, list(data))
     split = list(_split(data, shown, batch_idx))
-    # A representation of more parts than that is not shown as a whole.
+    # plot_representation shows no more than MOST_AXES parts of a representation.
     if len(split) != len(shown) and len(shown) != MOST_AXES:
         raise ValueError(
-            f"the axes show {len(shown)} series (stems, images, points or lines), but the data "
-            f"hold {len(split)}; give one for each, as plot_representation does."
+            f"data must hold one series for each of the {len(shown)} series in the plot (stems, "
+            f"images, points or lines), got {len(split)}."
         )
     for series, (_, values) in zip(shown, split, strict=False):
         series.set_data(values)
@@ -89,12 +89,12 @@ def update_plot(
 
 
 class _Series(NamedTuple):
-    """What is shown of one array.
+    """One array in a plot.
 
     Attributes:
-        artist: What matplotlib drew it with.
+        artist: The artist or container of matplotlib that shows it.
         ax: The axes that it is in.
-        kind: What it is.
+        kind: The kind of plot: stems, image, color, points, line or outline.
     """
 
     artist: Any
@@ -121,7 +121,7 @@ class _Series(NamedTuple):
 
 
 def update_stem(stem_container: "matplotlib.container.StemContainer", ydata: np.ndarray) -> None:
-    """Move the stems to other values at the same places."""
+    """Change the values of the stems at the same places."""
     markers, lines, _ = stem_container
     places = markers.get_xdata()
     _check_length(ydata, places)
@@ -135,8 +135,7 @@ def update_stem(stem_container: "matplotlib.container.StemContainer", ydata: np.
 def _check_length(values: np.ndarray, places: Any) -> None:
     if len(values) != len(places):
         raise ValueError(
-            f"the data had the length {len(values)}, but {len(places)} values are shown; a plot is "
-            "updated with as many."
+            f"data must have {len(places)} values, as many as the plot shows, got {len(values)}."
         )
 
 
@@ -147,8 +146,8 @@ def _update_image(image: "matplotlib.image.AxesImage", values: np.ndarray) -> No
     pixels = shrink(pixels, Fraction(1, block))
     if pixels.shape != shown:
         raise ValueError(
-            f"the data had the shape {values.shape}, but the image that is shown has the shape "
-            f"{shown}; an image is updated with one of the same size."
+            f"data must have the size of the image in the plot, {shown}, got the shape "
+            f"{values.shape}."
         )
     image.set_data(pixels)
 
@@ -175,14 +174,14 @@ def _by_label(shown: list[_Series], labels: list[Any]) -> list[_Series]:
     unknown = [label for label in labels if label not in found]
     if unknown:
         raise ValueError(
-            f"the data had the keys {labels}, but the labels of what is shown are {list(found)}; "
-            "the keys for a single axes are such labels."
+            f"The keys of data must be labels of the plot, {list(found)}, for a single axes, got "
+            f"{labels}."
         )
     return [found[label] for label in labels]
 
 
 def _split(data: Any, shown: list[_Series], batch_idx: int) -> Iterator[tuple[str, np.ndarray]]:
-    """The arrays for the series, in their order, with the name of the leaf that each is of."""
+    """Yield the arrays for the series, in their order, with the names of their leaves."""
     count = 0
     for name, leaf in leaves(data):
         array = np.atleast_1d(as_numbers(leaf))
@@ -192,8 +191,8 @@ def _split(data: Any, shown: list[_Series], batch_idx: int) -> Iterator[tuple[st
             array = array[batch_idx]
         if not rank <= array.ndim <= rank + 1:
             raise ValueError(
-                f"the data {name!r} had the shape {np.shape(leaf)}, but what is shown are arrays "
-                f"of {rank} axes, possibly with a channel and a batch axis in front."
+                f"The data {name!r} must have {rank} axes, as the plot has, with or without a "
+                f"channel and a batch axis in front, got the shape {np.shape(leaf)}."
             )
         for row in array.reshape(-1, *array.shape[array.ndim - rank :]):
             parts = (row.real, row.imag) if np.iscomplexobj(row) else (row,)

@@ -23,18 +23,18 @@ class Shown(NamedTuple):
 
 
 class View(NamedTuple):
-    """What there is to see of one synthesis, whatever it was taken from.
+    """The parts of one synthesis that plots show, from any source.
 
     Attributes:
-        name: What it is called.
-        problem: What was minimized, None where that is unknown.
-        trace: The losses and what else was noted at every step, None where there is none.
-        image: The image that it came to, None where that is unknown.
+        name: The name in titles.
+        problem: The problem that was minimized, None if unknown.
+        trace: The losses and the other records of every step, None if unknown.
+        image: The returned image, None if unknown.
         step: The index of the loss of that image.
         images: The recorded images.
         image_steps: The indices of their losses.
-        status: Why it stopped, None where that is unknown.
-        distortions: What was added to an image, by name.
+        status: The reason why it stopped, None if unknown.
+        distortions: The eigendistortions, by name.
     """
 
     name: str
@@ -49,7 +49,7 @@ class View(NamedTuple):
 
     @property
     def allowed_range(self) -> tuple[float, float]:
-        """The values of black and white: the range that the penalty allows, or [0, 1]."""
+        """The values shown as black and white: the range that the penalty allows, or [0, 1]."""
         problem = getattr(self.problem, "geodesic", self.problem)
         penalty = getattr(problem, "penalty_function", None)
         found = allowed_range_of(penalty, getattr(problem, "penalty_lambda", 0.0))
@@ -63,43 +63,43 @@ class View(NamedTuple):
         return max([self.step, *map(int, self.image_steps)])
 
     def index(self, iteration: int | None) -> int:
-        """The index of an iteration, which may be counted from the end.
+        """Return the index of an iteration, which may be counted from the end.
 
-        None is the image that the synthesis returns, which is the last one, unless the best one was
-        recorded.
+        None is the iteration of the returned image, which is the last image, unless the best one
+        was recorded.
 
         Raises:
-            ValueError: If there was no such iteration.
+            ValueError: If the iteration does not exist.
         """
         if iteration is None:
             return self.step
         last = self.last
         if not -last - 1 <= iteration <= last:
             raise ValueError(
-                f"iteration was {iteration}, but there were {last} steps; it must be between 0 "
-                f"(the initial image) and {last} (the last one), or between {-last - 1} and -1."
+                f"iteration must be between 0 (the initial image) and {last} (the last one), or "
+                f"between {-last - 1} and -1, got {iteration}."
             )
         return iteration % (last + 1)
 
     def shown(self, iteration: int | None) -> Shown:
-        """The image nearest to an iteration, among the recorded ones and the one that is returned.
+        """Return the image nearest to an iteration, among the recorded and the returned images.
 
         Raises:
-            ValueError: If there was no such iteration, or no image that could be shown for it.
+            ValueError: If the iteration does not exist, or there is no image to show for it.
         """
         index = self.index(iteration)
         if self.image is None:
             raise ValueError(
-                "there is no image to show; give the result of a synthesis, or a trace with "
-                "recorded images (record=10, say, records every 10th)."
+                "result must hold an image to show, got none. Give the result of a synthesis, or a "
+                "trace with recorded images (record=10, for example, records every 10th)."
             )
         if index == self.step:
             return Shown(self.step, self.image)
         if len(self.image_steps) == 0:
             raise ValueError(
-                f"iteration was {iteration}, but no images were recorded, so that only the one "
-                f"that was returned, of iteration {self.step}, can be shown; run with record=10, "
-                "say, to record every 10th."
+                f"iteration must be {self.step}, that of the returned image, because no images "
+                f"were recorded, got {iteration}. Run with record=10, for example, to record every "
+                "10th image."
             )
         nearest = int(np.argmin(np.abs(np.asarray(self.image_steps) - index)))
         if abs(self.step - index) < abs(int(self.image_steps[nearest]) - index):
@@ -107,22 +107,22 @@ class View(NamedTuple):
         return Shown(int(self.image_steps[nearest]), np.asarray(self.images[nearest]))
 
     def title(self, step: int) -> str:
-        """The name, and the step where there are several."""
+        """Return the name, and the step if there are several."""
         return f"{self.name}, step {step}" if self.last > 0 else self.name
 
 
 def view(source: Any, batch_idx: int = 0, distortion_scale: float | int = 5.0) -> View:
-    """What there is to see of a synthesis.
+    """Collect the parts of a synthesis that plots show.
 
     Args:
         source: A result, a trace, a state, eigendistortions, or an array: an image, the images
-            of several steps, or, of one axis, losses.
-        batch_idx: The element of a batch; of eigendistortions, the index of one.
-        distortion_scale: How much of an eigendistortion is added to the image.
+            of several steps, or, with one axis, losses.
+        batch_idx: The element of a batch; for eigendistortions, the index of one.
+        distortion_scale: The factor of the eigendistortion that is added to the image.
 
     Raises:
-        TypeError: If it is none of these.
-        ValueError: If there is no such element.
+        TypeError: If the source is not one of these.
+        ValueError: If the element does not exist.
     """
     if isinstance(source, View):
         return source
@@ -162,14 +162,14 @@ class _Losses(NamedTuple):
 def _index(batch_idx: int, size: int, what: str) -> int:
     if not -size <= batch_idx < size:
         raise ValueError(
-            f"batch_idx was {batch_idx}, but the result is of {size} {what}; it must be between "
-            f"{-size} and {size - 1}."
+            f"batch_idx must be between {-size} and {size - 1} for a result of {size} {what}, got "
+            f"{batch_idx}."
         )
     return batch_idx
 
 
 def _element(batch_idx: int, size: int) -> str:
-    """What the title says of an element of a batch."""
+    """Return the words of the title for an element of a batch."""
     return f" (element {_index(batch_idx, size, 'syntheses') % size} of {size})"
 
 
@@ -195,7 +195,7 @@ def _view_of_state(state: State, batch_idx: int) -> View:
     z = state.accepted_z
     if not hasattr(z, "ndim"):
         raise TypeError(
-            f"the state moves {type(z).__name__}, which is no image; make a Result of the problem, "
+            f"The state must hold an image, got {type(z).__name__}. Make a Result of the problem, "
             "the state and the trace, and show that."
         )
     return View(name, image=np.asarray(z), step=int(state.num_steps), status=state.status)
@@ -211,7 +211,7 @@ def _view_of_distortions(source: Any, batch_idx: int, scale: float | int) -> Vie
 
 
 def place_of_distortion(eigendistortions: Any, index: int) -> int:
-    """Where the eigendistortion of an index is; negative ones count from the last.
+    """Return the place of the eigendistortion of an index; negative ones count from the last.
 
     Raises:
         ValueError: If it was not computed.
@@ -222,6 +222,6 @@ def place_of_distortion(eigendistortions: Any, index: int) -> int:
     if -len(known) <= index < 0:
         return index % len(known)
     raise ValueError(
-        f"the eigendistortion {index} was asked for, but those computed have the indices {known}; "
-        "choose one of them, or -1 for the last."
+        f"The index of an eigendistortion must be one of those computed, {known}, or negative, got "
+        f"{index}. Use -1 for the last one."
     )

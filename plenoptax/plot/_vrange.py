@@ -8,18 +8,18 @@ import numpy as np
 def color_limits(
     arrays: Sequence[np.ndarray], vrange: str | Sequence[float | int]
 ) -> list[tuple[float, float]]:
-    """The values shown as the two ends of the color map, for each array.
+    """Return the values shown as the two ends of the color map, for each array.
 
-    ``"auto..."`` takes the limits from all the arrays together, ``"indep..."`` from each array by
-    itself. The digit says which limits:
+    ``"auto..."`` takes the limits from all arrays together, ``"indep..."`` from each array
+    separately. The digit says which limits:
 
     - 0: minus and plus the largest absolute value,
     - 1: the smallest and the largest value,
     - 2: the mean minus and plus two standard deviations,
-    - 3: the limits which put the 10th percentile at 10% of the range and the 90th at 90%.
+    - 3: the limits that put the 10th percentile at 10% of the range and the 90th at 90%.
 
-    Values that are not finite are left out. Where nothing varies, the limits lie 1/2 below and
-    above the only value, which is shown in the middle of the color map.
+    Values that are not finite are left out. If all values are equal, the limits are 1/2 below and
+    above that value, which is shown in the middle of the color map.
 
     Args:
         arrays: The arrays to be shown, of any shapes.
@@ -29,15 +29,15 @@ def color_limits(
         One pair of limits for each array, the lower one first.
 
     Raises:
-        ValueError: If ``vrange`` is no such mode, or no pair of increasing finite numbers.
+        ValueError: If ``vrange`` is not such a mode or a pair of increasing finite numbers.
     """
     if not isinstance(vrange, str):
         return [_explicit_limits(vrange)] * len(arrays)
     mode = "auto1" if vrange == "auto" else vrange
     if not re.fullmatch("(auto|indep)[0-3]", mode):
         raise ValueError(
-            f"vrange was {vrange!r}; it must be 'auto0' to 'auto3' (limits shared by all images), "
-            "'indep0' to 'indep3' (limits for each image), or a pair (minimum, maximum)."
+            "vrange must be 'auto0' to 'auto3' (limits shared by all images), 'indep0' to 'indep3' "
+            f"(limits for each image), or a pair (minimum, maximum), got {vrange!r}."
         )
     digit = int(mode[-1])
     if mode.startswith("auto") and arrays:
@@ -47,7 +47,7 @@ def color_limits(
 
 
 def is_symmetric(vrange: str | Sequence[float | int]) -> bool:
-    """Whether the mode makes limits that are symmetric about zero, to be shown in two hues."""
+    """Return whether the mode makes limits symmetric about zero, to be shown in two hues."""
     return isinstance(vrange, str) and vrange in ("auto0", "indep0")
 
 
@@ -59,7 +59,8 @@ def _explicit_limits(vrange: Sequence[float | int]) -> tuple[float, float]:
         or pair[0] >= pair[1]
     ):
         raise ValueError(
-            f"vrange was {vrange!r}; a pair must hold two finite numbers, the smaller one first."
+            "vrange must be a mode or a pair of two finite numbers, the smaller one first, got "
+            f"{vrange!r}."
         )
     return float(pair[0]), float(pair[1])
 

@@ -219,7 +219,9 @@ def test_colors_that_srgb_lacks_are_clipped_with_a_warning(tmp_path, x64):
     samples = np.zeros((1, 4, 3), int)
     samples[0, 0, 1] = 65535
     content = png(samples, 16, 2, iccp(profile([1.0] * 3, P3)))
-    with pytest.warns(UserWarning, match=r"a\.png: 25\.00% of its pixels have colors that sRGB"):
+    with pytest.warns(
+        UserWarning, match=r"a\.png: 25\.00% of its pixels have colors outside of sRGB"
+    ):
         got = read(tmp_path, content, as_gray=False)
     assert got[0, 0, 0] == got[2, 0, 0] == 0
     np.testing.assert_allclose(got[1, 0, 0], 1, atol=1e-12)

@@ -125,7 +125,7 @@ def test_load_images_names_what_it_skips_in_a_folder(tmp_path, rng):
         assert data.load_images(tmp_path).shape == (1, 1, 3, 3)
     (tmp_path / "a.png").unlink()
     with (
-        pytest.warns(UserWarning, match="skipped"),
+        pytest.warns(UserWarning, match="Skipped"),
         pytest.raises(ValueError, match="holds no image"),
     ):
         data.load_images(tmp_path)
@@ -134,7 +134,7 @@ def test_load_images_names_what_it_skips_in_a_folder(tmp_path, rng):
 def test_load_images_names_the_odd_size(tmp_path, rng):
     for name, height in (("a", 4), ("b", 5), ("c", 5)):
         write(tmp_path / f"{name}.png", integers(rng, height, 4))
-    with pytest.raises(ValueError, match=r"most have \(1, 5, 4\), but not .*a\.png \(1, 4, 4\)"):
+    with pytest.raises(ValueError, match=r"got \(1, 5, 4\) for most, but .*a\.png \(1, 4, 4\)"):
         data.load_images(tmp_path)
 
 

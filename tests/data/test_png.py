@@ -124,7 +124,7 @@ def test_png_that_is_damaged_is_refused(tmp_path, message):
 def test_png_that_is_cut_off_anywhere_is_refused(tmp_path, kind, depth, interlace):
     content = png(np.zeros((5, 6, CHANNELS[kind]), int), depth, kind, interlace=interlace)
     for length in range(8, len(content)):
-        with pytest.raises(ValueError, match=r"a\.png cannot be read: it is cut off"):
+        with pytest.raises(ValueError, match=r"a\.png cannot be read: it is truncated"):
             read(tmp_path, content[:length])
     # The chunks are whole here, and the data in them are not.
     short = content.replace(content[content.index(b"IDAT") - 4 : -12], idat(b"\0\0"))

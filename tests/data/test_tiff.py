@@ -97,9 +97,7 @@ def test_tiff_transparency_by_what_the_extra_sample_is(tmp_path, rng, x64, chann
     wanted = np.broadcast_to(wanted, (3, 4, 5))
     np.testing.assert_allclose(read(tmp_path, content, as_gray=False), wanted, atol=1e-12)
     for extra in ({338: 0}, {}):
-        with pytest.raises(
-            ValueError, match=r"a\.tif cannot be read: .* 1 are more than its color"
-        ):
+        with pytest.raises(ValueError, match=r"a\.tif cannot be read: .* 1 more than its color"):
             read(tmp_path, tiff(samples, 16, tags={262: photometric} | extra))
 
 
@@ -279,18 +277,18 @@ def test_tiff_of_several_pages_is_refused_and_one_with_a_thumbnail_read(tmp_path
         (4, {262: 5}, "its colors are CMYK"),
         (3, {262: 8}, "its colors are CIELab"),
         (1, {262: 4}, "its colors are a mask"),
-        (1, {262: 32803}, "its colors are raw of a camera"),
+        (1, {262: 32803}, "its colors are raw data of a camera"),
         (1, {262: 777}, "photometric interpretation 777"),
         (3, {262: 6}, "its colors are YCbCr"),
-        (1, {259: 34712}, "no reader for its compression, JPEG2000"),
-        (1, {259: 7777}, "no reader for its compression, 7777"),
+        (1, {259: 34712}, "its compression, JPEG2000, is not supported"),
+        (1, {259: 7777}, "its compression, 7777, is not supported"),
         (1, {339: 6}, "8 bits in format 6"),
         (1, {339: 3}, "8 bits in format 3"),
         (3, {258: (8, 8, 4)}, r"differ in their bits: \[4, 8\]"),
         (1, {259: 8, 317: 9}, "predictor 9"),
         (1, {273: None}, "0 of 1 parts"),
-        (1, {279: 0}, "cut off"),
-        (1, {279: 34}, "cut off"),
+        (1, {279: 0}, "truncated"),
+        (1, {279: 34}, "truncated"),
         (1, {257: 0}, "size of 0 by 7"),
     ],
 )

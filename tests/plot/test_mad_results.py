@@ -26,7 +26,7 @@ def test_read_mat_reads_what_scipy_writes(do_compression, rng):
     assert list(read) == list(content)
     for name, value in content.items():
         np.testing.assert_array_equal(read[name], value)
-    with pytest.raises(ValueError, match="not one of MATLAB version 5"):
+    with pytest.raises(ValueError, match="must be of MATLAB version 5"):
         read_mat(b"")
 
 
@@ -56,7 +56,7 @@ def test_plot_mad_results_has_a_row_for_each_level(folder):
 
 
 def test_plot_mad_results_refuses():
-    with pytest.raises(ValueError, match="original_image was 'samp0'"):
+    with pytest.raises(ValueError, match="original_image must be one of .* got 'samp0'"):
         plot_MAD_results("samp0")
-    with pytest.raises(ValueError, match=r"noise_levels was \(3,\)"):
+    with pytest.raises(ValueError, match=r"noise_levels must be powers of 2 .* got \(3,\)"):
         plot_MAD_results("samp1", [3])

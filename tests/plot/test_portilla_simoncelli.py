@@ -86,7 +86,7 @@ def test_the_texture_model_plots_and_updates_its_statistics(rng):
     assert len(update_plot(axes, second, model)) == len(axes) == 8
     for one, other in zip(axes, wanted, strict=True):
         np.testing.assert_array_equal(stems(one), stems(other))
-    with pytest.raises(ValueError, match="data was None"):
+    with pytest.raises(ValueError, match="data must be a representation"):
         plot_representation(model)
 
 
@@ -129,15 +129,15 @@ def test_plot_portilla_simoncelli_panels_are_whole_and_apart(rng):
 
 def test_plot_portilla_simoncelli_refuses(rng):
     model = Layout()
-    with pytest.raises(ValueError, match="figsize is for a new figure"):
+    with pytest.raises(ValueError, match="Only one of ax= and figsize="):
         plot_portilla_simoncelli(
             model, np.zeros(model.size), plt.figure().add_subplot(), figsize=(3, 3)
         )
-    with pytest.raises(ValueError, match="batch_idx was 2, but there are 2 elements"):
+    with pytest.raises(ValueError, match="batch_idx must be between -2 and 1, got 2"):
         plot_portilla_simoncelli(model, np.zeros((2, 1, model.size)), batch_idx=2)
-    with pytest.raises(ValueError, match="channel_idx was 3, but there are 2 channels"):
+    with pytest.raises(ValueError, match="channel_idx must be between -2 and 1, got 3"):
         plot_portilla_simoncelli(model, np.zeros((2, model.size)), channel_idx=3)
-    with pytest.raises(ValueError, match="the statistics had the shape"):
+    with pytest.raises(ValueError, match="data must have the shape"):
         plot_portilla_simoncelli(model, np.zeros((1, 1, 1, model.size)))
 
 

@@ -85,7 +85,7 @@ def test_figures_of_several_images_take_the_arguments_of_imshow(draw):
         assert axes.images[0].get_cmap().name == "viridis"
         assert "range: [-1.0e+00, 3.0e+00]" in axes.get_title()
     for name, value in (("ax", figure.axes[0]), ("col_wrap", 2)):
-        with pytest.raises(TypeError, match=f"{name} was given, but this figure has a layout"):
+        with pytest.raises(TypeError, match=f"{name} must be None, because this figure"):
             draw(**{name: value})
 
 
@@ -108,7 +108,7 @@ def test_arguments_of_matplotlib_are_taken_under_their_aliases():
 
 
 def test_one_axes_does_not_show_half_of_a_complex_image():
-    with pytest.raises(ValueError, match="the image is complex"):
+    with pytest.raises(ValueError, match="The image must be real"):
         synthesis_imshow(make_result(), process_image=spectrum)
     axes = synthesis_imshow(make_result(), process_image=lambda x: abs(spectrum(x)))
     assert shown(axes).shape == (12, 10)

@@ -204,14 +204,14 @@ def test_plot_representation_of_zeros_or_no_numbers_is_drawn():
 
 def test_plot_representation_refuses():
     axes = plt.figure().add_subplot()
-    with pytest.raises(ValueError, match="data was None, and there is no model"):
+    with pytest.raises(ValueError, match="data must be a representation unless"):
         plot_representation()
-    with pytest.raises(ValueError, match="figsize is for a new figure"):
+    with pytest.raises(ValueError, match="Only one of ax= and figsize="):
         plot_representation(data=np.zeros(3), ax=axes, figsize=(3, 3))
-    with pytest.raises(ValueError, match=r"had the shape \(1, 1, 1, 2, 2\)"):
+    with pytest.raises(ValueError, match=r"got the shape \(1, 1, 1, 2, 2\)"):
         plot_representation(data={"a": np.zeros((1, 1, 1, 2, 2))})
-    with pytest.raises(ValueError, match="there was nothing to show"):
+    with pytest.raises(ValueError, match="data must hold arrays"):
         plot_representation(data={})
-    with pytest.raises(TypeError, match="no array of numbers"):
+    with pytest.raises(TypeError, match="must be an array of numbers"):
         plot_representation(data={"a": object()})
     assert len(plt.get_fignums()) == 1

@@ -88,7 +88,7 @@ def test_synthesis_loss_shows_penalties_and_takes_options():
 
 @pytest.mark.parametrize("iteration", [21, -22])
 def test_synthesis_loss_refuses_other_iterations(iteration):
-    with pytest.raises(ValueError, match=f"iteration was {iteration}, but there were 20 steps"):
+    with pytest.raises(ValueError, match=f"iteration must be .* and 20 .* got {iteration}"):
         synthesis_loss(make_result(), iteration)
 
 
@@ -112,7 +112,7 @@ def test_synthesis_imshow_without_recorded_images_shows_the_last_only():
     synthesis_imshow(result, iteration=-1)
     result.trace.image_steps = np.array([], int)
     synthesis_imshow(result, iteration=20)
-    with pytest.raises(ValueError, match="iteration was 3, but no images were recorded"):
+    with pytest.raises(ValueError, match="because no images were recorded, got 3"):
         synthesis_imshow(result, iteration=3)
 
 
@@ -132,13 +132,13 @@ def test_synthesis_imshow_of_channels(rng):
     assert synthesis_imshow(colors).images[0].get_array().shape == (8, 8, 3)
     axes = synthesis_imshow(colors, channel_idx=1)
     np.testing.assert_allclose(axes.images[0].get_array(), np.asarray(colors.image[1]), rtol=1e-6)
-    with pytest.raises(ValueError, match="the image has 2 channels; choose one"):
+    with pytest.raises(ValueError, match="got 2 channels. Choose one"):
         synthesis_imshow(make_result(image=jnp.ones((2, 8, 8))))
 
 
 @pytest.mark.parametrize("index", [1, -2])
 def test_synthesis_imshow_refuses_elements_of_one_synthesis(index):
-    with pytest.raises(ValueError, match=f"batch_idx was {index}, but the result is of 1 synthes"):
+    with pytest.raises(ValueError, match=f"for a result of 1 synthesis, got {index}"):
         synthesis_imshow(make_result(), index)
 
 
@@ -170,7 +170,7 @@ def test_metamer_representation_error_passes_options_to_the_model():
 
 
 def test_metamer_representation_error_refuses_other_problems():
-    with pytest.raises(ValueError, match="a model and a target, which MAD has not"):
+    with pytest.raises(ValueError, match="must have a model and a target .* got MAD"):
         metamer_representation_error(make_result(problem=MAD()))
 
 
@@ -281,7 +281,7 @@ def test_synthesis_status_of_a_sound_shows_no_picture():
     loss, error = synthesis_status(result).axes
     assert len(loss.lines) == 2
     assert len(error.containers) == 1
-    with pytest.raises(ValueError, match="a plot was named 'synthesis_imshow'"):
+    with pytest.raises(ValueError, match="The name of a plot must be .* got 'synthesis_imshow'"):
         synthesis_status(result, included_plots=["synthesis_imshow"])
 
 
@@ -301,13 +301,13 @@ def test_synthesis_status_in_a_figure_leaves_axes_alone():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"included_plots": ["loss"]}, "a plot was named 'loss'; those of this result are"),
-        ({"included_plots": ["misc"]}, "a plot was named 'misc'"),
-        ({"width_ratios": {"loss": 2}}, "a plot was named 'loss'"),
-        ({"axes_idx": {"loss": 2}}, "a plot was named 'loss'"),
-        ({"vrange": {}}, "there were arguments vrange"),
-        ({"iteration": 40}, "iteration was 40"),
-        ({"batch_idx": 1}, "batch_idx was 1"),
+        ({"included_plots": ["loss"]}, "The name of a plot must be one of .* got 'loss'"),
+        ({"included_plots": ["misc"]}, "The name of a plot must be .* got 'misc'"),
+        ({"width_ratios": {"loss": 2}}, "The name of a plot must be .* got 'loss'"),
+        ({"axes_idx": {"loss": 2}}, "The name of a plot must be .* got 'loss'"),
+        ({"vrange": {}}, "such as synthesis_loss_kwargs, got vrange"),
+        ({"iteration": 40}, "iteration must be .* got 40"),
+        ({"batch_idx": 1}, "batch_idx must be .* got 1"),
     ],
 )
 def test_synthesis_status_refuses(options, message):
@@ -318,9 +318,9 @@ def test_synthesis_status_refuses(options, message):
 
 def test_synthesis_status_refuses_a_figure_of_too_few_axes():
     figure, _ = plt.subplots(1, 2)
-    with pytest.raises(ValueError, match="the figure has 2 axes"):
+    with pytest.raises(ValueError, match="The figure must have axes for each plot .* got 2 axes"):
         synthesis_status(make_result(), fig=figure)
-    with pytest.raises(ValueError, match="the figure has 2 axes"):
+    with pytest.raises(ValueError, match="The figure must have axes for each plot .* got 2 axes"):
         synthesis_status(make_result(), fig=figure, axes_idx={"synthesis_loss": 5})
 
 
@@ -370,5 +370,5 @@ def test_synthesis_loss_of_a_batch_has_a_line_for_each_element(batch):
 
 
 def test_synthesis_plots_refuse_other_elements(batch):
-    with pytest.raises(ValueError, match="batch_idx was 2, but the result is of 2 syntheses"):
+    with pytest.raises(ValueError, match="for a result of 2 syntheses, got 2"):
         synthesis_status(batch, 2)

@@ -53,7 +53,7 @@ def test_update_plot_of_one_axes_with_several_lines(rng):
     (line,) = update_plot(axes, {"b": np.zeros(5)})
     np.testing.assert_array_equal(line.get_ydata(), 0)
     np.testing.assert_array_equal(axes.lines[0].get_ydata(), values[0])
-    with pytest.raises(ValueError, match="the data had the keys"):
+    with pytest.raises(ValueError, match="The keys of data must be"):
         update_plot(axes, {"c": np.zeros(5)})
 
 
@@ -115,9 +115,9 @@ def test_update_plot_asks_the_model():
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (np.zeros(4), "the data had the length 4, but 5 values are shown"),
-        (np.zeros((2, 5)), "the axes show 1 series .* but the data hold 2"),
-        (np.zeros((1, 1, 1, 5)), "what is shown are arrays of 1 axes"),
+        (np.zeros(4), "data must have 5 values, .* got 4"),
+        (np.zeros((2, 5)), "each of the 1 series .* got 2"),
+        (np.zeros((1, 1, 1, 5)), "must have 1 axes"),
     ],
 )
 def test_update_plot_refuses_what_does_not_fit(data, message):
@@ -127,5 +127,5 @@ def test_update_plot_refuses_what_does_not_fit(data, message):
 
 def test_update_plot_refuses_images_of_other_sizes():
     axes = plot_representation(data=np.ones((1, 6, 6)))
-    with pytest.raises(ValueError, match="updated with one of the same size"):
+    with pytest.raises(ValueError, match="must have the size of the image in the plot"):
         update_plot(axes, np.ones((1, 6, 5)))

@@ -235,7 +235,7 @@ def test_one_function_may_be_used_in_many_ways(getkey):
 @pytest.mark.parametrize(
     ("loss", "error", "match"),
     [
-        ("mse", TypeError, "callable of two representations; got str"),
+        ("mse", TypeError, "callable of two representations, got str"),
         (lambda a, b: (a - b) ** 2, ValueError, r"one number.*float32\[1, 8, 8\]"),
         (lambda a, b: 3, TypeError, "returns an array"),
         (lambda a, b: (jnp.sum(a), jnp.sum(b)), ValueError, "one number"),

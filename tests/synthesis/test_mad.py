@@ -132,7 +132,7 @@ def test_images_out_of_the_box_of_a_constraint_are_refused(unchecked):
     image = jnp.full((1, 4, 4), 200.0)
     with pytest.raises(ValueError, match="Pixels"):
         plx.MADCompetition(image, l2, l1, "min", penalty_lambda=0)
-    with pytest.warns(UserWarning, match="penalty of its range"):
+    with pytest.warns(UserWarning, match="penalty that allows its range"):
         plx.MADCompetition(image, l2, l1, "min", 1.0)
 
 

@@ -157,9 +157,9 @@ def test_lbfgs_minimizes_an_objective_in_any_unit(getkey):
 
 
 def test_bad_objectives_are_refused(unchecked, getkey):
-    with pytest.raises(ValueError, match="The objective returns one number"):
+    with pytest.raises(ValueError, match="The objective must return one number"):
         quietly(lambda image: image, (1, 4, 4), key=getkey())
-    with pytest.raises(ValueError, match="The objective has no gradient"):
+    with pytest.raises(ValueError, match="The objective must have a gradient"):
         quietly(lambda image: jnp.sum(jnp.sign(image)), (1, 4, 4), key=getkey())
     with pytest.raises(TypeError, match="The objective is a callable"):
         quietly(3, (1, 4, 4), key=getkey())
