@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 
-def set_unless_given(flag):
-    """Turn a flag of XLA off, unless whoever runs the tests has set it."""
+def set_unless_given(flag, value):
+    """Set a flag of XLA, unless whoever runs the tests has set it."""
     given = os.environ.get("XLA_FLAGS", "")
     if flag not in given:
-        os.environ["XLA_FLAGS"] = f"{given} --{flag}=false"
+        os.environ["XLA_FLAGS"] = f"{given} --{flag}={value}"
 
 
 matplotlib.use("Agg")
@@ -23,13 +23,18 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 # No backend has read these yet.
 if jaxlib.__version__ in ("0.11.1", "0.11.2"):
     # On the CPU their FFTs can wait for each other forever.
-    set_unless_given("xla_cpu_multi_thread_eigen")
+    set_unless_given("xla_cpu_multi_thread_eigen", "false")
 elif jaxlib.__version__.startswith(("0.10.", "0.11.0")):
     # A third of the time of all tests; on, programs are compiled as most are for users.
-    set_unless_given("xla_cpu_use_fusion_emitters")
+    set_unless_given("xla_cpu_use_fusion_emitters", "false")
+# Each worker has one core; splitting a program for several threads costs it a third more time.
+set_unless_given("xla_cpu_parallel_codegen_split_count", "1")
 # Most of the time goes into compiling programs that run once, also in the processes of a test.
 jax.config.update("jax_disable_most_optimizations", True)
 os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
+# JAX makes many objects that stay: looking through them costs a sixth of the time.
+gc.freeze()
+gc.set_threshold(50_000)
 
 
 @pytest.fixture(scope="module", autouse=True)
