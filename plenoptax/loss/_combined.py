@@ -218,7 +218,7 @@ def _check_terms(
         )
     for term in terms:
         if not callable(term):
-            raise TypeError(f"Each term must be a callable loss or penalty, got {term!r}.")
+            raise TypeError(f"Each term must be callable, a loss or a penalty, got {term!r}.")
     return tuple(terms), weights
 
 

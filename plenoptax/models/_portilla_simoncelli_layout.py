@@ -110,8 +110,8 @@ def check_size(shape: tuple[int, int], num_scales: int, width: int, advice: str)
     if most_scales < num_scales:
         fewer = f" Use n_scales <= {most_scales}." if most_scales > 0 else ""
         raise ValueError(
-            f"The image must have at least {2 ** (num_scales + 2)} pixels along each axis for "
-            f"{num_scales} scales, got {shape}.{advice or fewer}"
+            f"For {num_scales} scales an image must have at least {2 ** (num_scales + 2)} pixels "
+            f"along each axis, got {shape}.{advice or fewer}"
         )
     coarsest = -(-smallest // 2**num_scales)
     if width > coarsest:

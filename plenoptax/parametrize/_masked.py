@@ -67,7 +67,7 @@ class Masked(AbstractParametrization):
         """Encode the image inside the mask. Where the mask is soft, decoding blends it again."""
         if image.shape[-self.image.ndim :] != self.image.shape:
             raise ValueError(
-                f"The image must have the shape {self.image.shape} of the mask, got {image.shape}."
+                f"The image must have the shape of the mask, {self.image.shape}, got {image.shape}."
             )
         return self.inner.encode(image)
 

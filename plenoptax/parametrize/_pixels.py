@@ -171,7 +171,7 @@ def _check_bounds(
     except jax.errors.TracerArrayConversionError:
         return low, high
     if not np.all(lowest < highest):
-        raise ValueError(f"bounds must be (lowest, highest) with the lower first, got {bounds!r}.")
+        raise ValueError(f"bounds must be (lowest, highest), lower one first, got {bounds!r}.")
     if finite and not (np.isfinite(lowest).all() and np.isfinite(highest).all()):
         raise ValueError(f"bounds must be finite, got {bounds!r}.")
     return low, high

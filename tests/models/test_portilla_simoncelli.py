@@ -302,14 +302,14 @@ def test_width_may_reach_the_size_of_the_lowpass_residual():
     ],
 )
 def test_wrong_images(model, image):
-    with pytest.raises(ValueError, match=r"shape \(channel, height, width\) in float32"):
+    with pytest.raises(ValueError, match=r"shape \(channel, height, width\) and be in float32"):
         model(jnp.asarray(image))
 
 
 def test_images_too_small(model):
     with pytest.raises(ValueError, match="at least 16 pixels"):
         model(jnp.zeros((1, 15, 32)))
-    with pytest.raises(ValueError, match="has 4 samples"):
+    with pytest.raises(ValueError, match="must be at most 4"):
         model(jnp.zeros((1, 16, 32)))
 
 
