@@ -37,8 +37,8 @@ class AbstractParametrization(eqx.Module):
 class Pixels(AbstractParametrization):
     """The pixels themselves, optionally clipped into a box after each step.
 
-    With bounds, a gradient step is projected gradient descent: the constraint holds exactly at
-    every step. Arrays as bounds give each channel, or each pixel, its own range, such as a
+    With bounds, gradient descent becomes projected gradient descent: the constraint holds exactly
+    at every step. Arrays as bounds give each channel, or each pixel, its own range, such as a
     neighborhood of another image.
 
     Attributes:
