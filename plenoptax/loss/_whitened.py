@@ -20,7 +20,7 @@ from ._weighted import WeightedL2Norm
 # Standard deviation of the noise relative to that of the image. It is so small that the response is
 # linear, and still ten thousand times the rounding error of float32.
 _NOISE = 3e-3
-# Factor by which correlations in a sampled covariance shrink: a few hundred samples give spurious
+# Fraction by which correlations in a sampled covariance shrink: a few hundred samples give spurious
 # correlations between several hundred statistics.
 _SHRINKAGE = 0.1
 _LARGEST = 4096
