@@ -285,7 +285,7 @@ def check_one_channel(x: Float[Array, "..."]) -> None:
     advice = advise_on_axes(x.shape)
     if not advice and x.ndim == 3:
         advice = (
-            f" To process {x.shape[0]} channels separately, define `each_channel = "
+            f" For {x.shape[0]} channels processed separately, define `each_channel = "
             "jax.vmap(lambda channel: model(channel[None]))` once and use it as the model. For a "
             "gray version of the image, use `image.mean(0, keepdims=True)`."
         )
