@@ -65,7 +65,7 @@ def as_pair(
         highest = max(float(first.max()), float(second.max()))
         if lowest < 0 or highest > data_range:
             warnings.warn(
-                f"The images should lie in [0, {float(data_range):g}], got values from {lowest:g} "
+                f"The images must lie in [0, {float(data_range):g}], got values from {lowest:g} "
                 f"to {highest:g}, so the metric may be meaningless. If an image leaves the range, "
                 f"{say_how_to_fit((lowest, highest), (0.0, float(data_range)))}.",
                 stacklevel=stacklevel,
