@@ -177,7 +177,7 @@ def test_loss_maps_over_a_batch(rng):
     [
         (jnp.zeros((3, 1)), jnp.zeros((1, 3)), ValueError, r"\(3, 1\) .* \(1, 3\)"),
         (jnp.zeros(3), (jnp.zeros(3),), ValueError, "same structure"),
-        ((), (), ValueError, "no arrays"),
+        ((), (), ValueError, "at least one array"),
         (jnp.zeros(2, jnp.int32), jnp.zeros(2, jnp.int32), TypeError, "int32"),
     ],
 )
@@ -243,22 +243,24 @@ def test_factory_loss_is_a_module_traced_once_for_all_targets(factory, rng):
 @pytest.mark.parametrize("factory", FACTORIES.values())
 def test_factory_refuses(factory):
     image = jnp.ones((2, 10))
-    with pytest.raises(ValueError, match=r"\['mean'\].*magnitude_std"):
+    with pytest.raises(ValueError, match=r"magnitude_std.*\['mean'\]"):
         factory(Groups(), image, {"mean": 2.0})
-    with pytest.raises(ValueError, match=r"'magnitude_std' has shape \(4,\)"):
+    with pytest.raises(
+        ValueError, match=r"'magnitude_std' must broadcast to .* got the shape \(4,\)"
+    ):
         factory(Groups(), image, {"magnitude_std": np.ones(4)})
     with pytest.raises(TypeError, match="convert_to_dict"):
         factory(lambda x: x, image)
-    with pytest.raises(ValueError, match=r"\(2, 9\).*\(2, 10\)"):
+    with pytest.raises(ValueError, match=r"\(2, 10\).*\(2, 9\)"):
         factory(Groups(), image)(jnp.ones((2, 9)), jnp.ones((2, 9)))
 
 
 def test_portilla_simoncelli_factory_wants_known_sizes_unless_it_is_told_the_weights():
     model = Groups({"pixel_statistics": 4, "var_highpass_residual": 2})
     image = jnp.ones((1, 6))
-    with pytest.raises(ValueError, match="'pixel_statistics' should have size 6, but has 4"):
+    with pytest.raises(ValueError, match="'pixel_statistics' must have the size 6, got 4"):
         portilla_simoncelli_loss_factory(model, image)
-    with pytest.raises(ValueError, match="'var_highpass_residual' should have size 1, but has 2"):
+    with pytest.raises(ValueError, match="'var_highpass_residual' must have the size 1, got 2"):
         portilla_simoncelli_loss_factory(model, image, {"pixel_statistics": 1})
     factors = {"pixel_statistics": 2, "var_highpass_residual": 3}
     loss = portilla_simoncelli_loss_factory(model, image, factors)
@@ -376,7 +378,7 @@ def test_weights_of_combinations_are_no_reason_to_retrace():
 @pytest.mark.parametrize("combination", [WeightedSum, SoftMaximum])
 def test_combinations_refuse(combination):
     for terms, weights in (([], []), ([mse], [1.0, 2.0]), ([mse, l2_norm], 1.0)):
-        with pytest.raises(ValueError, match="a weight for each"):
+        with pytest.raises(ValueError, match="one number for each"):
             combination(terms, weights)
 
 
@@ -386,12 +388,12 @@ def test_combinations_refuse_what_cannot_be_called(unchecked):
 
 
 def test_z_scored_loss_refuses():
-    with pytest.raises(ValueError, match="standard deviation should have the structure"):
+    with pytest.raises(ValueError, match="standard deviation must have the structure"):
         ZScored({"a": jnp.ones(2)}, jnp.ones(2))
     with pytest.raises(ValueError, match=r"same shapes, got \[\(2,\)\] and \[\(3,\)\]"):
         ZScored(jnp.ones(2), jnp.ones(3))
     loss = ZScored(jnp.ones(2), jnp.ones(2))
-    with pytest.raises(ValueError, match="representation should have the structure"):
+    with pytest.raises(ValueError, match="representation must have the structure"):
         loss((jnp.ones(2),), (jnp.ones(2),))
-    with pytest.raises(ValueError, match=r"shape \(3,\).* for \(2,\)"):
+    with pytest.raises(ValueError, match=r"shape of the mean, \(2,\), got \(3,\)"):
         loss(jnp.ones(3), jnp.ones(3))

@@ -210,7 +210,7 @@ def test_penalties_refuse(unchecked):
     with pytest.raises(ValueError, match="broadcast"):
         Closeness(image, jnp.ones(3))
     for kind in (Closeness, Histogram, PowerSpectrum):
-        with pytest.raises(ValueError, match="another shape"):
+        with pytest.raises(ValueError, match="shape of the target"):
             kind(image)(jnp.zeros((1, 5, 5)))
         with pytest.raises(TypeError, match="floating point"):
             kind(jnp.zeros((1, 4, 4), jnp.uint8))

@@ -1,9 +1,9 @@
-"""Losses: how far the representation of one image is from that of another.
+"""Losses: distances between the representations of two images.
 
-Each takes the synthesized representation, then that of the reference, and returns a scalar. A
-representation is an array of any shape, or a pytree of arrays. The two must agree in structure and
-shapes (``ValueError``: nothing is broadcast) and be of floating point (``TypeError``). Where a loss
-is zero its gradient is exactly 0, also where the derivative in the strict sense does not exist.
+Each takes the synthesized representation, then the reference representation, and returns a scalar.
+A representation is an array of any shape, or a pytree of arrays. The two must agree in structure
+and shapes (``ValueError``: nothing is broadcast) and be of floating point (``TypeError``). Where a
+loss is zero its gradient is exactly 0, even if the derivative does not exist in the strict sense.
 """
 
 from ._combined import SoftMaximum as SoftMaximum

@@ -18,9 +18,9 @@ class WeightedSum(eqx.Module):
     """A weighted sum of losses, or of penalties.
 
     Attributes:
-        terms: What is added up: losses, functions of two representations, or penalties, functions
-            of an image. The sum takes the same arguments.
-        weights: One for each term. Other weights recompile nothing.
+        terms: The terms to add: losses, which are functions of two representations, or penalties,
+            which are functions of an image. The sum takes the same arguments.
+        weights: One weight for each term. Changing them causes no compilation.
 
     Example:
         >>> import jax.numpy as jnp
@@ -43,7 +43,7 @@ class WeightedSum(eqx.Module):
 
         Args:
             terms: Losses or penalties, at least one.
-            weights: One number for each.
+            weights: One number for each term.
 
         Raises:
             ValueError: If there are no terms, or not one weight for each.
@@ -53,7 +53,7 @@ class WeightedSum(eqx.Module):
 
     @in_single_precision("arguments")
     def __call__(self, *arguments: PyTree, **kwargs: Any) -> Scalar:
-        """Add the terms up.
+        """Add the weighted terms.
 
         Args:
             *arguments: Two representations, or an image.
@@ -64,19 +64,21 @@ class WeightedSum(eqx.Module):
 
 @final
 class SoftMaximum(eqx.Module):
-    """A smooth stand-in for the largest of several losses, or penalties.
+    """A smooth approximation of the largest of several losses, or penalties.
 
-    A sum can be lowered by one term at the cost of another, and the term that falls fastest is
-    served first. Here the largest gets most of the gradient, so the terms come down together.
+    A sum can fall through one term while another rises, and the fastest term falls first. Here the
+    largest term gets most of the gradient, so all terms fall together.
 
-    The value is ``temperature * log(mean(exp(weights * terms / temperature)))``: between the mean
-    of the weighted terms, reached at high temperatures, and the largest of them, reached at low
-    ones; 0 where all are 0.
+    The value is ``temperature * log(mean(exp(weights * terms / temperature)))``. It lies between
+    the mean of the weighted terms, reached at high temperatures, and the largest of them, reached
+    at low temperatures. It is 0 where all terms are 0.
 
     Attributes:
-        terms: Losses, functions of two representations, or penalties, functions of an image.
-        weights: One for each term, which brings them to one scale.
-        temperature: How far below the largest a weighted term still counts, in the units of these.
+        terms: Losses, which are functions of two representations, or penalties, which are functions
+            of an image.
+        weights: One weight for each term, which brings the terms to one scale.
+        temperature: How far below the largest weighted term another one still counts, in units of
+            the weighted terms.
 
     Example:
         >>> import jax.numpy as jnp
@@ -105,8 +107,8 @@ class SoftMaximum(eqx.Module):
 
         Args:
             terms: Losses or penalties, at least one.
-            weights: One number for each. By default 1.
-            temperature: A positive number.
+            weights: One number for each term. By default 1.
+            temperature: Smoothness of the maximum, a positive number.
 
         Raises:
             ValueError: If there are no terms, or not one weight for each.
@@ -118,7 +120,7 @@ class SoftMaximum(eqx.Module):
 
     @in_single_precision("arguments")
     def __call__(self, *arguments: PyTree, **kwargs: Any) -> Scalar:
-        """Find the soft maximum.
+        """Compute the soft maximum.
 
         Args:
             *arguments: Two representations, or an image.
@@ -132,16 +134,16 @@ class SoftMaximum(eqx.Module):
 
 @final
 class ZScored(eqx.Module):
-    """A loss between representations that are standardized first.
+    """A loss between standardized representations.
 
     Statistics may differ in scale by orders of magnitude, and the largest would dominate. Here each
-    is ``(x - mean) / standard_deviation``, with the mean and standard deviation that it has over a
-    set of images: a difference counts by how unusual it is.
+    is ``(x - mean) / standard_deviation``, with its mean and standard deviation over a set of
+    images, so a difference counts by how unusual it is.
 
     Attributes:
-        mean: What is subtracted: an array, or a tree of arrays as the model returns it.
-        standard_deviation: What is divided by, of the same structure. A statistic that does not
-            vary, whose standard deviation is 0, counts as it is.
+        mean: The mean to subtract: an array, or a tree of arrays as the model returns it.
+        standard_deviation: The standard deviation to divide by, of the same structure. A statistic
+            with a standard deviation of 0 is not divided.
         loss_function: The loss between the standardized representations.
 
     Example:
@@ -161,9 +163,9 @@ class ZScored(eqx.Module):
         """Choose the scale.
 
         Args:
-            mean: An array or a tree of arrays, as the model returns it.
-            standard_deviation: The same.
-            loss_function: By default the mean squared difference.
+            mean: The mean: an array or a tree of arrays, as the model returns it.
+            standard_deviation: The standard deviation, of the same structure and shapes.
+            loss_function: A loss; by default the mean squared difference.
 
         Raises:
             ValueError: If the two differ in structure or shapes, or a standard deviation is
@@ -179,7 +181,7 @@ class ZScored(eqx.Module):
         ]
         if shapes[0] != shapes[1]:
             raise ValueError(
-                "The mean and the standard deviation should have the same shapes, got "
+                "The mean and the standard deviation must have the same shapes, got "
                 f"{shapes[0]} and {shapes[1]}."
             )
         self.loss_function = loss_function
@@ -194,7 +196,7 @@ class ZScored(eqx.Module):
             **kwargs: Passed on to the loss.
 
         Raises:
-            ValueError: If either has another structure or other shapes than the mean.
+            ValueError: If either differs from the mean in structure or shapes.
         """
         return self.loss_function(
             self._standardize(synth_rep), self._standardize(ref_rep), **kwargs
@@ -211,12 +213,12 @@ def _check_terms(
     weights = jnp.asarray(weights, jnp.result_type(float))
     if not terms or weights.shape != (len(terms),):
         raise ValueError(
-            f"There should be at least one term, and a weight for each; got {len(terms)} terms and "
-            f"weights of shape {weights.shape}."
+            f"weights must have one number for each of at least one term, got {len(terms)} terms "
+            f"and weights of shape {weights.shape}."
         )
     for term in terms:
         if not callable(term):
-            raise TypeError(f"A term is a loss or a penalty to be called, got {term!r}.")
+            raise TypeError(f"Each term must be callable, a loss or a penalty, got {term!r}.")
     return tuple(terms), weights
 
 
@@ -230,16 +232,14 @@ def _evaluate(
 def _check_structure(name: str, tree: PyTree, mean: PyTree) -> None:
     found, wanted = jax.tree.structure(tree), jax.tree.structure(mean)
     if found != wanted:
-        raise ValueError(
-            f"{name} should have the structure of the mean, {wanted}, but has {found}."
-        )
+        raise ValueError(f"{name} must have the structure of the mean, {wanted}, got {found}.")
 
 
 def _standardize(x: Array, mean: Array, standard_deviation: Array) -> Array:
     if x.shape != mean.shape:
         raise ValueError(
-            f"The representation has an array of shape {x.shape}, but the mean was given for "
-            f"{mean.shape}. Measure it with this model, and images of this shape."
+            f"An array of the representation must have the shape of the mean, {mean.shape}, got "
+            f"{x.shape}. Measure the mean with this model and with images of this shape."
         )
     scale = safe_divisor(jnp.asarray(standard_deviation, x.dtype))
     return (x - jnp.asarray(mean, x.dtype)) / scale

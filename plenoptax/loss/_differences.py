@@ -34,7 +34,7 @@ def mse(synth_rep: PyTree, ref_rep: PyTree, **kwargs: Any) -> Scalar:
 def l2_norm(synth_rep: PyTree, ref_rep: PyTree, **kwargs: Any) -> Scalar:
     """Compute the Euclidean norm of the difference of the representations.
 
-    Where they are equal the norm has no derivative; the gradient is 0 there.
+    Where they are equal, the norm has no derivative, and the gradient is 0.
 
     Args:
         synth_rep: Representation of the synthesized image.
@@ -57,9 +57,9 @@ def l2_norm(synth_rep: PyTree, ref_rep: PyTree, **kwargs: Any) -> Scalar:
 def relative_sse(synth_rep: PyTree, ref_rep: PyTree, **kwargs: Any) -> Scalar:
     """Divide the sum of squared differences by the sum of squares of the reference.
 
-    The loss does not change with the units of the representation. Where the reference is zero
-    everywhere, or its sum of squares below the smallest normal number (1e-38 in float32), nothing
-    can be relative to it, and the sum of squared differences is returned.
+    The loss does not depend on the units of the representation. If the reference is zero
+    everywhere, or its sum of squares is below the smallest normal number (1e-38 in float32), the
+    sum of squared differences is returned.
 
     Args:
         synth_rep: Representation of the synthesized image.
@@ -87,7 +87,7 @@ def subtract(synth_rep: PyTree, ref_rep: PyTree) -> list[Array]:
             f"synthesized image and {wanted} for the reference."
         )
     if not reference:
-        raise ValueError("The representations hold no arrays.")
+        raise ValueError("The representations must contain at least one array, got none.")
     differences = []
     for x, y in zip(map(jnp.asarray, synthesized), map(jnp.asarray, reference), strict=True):
         if x.shape != y.shape:

@@ -18,7 +18,7 @@ from ._differences import subtract, sum_of_squares
 
 @final
 class WeightedL2Norm(eqx.Module):
-    """The Euclidean norm of the difference of two representations, each value weighted.
+    """The Euclidean norm of the weighted difference of two representations.
 
     Attributes:
         weights: One weight for each value of the representation. A weight of 2 makes a difference
@@ -42,7 +42,7 @@ class WeightedL2Norm(eqx.Module):
             ref_rep: Representation of the reference image.
 
         Raises:
-            ValueError: If either has another shape than the weights.
+            ValueError: If a representation does not have the shape of the weights.
         """
         return safe_sqrt(sum_of_squares([self.weigh(synth_rep, ref_rep)]))
 
@@ -50,13 +50,12 @@ class WeightedL2Norm(eqx.Module):
     def weigh(
         self, synth_rep: Inexact[Array, "..."], ref_rep: Inexact[Array, "..."]
     ) -> Inexact[Array, "..."]:
-        """The weighted difference of two representations, of which the loss is the norm."""
+        """Compute the weighted difference of two representations, whose norm is the loss."""
         (difference,) = subtract(synth_rep, ref_rep)
         if difference.shape != self.weights.shape:
             raise ValueError(
-                f"The representations have shape {difference.shape}, but the weights were made "
-                f"for {self.weights.shape}. Make the loss with this model, and an image of this "
-                "shape."
+                f"The representations must have the shape of the weights, {self.weights.shape}, "
+                f"got {difference.shape}. Make the loss with this model and an image of this shape."
             )
         return jnp.asarray(self.weights, difference.dtype) * difference
 
@@ -69,22 +68,22 @@ def groupwise_relative_l2_norm_factory(
     """Make a loss in which each group of statistics counts relative to its own norm.
 
     Groups may differ in scale by orders of magnitude, and the largest would dominate an l2 norm.
-    Here each is divided by its norm on ``image``, over all channels together.
+    Here each group is divided by its norm on ``image``, over all channels together.
 
     Args:
         model: A model with ``convert_to_dict``, which divides its representation into named groups
-            of any shape, and ``convert_to_tensor``, the inverse of it.
+            of any shape, and ``convert_to_tensor``, its inverse.
         image: The target image.
         reweighting_dict: Factors for some of the groups, applied after the normalization: numbers,
-            or arrays that broadcast to the group. It is not changed.
+            or arrays that broadcast to the group. The dictionary is not changed.
 
     Returns:
         The loss, a function of the synthesized and the reference representation. A group that is
-        zero throughout on ``image`` counts as it is. NaN values do not count in a norm.
+        zero everywhere on ``image`` is not divided. NaN values are ignored in a norm.
 
     Raises:
-        ValueError: If ``reweighting_dict`` has a key that the representation lacks, or a value
-            that does not broadcast to its group.
+        ValueError: If ``reweighting_dict`` has a key that is missing in the representation, or a
+            value that does not broadcast to its group.
         TypeError: If the model lacks one of the two methods, or the image is in half precision.
 
     Example:
@@ -121,22 +120,24 @@ def portilla_simoncelli_loss_factory(
 ) -> WeightedL2Norm:
     """Make the loss with which metamers of the Portilla-Simoncelli model converge best.
 
-    The minimum and maximum of the pixels, whose gradient touches single pixels, are left out, and
-    the variance of the highpass residual, which is small, is weighted by 100. The others have 1.
+    The minimum and maximum of the pixels have weight 0, because their gradient affects single
+    pixels. The variance of the highpass residual, which is small, has weight 100. All other
+    statistics have weight 1.
 
     Args:
         model: The ``PortillaSimoncelli`` model.
         image: The target image, or any image of its shape and dtype: only these are used.
         reweighting_dict: Weights for some of the groups of ``model.convert_to_dict``: numbers, or
-            arrays that broadcast to the group. They replace the weights above, and are not changed.
+            arrays that broadcast to the group. They replace the weights above. The dictionary is
+            not changed.
 
     Returns:
         The loss, a function of the synthesized and the reference representation.
 
     Raises:
-        ValueError: If ``reweighting_dict`` has a key that the representation lacks, or a value
-            that does not broadcast to its group; or if pixel statistics are not six or highpass
-            variances not one to a channel, and ``reweighting_dict`` does not weight them.
+        ValueError: If ``reweighting_dict`` has a key that is missing in the representation, or a
+            value that does not broadcast to its group; or if a channel does not have six pixel
+            statistics and one highpass variance, and ``reweighting_dict`` does not weight them.
         TypeError: If the model lacks ``convert_to_dict`` or ``convert_to_tensor``, or the image is
             in half precision.
 
@@ -166,15 +167,15 @@ def portilla_simoncelli_loss_factory(
     for key, weight in (("pixel_statistics", [1, 1, 1, 1, 0, 0]), ("var_highpass_residual", [100])):
         if key not in groups:
             warnings.warn(
-                f"The representation has no {key!r}, so none is reweighted. If the model is not "
+                f"The representation has no {key!r}, so it is not reweighted. If the model is not "
                 "PortillaSimoncelli, groupwise_relative_l2_norm_factory may suit it better.",
                 stacklevel=2,
             )
         elif key not in factors:
             if groups[key].shape[-1] != len(weight):
                 raise ValueError(
-                    f"The last axis of {key!r} should have size {len(weight)}, but has "
-                    f"{groups[key].shape[-1]}. Say its weight in reweighting_dict."
+                    f"The last axis of {key!r} must have the size {len(weight)}, got "
+                    f"{groups[key].shape[-1]}. Give its weight in reweighting_dict."
                 )
             factors[key] = np.array(weight)
     weights = {key: _fill(group, factors.get(key, 1), key) for key, group in groups.items()}
@@ -183,7 +184,7 @@ def portilla_simoncelli_loss_factory(
 
 @compiled(lambda *_: 0)
 def _to_tensor(model: Any, groups: Mapping[Any, ArrayLike]) -> Array:
-    # Compiled as a whole: one by one, its little operations take seconds to compile.
+    # Compiled as one function, because its small operations take seconds to compile one by one.
     return model.convert_to_tensor(groups)
 
 
@@ -191,8 +192,8 @@ def _check_convertible(model: Any) -> None:
     for method in ("convert_to_dict", "convert_to_tensor"):
         if not callable(getattr(model, method, None)):
             raise TypeError(
-                f"The model must have a method {method}, to tell the groups of its representation "
-                f"apart; {type(model).__name__} has none. Use plenoptax.loss.l2_norm instead."
+                f"The model must have a method {method} that defines the groups of its "
+                f"representation, got {type(model).__name__}. Use plenoptax.loss.l2_norm instead."
             )
 
 
@@ -203,8 +204,8 @@ def _check_keys(
     extra = [key for key in factors if key not in groups]
     if extra:
         raise ValueError(
-            f"reweighting_dict has keys {extra} that the representation lacks; its keys are "
-            f"{list(groups)}."
+            f"The keys of reweighting_dict must be among those of the representation, "
+            f"{list(groups)}, got {extra}."
         )
     return factors
 
@@ -215,6 +216,6 @@ def _fill(values: Array | jax.ShapeDtypeStruct, factor: ArrayLike, key: Any) -> 
         return np.broadcast_to(factor, values.shape)
     except ValueError as error:
         raise ValueError(
-            f"The weight of {key!r} has shape {factor.shape}, which does not broadcast to the "
-            f"shape {values.shape} of its group."
+            f"The weight of {key!r} must broadcast to the shape {values.shape} of its group, got "
+            f"the shape {factor.shape}."
         ) from error

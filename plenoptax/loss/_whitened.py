@@ -17,34 +17,36 @@ from ..linalg import linearize
 from ._weighted import WeightedL2Norm
 
 
-# Noise this small, in standard deviations of the image, leaves the response linear, and is still
-# ten thousand times what float32 rounds off.
+# Standard deviation of the noise relative to that of the image. It is so small that the response is
+# linear, and still ten thousand times the rounding error of float32.
 _NOISE = 3e-3
-# The part of a sampled covariance that is taken from its diagonal: a few hundred samples make up
-# correlations between several hundred numbers.
+# Fraction by which correlations in a sampled covariance shrink: a few hundred samples give spurious
+# correlations between several hundred statistics.
 _SHRINKAGE = 0.1
 _LARGEST = 4096
 
 
 @final
 class WhitenedLoss(eqx.Module):
-    """Half the squared length of the least change of the image that explains a difference.
+    """Half the squared length of the smallest image change that explains a difference.
 
-    To first order, a change ``d`` of the image changes the representation by ``J d``. The least
-    change that leads to a given difference ``r`` has the squared length ``r^T (J J^T)^-1 r``, and
-    ``J J^T`` is the covariance that white noise in the image gives the representation: this is the
-    squared Mahalanobis distance of the two representations. Two statistics that go together count
-    once, and one that hardly depends on the image counts for more than one that any change moves.
+    To first order, a change ``d`` of the image changes the representation by ``J d``. The smallest
+    change that gives a difference ``r`` has the squared length ``r^T (J J^T)^-1 r``. ``J J^T`` is
+    the covariance of the representation under white noise in the image, so this is the squared
+    Mahalanobis distance of the two representations. Two statistics that vary together count once,
+    and a statistic that hardly depends on the image counts more than one that every change affects.
 
-    Its square is what a texture synthesis wants: the gradient is then about a step of Gauss and
-    Newton, and L-BFGS comes down in a fraction of the evaluations that it takes with the weighted
-    norm of the same difference (three to seven times fewer where the covariance is exact).
+    The squared distance suits texture synthesis: its gradient is approximately a Gauss-Newton step,
+    so L-BFGS needs a fraction of the evaluations that it needs with the weighted norm of the same
+    difference (three to seven times fewer if the covariance is exact).
 
     Attributes:
-        base: Weights the difference before it is whitened; what it weights by 0 is left out.
-        whitening: The matrix that gives the weighted difference, for which noise in the image has
-            standard deviation 1, the covariance 1. One for each channel, if these are apart.
-        lbfgs_memory: The number of pairs that L-BFGS remembers by default.
+        base: The loss that weights the difference before it is whitened. Weight 0 leaves a
+            statistic out.
+        whitening: The matrix that transforms the weighted difference to covariance 1 under white
+            noise of standard deviation 1 in the image. One for each channel, if channels are
+            whitened separately.
+        lbfgs_memory: The number of pairs that L-BFGS stores by default.
 
     Example:
         >>> import jax.numpy as jnp, plenoptax as plx
@@ -56,12 +58,12 @@ class WhitenedLoss(eqx.Module):
 
     base: WeightedL2Norm
     whitening: Float[Array, "*channel number number"]
-    # Without long valleys there is little to remember: 100 pairs save a tenth of the steps.
+    # Without long valleys, more memory helps little: 100 pairs save a tenth of the steps.
     lbfgs_memory: ClassVar[int] = 30
 
     @in_single_precision("synth_rep", "ref_rep")
     def __call__(self, synth_rep: Float[Array, "..."], ref_rep: Float[Array, "..."]) -> Scalar:
-        """Compare two representations; for what is raised see `WeightedL2Norm`."""
+        """Compare two representations. Errors are those of `WeightedL2Norm`."""
         difference = self.base.weigh(synth_rep, ref_rep)
         rows = difference.reshape(*self.whitening.shape[:-2], -1, 1)
         whitening = jnp.asarray(self.whitening, difference.dtype)
@@ -70,7 +72,7 @@ class WhitenedLoss(eqx.Module):
     def trace_terms(
         self, synth_rep: Float[Array, "..."], ref_rep: Float[Array, "..."]
     ) -> dict[str, Scalar]:
-        """The norm of the difference before it is whitened, which is what plenoptic minimizes."""
+        """Return the norm of the difference before whitening, which plenoptic minimizes."""
         return {"weighted_loss": self.base(synth_rep, ref_rep)}
 
 
@@ -85,37 +87,37 @@ def whitened_loss_factory(
     channelwise: bool = False,
     key: Key | None = None,
 ) -> WhitenedLoss:
-    """Make the loss that measures representations by how much of an image they take to change.
+    """Make a loss that measures a difference by the smallest image change that explains it.
 
-    The covariance of the representation under faint white noise is measured about the target, and
-    stays as it is during a synthesis. It is worth most where a synthesis takes hundreds of steps
-    and a representation has fewer numbers than the image, as texture statistics have.
+    The covariance of the representation under faint white noise is measured at the target, and is
+    fixed during a synthesis. This loss helps most if a synthesis takes hundreds of steps and the
+    representation has fewer values than the image, as with texture statistics.
 
-    Another device or version of JAX rounds the samples otherwise, which changes the loss by some
-    1e-4 of itself, so that `plenoptax.io.load` may take a file for that of another problem there:
-    measure exactly, or load it with ``raise_on_checks=False``.
+    Another device or version of JAX rounds the samples differently, which changes the loss by about
+    1e-4 of its value. `plenoptax.io.load` may then conclude that a file is of another problem:
+    measure exactly, or load the file with ``raise_on_checks=False``.
 
     Args:
-        model: From an image to one array of real numbers, at most 4096 of them (to a channel).
+        model: A function from an image to one array of at most 4096 real numbers (in each channel).
         image: The target image.
-        base: Weights for the numbers, which also say which to leave out; by default all 1.
-        num_samples: From how many noisy images to measure, each an evaluation of the model; with
-            None exactly, by as many products with the Jacobian as there are numbers: for textures
-            ten times the work, and half the evaluations afterwards, which pays if many images are
-            made from one target.
-        ridge: What to add to the covariance for each number, as a part of its (Frobenius) norm. It
-            bounds how much a number counts that hardly depends on the image. With an exact
+        base: Weights for the statistics; weight 0 leaves one out. By default all weights are 1.
+        num_samples: Number of noisy images to measure the covariance with, each one evaluation of
+            the model. None measures it exactly, with one product with the Jacobian for each
+            statistic: for textures ten times the work, and half the evaluations afterwards, which
+            pays off if many images are made from one target.
+        ridge: Value to add to the covariance for each statistic, relative to its (Frobenius) norm.
+            It limits the influence of statistics that hardly depend on the image. With an exact
             covariance 1e-4 may be better.
-        channelwise: Whether the first axis of the representation numbers channels that each depend
-            on one channel of the image, as those of Portilla-Simoncelli.
-        key: Draws the noise; by default key 0.
+        channelwise: Whether the first axis of the representation is a channel axis, with each
+            channel depending on one channel of the image, as in Portilla-Simoncelli.
+        key: Random key that draws the noise; by default key 0.
 
     Returns:
         The loss, a function of the synthesized and the reference representation.
 
     Raises:
-        ValueError: If the representation is too large, or no array of real numbers; or if `base`
-            does not fit it.
+        ValueError: If the representation is too large, or is not an array of real numbers; or if
+            `base` does not fit it.
         TypeError: If the image is in half precision, whose rounding is larger than the noise.
 
     Example:
@@ -150,14 +152,14 @@ def whitened_loss_factory(
 def _check(response: Array, channelwise: bool) -> None:
     if not isinstance(response, jax.Array) or not jnp.issubdtype(response.dtype, jnp.floating):
         raise ValueError(
-            "Only a representation that is one array of real numbers can be whitened. Wrap the "
-            "model in a function that makes one of it."
+            "A whitened representation must be one array of real numbers, got "
+            f"{eqx.tree_pformat(response)}. Wrap the model in a function that returns one array."
         )
     size = response[0].size if channelwise else response.size
     if size > _LARGEST:
         raise ValueError(
-            f"The representation has {size} numbers, and the covariance of more than {_LARGEST} is "
-            "not measured. Use another loss, such as plenoptax.loss.mse."
+            f"A whitened representation must have at most {_LARGEST} values, got {size}. Use "
+            "another loss, such as plenoptax.loss.mse."
         )
 
 
@@ -169,7 +171,7 @@ def _respond_to_noise(
 
     if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((model, image))):
         return jax.lax.map(respond, jnp.arange(num_samples))
-    # A loop in Python needs no program but the one that measured the target.
+    # A Python loop reuses the compiled program that measured the target.
     return jnp.asarray(np.stack([respond(np.int32(i)) for i in range(num_samples)]))
 
 
@@ -191,7 +193,7 @@ def _as_changes(
     weights: Array,
     channels: int,
 ) -> Float[Array, "channel number sample"]:
-    """By finite differences, what white noise of standard deviation 1 changes."""
+    """Compute the changes under white noise of standard deviation 1, by finite differences."""
     changes = weights[None] * (samples - response[None]) / _noise_level(image)
     changes = jnp.moveaxis(changes.reshape(len(samples), channels, -1), 0, -1)
     return changes / len(samples) ** 0.5
@@ -201,14 +203,14 @@ def _as_changes(
 def _whiten(
     changes: Float[Array, "channel number sample"], ridge: Scalar, shrinkage: Scalar
 ) -> Float[Array, "channel number number"]:
-    """The inverse of the Cholesky factor of the regularized covariance."""
+    """Return the inverse of the Cholesky factor of the regularized covariance."""
     covariance = jnp.matmul(
         changes, jnp.swapaxes(changes, -2, -1), precision=jax.lax.Precision.HIGHEST
     )
     identity = jnp.eye(changes.shape[-2], dtype=changes.dtype)[None]
     covariance = jnp.where(identity == 0, (1 - shrinkage) * covariance, covariance)
     norm = jnp.linalg.norm(covariance, axis=(-2, -1), keepdims=True)
-    # A response that noise does not change at all is left as it is.
+    # A response that noise does not change at all keeps its scale.
     floor = jnp.where(norm > 0, jnp.maximum(ridge, jnp.finfo(changes.dtype).eps) * norm, 1)
     factor = jnp.linalg.cholesky(covariance + floor * identity)
     return jax.vmap(

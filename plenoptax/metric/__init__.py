@@ -1,4 +1,4 @@
-"""Metrics: how far apart two images are."""
+"""Metrics: distances and similarities between two images."""
 
 from ._model_metric import model_metric_factory as model_metric_factory
 from ._model_metric import ModelMetric as ModelMetric

@@ -13,11 +13,11 @@ from ..loss import mse
 
 @final
 class ModelMetric(eqx.Module):
-    """The root mean squared difference of the representations that a model has of two images.
+    """The root mean squared difference between the representations of two images in a model.
 
     Attributes:
-        model: From an image to an array, or to a tree of arrays in which every value counts the
-            same.
+        model: A function from an image to an array, or to a tree of arrays in which every value
+            counts the same.
         epsilon: Added to the mean square.
 
     Example:
@@ -35,8 +35,8 @@ class ModelMetric(eqx.Module):
         """Compare two images.
 
         Args:
-            img1: What the model takes, usually an image.
-            img2: Another.
+            img1: An input of the model, usually an image.
+            img2: Another input.
 
         Raises:
             ValueError: If the representations differ in structure or shape.
@@ -53,16 +53,15 @@ def _distance(first: PyTree, second: PyTree, epsilon: float) -> Scalar:
 
 @checked(epsilon=NOT_NEGATIVE)
 def model_metric_factory(model: Callable, *, epsilon: float = 1e-10) -> ModelMetric:
-    """Make a metric out of a model: how far apart two images are in its representation.
+    """Make a metric from a model: the distance between two images in its representation.
 
     Args:
         model: Any callable of one image, as everywhere in this package.
-        epsilon: Added to the mean square, to keep the gradient finite at equal images, whose
+        epsilon: Added to the mean square, to keep the gradient finite at equal images. Their
             distance is therefore ``sqrt(epsilon)``.
 
     Returns:
-        A function of two images. It holds the model, so that the parameters of the model are its
-        own.
+        A function of two images. It holds the model, so its parameters are those of the model.
 
     Raises:
         TypeError: If the model cannot be called.

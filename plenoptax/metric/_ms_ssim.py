@@ -12,7 +12,7 @@ from ._pair import as_pair, keep_within
 from ._ssim import ssim_parts, warn_of_small_windows
 
 
-# Wang, Simoncelli and Bovik (2003), from matches that observers made between scales.
+# From the matches between scales by the observers of Wang, Simoncelli and Bovik (2003).
 _POWER_FACTORS = (0.0448, 0.2856, 0.3001, 0.2363, 0.1333)
 
 
@@ -38,37 +38,38 @@ def ms_ssim(
 ) -> Scalar:
     """Compute the multiscale structural similarity index, averaged over channels.
 
-    At each scale but the coarsest, contrast and structure are compared as ``ssim`` compares them,
-    and at the coarsest luminance as well. The averages over space are raised to ``power_factors``
-    and multiplied (Wang, Simoncelli and Bovik, "Multiscale structural similarity for image quality
-    assessment", Asilomar Conference 2003). Each scale is the one before, averaged over blocks of
+    At each scale, contrast and structure are compared as in ``ssim``; at the coarsest scale,
+    luminance is compared too. The averages over space are raised to ``power_factors`` and
+    multiplied (Wang, Simoncelli and Bovik, "Multiscale structural similarity for image quality
+    assessment", Asilomar Conference 2003). Each scale is the previous one, averaged over blocks of
     2 x 2 pixels. The index is 1 for equal images, and with one scale it is ``ssim``.
 
-    An average below zero, as for an image and its negative, has no real power; it counts as 0. The
-    index is then 0, and so is its gradient: an optimizer that starts from there stays there. With a
-    positive ``floor`` there is a way out.
+    An average below zero, as for an image and its negative, has no real power and counts as 0. The
+    index and its gradient are then 0, so an optimizer that starts there stays there. A positive
+    ``floor`` avoids this.
 
     Args:
         img1: An image, with values from 0 to ``data_range``.
-        img2: Another of the same height, width and dtype, and of as many channels; an image of one
-            channel is compared with every channel of the other.
-        power_factors: Exponents from fine to coarse, as many as there are scales. By default those
-            of five scales that the paper measured, which add up to 1.
+        img2: Another image of the same height, width and dtype, and the same number of channels. An
+            image of one channel is compared with every channel of the other.
+        power_factors: Exponents from fine to coarse, one for each scale. By default those of five
+            scales that the paper measured, which add up to 1.
         data_range: The largest value that a pixel can have.
-        floor: Averages ``m`` below it count as ``floor**2 / (2 * floor - m)``, which is positive,
-            continues the identity smoothly and grows with ``m``. So the index stays positive with
-            a gradient that points toward the other image. Averages above it, and with them the
-            index of images that are somewhat alike, do not change. 0.05 is a good value.
+        floor: An average ``m`` below this value counts as ``floor**2 / (2 * floor - m)``, which is
+            positive, continues the identity smoothly and increases with ``m``. So the index stays
+            positive, with a gradient that points toward the other image. Averages above ``floor``,
+            and so the index of images that are somewhat similar, do not change. 0.05 is a good
+            value.
 
     Raises:
         ValueError: If the shapes are wrong or do not fit, ``power_factors`` is not a sequence of
             one number or more, ``floor`` is negative, or ``data_range`` is not positive.
-        TypeError: If the images are not of one floating-point dtype.
+        TypeError: If the images do not have one floating-point dtype.
 
     Warns:
-        UserWarning: If a value lies outside of [0, data_range], which is not looked for under a
+        UserWarning: If a value lies outside [0, data_range], which is not checked under a
             transformation of JAX; or if the coarsest scale is smaller than 11 pixels, the window
-            of ``ssim``, which is then as large as the smaller side.
+            of ``ssim``. The window is then as large as the smaller side.
 
     Example:
         >>> import plenoptax as plx
@@ -94,21 +95,21 @@ def ms_ssim_distance(
     data_range: int | float | Scalar = 1.0,
     floor: float = 0.0,
 ) -> Scalar:
-    """Compute ``1 - ms_ssim``, which is 0 for equal images and grows as they differ, to at most 1.
+    """Compute ``1 - ms_ssim``: 0 for equal images, and larger for different ones, to at most 1.
 
     Args:
-        img1: As in ``ms_ssim``.
-        img2: As in ``ms_ssim``.
-        power_factors: As in ``ms_ssim``.
-        data_range: As in ``ms_ssim``.
-        floor: As in ``ms_ssim``.
+        img1: An image, with values from 0 to ``data_range``.
+        img2: Another image that fits it, as in ``ms_ssim``.
+        power_factors: Exponents from fine to coarse, as in ``ms_ssim``.
+        data_range: The largest value that a pixel can have.
+        floor: Averages below this value are raised above 0, as in ``ms_ssim``.
 
     Raises:
-        ValueError: As in ``ms_ssim``.
-        TypeError: As in ``ms_ssim``.
+        ValueError: If an argument is out of range or the shapes do not fit, as in ``ms_ssim``.
+        TypeError: If the images do not have one floating-point dtype.
 
     Warns:
-        UserWarning: As in ``ms_ssim``.
+        UserWarning: If values lie outside [0, data_range] or a scale is small, as in ``ms_ssim``.
 
     Example:
         >>> import plenoptax as plx
@@ -151,7 +152,7 @@ def _ms_ssim(img1: Array, img2: Array, powers: Array, data_range: Scalar, floor:
             # Where the average is above the floor, the denominator could be zero or negative.
             distance = jnp.maximum(2 * floor - average, floor)
             average = jnp.where(average < floor, floor**2 / distance, average)
-        # The power of 0 has no finite slope. To the power of 0 even that is 1.
+        # A power of 0 has no finite slope. Only 0 to the power of 0 is 1.
         is_positive = average > jnp.finfo(average.dtype).tiny
         factor = jnp.where(is_positive, average, 1) ** power
         product = product * jnp.where(is_positive | (power == 0), factor, 0)

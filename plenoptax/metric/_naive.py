@@ -10,11 +10,11 @@ from ._pair import as_floats
 def mse(img1: Float[Array, "*shape"], img2: Float[Array, "*shape"]) -> Scalar:
     """Average the squared difference over all pixels.
 
-    It does not describe what people see, and is what other metrics have to be better than.
+    This metric is a baseline; it does not predict perceived quality.
 
     Args:
         img1: An image, or any other array.
-        img2: Another of the same shape and dtype.
+        img2: Another image of the same shape and dtype.
 
     Raises:
         ValueError: If the shapes differ.

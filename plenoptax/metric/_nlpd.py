@@ -18,8 +18,8 @@ from ._pair import as_pair
 
 Variant = Literal["plenoptic", "matlab"]
 
-# Fitted by Laparra et al. (2016) to make responses to photographs less dependent. A scale divides
-# each value by the first number plus the magnitudes around it, weighted: (row, column, weight).
+# Fitted by Laparra et al. (2016) to make responses to photographs less dependent. Each value of a
+# scale is divided by the first number plus weighted magnitudes around it: (row, column, weight).
 _NORMALIZATION = (
     (
         0.0248,
@@ -55,28 +55,28 @@ def nlpd(
 ) -> Scalar:
     """Compute the normalized Laplacian pyramid distance, averaged over channels.
 
-    It is the root mean squared difference of two normalized Laplacian pyramids within each of the
-    six scales, averaged over the scales, so that coarse scales, which have few values, count as
-    much as fine ones (Laparra, Ballé, Berardino and Simoncelli, "Perceptual image quality
-    assessment using a normalized Laplacian pyramid", Human Vision and Electronic Imaging 2016).
+    The distance is the root mean squared difference of two normalized Laplacian pyramids at each of
+    six scales, averaged over the scales. So coarse scales, which have few values, count as much as
+    fine ones (Laparra, Ballé, Berardino and Simoncelli, "Perceptual image quality assessment using
+    a normalized Laplacian pyramid", Human Vision and Electronic Imaging 2016).
 
     Args:
         img1: An image, with values from 0 to 1.
-        img2: Another of the same height, width and dtype, and of as many channels; an image of one
-            channel is compared with every channel of the other.
+        img2: Another image of the same height, width and dtype, and the same number of channels. An
+            image of one channel is compared with every channel of the other.
         epsilon: Added to the mean square in each scale, to keep the gradient finite at equal
-            images, whose distance is therefore ``sqrt(epsilon)``. With 0 the distance is 0 there,
-            and the gradient as well, but the gradient close by is not small.
-        variant: As in ``normalized_laplacian_pyramid``. ``"matlab"`` gives the distance of the
-            code that the authors published; that code has no ``epsilon``.
+            images. Their distance is therefore ``sqrt(epsilon)``. With 0, distance and gradient
+            are 0 at equal images, but the gradient close to them is not small.
+        variant: The program to follow, as in ``normalized_laplacian_pyramid``. ``"matlab"`` gives
+            the distance of the code that the authors published, which has no ``epsilon``.
 
     Raises:
         ValueError: If the shapes are wrong or do not fit, or ``variant`` is unknown.
-        TypeError: If the images are not of one floating-point dtype.
+        TypeError: If the images do not have one floating-point dtype.
 
     Warns:
-        UserWarning: If a value lies outside of [0, 1], which is not looked for under a
-            transformation of JAX.
+        UserWarning: If a value lies outside [0, 1], which is not checked under a transformation of
+            JAX.
 
     Example:
         >>> import plenoptax as plx
@@ -96,20 +96,20 @@ def normalized_laplacian_pyramid(
     """Divide the scales of a Laplacian pyramid by local averages of their magnitude.
 
     The pyramid subtracts a local mean luminance at six scales, and the division is a local gain
-    control: both are done early in the visual system (Laparra et al. 2016, as in ``nlpd``).
+    control. Both happen early in the visual system (Laparra et al. 2016, as in ``nlpd``).
 
     Args:
-        img: Image, with values from 0 to 1. Leading axes are carried.
-        variant: Two programs go by this name and differ in four details. ``"plenoptic"`` has the
-            binomial filter [1, 4, 6, 4, 1] / 16, mirrors images at their edges without repeating
-            the edge, and takes the weights of the normalization as they are printed.
-            ``"matlab"``, the authors' own, has the filter [1, 5, 8, 5, 1] / 20, repeats the edge
-            when it mirrors, enlarges the edge by replication and zeros, and turns the weights
-            around, which are not symmetric.
+        img: Image, with values from 0 to 1. Leading axes are kept.
+        variant: Two programs have this name and differ in four details. ``"plenoptic"`` uses the
+            binomial filter [1, 4, 6, 4, 1] / 16, mirrors images without repeating the edge, and
+            uses the normalization weights as printed. ``"matlab"``, the authors' own program, uses
+            the filter [1, 5, 8, 5, 1] / 20, mirrors images with the edge repeated, pads an image
+            that it enlarges with replicated pixels and zeros, and flips the weights, which are not
+            symmetric.
 
     Returns:
-        Six scales from fine to coarse, each of half the height and width of the one before, rounded
-        up; the last is the normalized lowpass residual.
+        Six scales from fine to coarse, each of half the height and width of the previous one,
+        rounded up. The last is the normalized lowpass residual.
 
     Raises:
         ValueError: If ``variant`` is unknown.
@@ -127,13 +127,13 @@ def normalized_laplacian_pyramid(
 @cites(_CITATION)
 @final
 class NLP(eqx.Module):
-    """The normalized Laplacian pyramid as a model, whose representation is one row to a channel.
+    """The normalized Laplacian pyramid as a model. Its representation has one row for each channel.
 
-    It has what it takes to synthesize metamers and eigendistortions of early vision. Its Euclidean
-    distance is not ``nlpd``, which gives each scale the same weight.
+    Use it to synthesize metamers and eigendistortions of early vision. The Euclidean distance of
+    its representations is not ``nlpd``, which gives each scale the same weight.
 
     Attributes:
-        variant: As in ``normalized_laplacian_pyramid``.
+        variant: The program to follow, as in ``normalized_laplacian_pyramid``.
 
     Example:
         >>> import plenoptax as plx
@@ -150,10 +150,10 @@ class NLP(eqx.Module):
     def __call__(
         self, image: Float[Array, "*channel height width"]
     ) -> Float[Array, "*channel coefficients"]:
-        """Compute the scales of an image, from fine to coarse, each row by row.
+        """Compute the scales of an image from fine to coarse, each flattened row by row.
 
         Args:
-            image: Image, with values from 0 to 1. Leading axes are carried.
+            image: Image, with values from 0 to 1. Leading axes are kept.
         """
         scales = _normalized_laplacian_pyramid(image, self.variant)
         return jnp.concatenate([scale.reshape(*image.shape[:-2], -1) for scale in scales], axis=-1)
@@ -168,7 +168,7 @@ def _check_variant(variant: str) -> None:
 def _nlpd(img1: Array, img2: Array, epsilon: float | Scalar, variant: Variant) -> Scalar:
     scales = _normalized_laplacian_pyramid(jnp.stack([img1, img2]), variant)
     squares = [jnp.mean((scale[0] - scale[1]) ** 2, axis=(-2, -1)) for scale in scales]
-    # Elements of a stack may be rounded differently; equal images have no distance all the same.
+    # Elements of a stack may be rounded differently. This keeps the distance of equal images at 0.
     is_equal = jnp.all(img1 == img2, axis=(-2, -1))
     squares = [x - jax.lax.stop_gradient(jnp.where(is_equal, x, 0)) for x in squares]
     return safe_sqrt(jnp.stack(squares) + jnp.asarray(epsilon, img1.dtype)).mean()
@@ -183,7 +183,7 @@ def _normalized_laplacian_pyramid(img: Array, variant: Variant) -> list[Array]:
         if img.ndim == 3:
             warn_of_axes(img.shape)
         scales = _matlab_pyramid(img, num_scales)
-    # MATLAB's conv2 turns its kernel around.
+    # MATLAB's conv2 flips its kernel.
     sign = 1 if variant == "plenoptic" else -1
     normalized = []
     for scale, (constant, weights) in zip(scales, _NORMALIZATION, strict=True):

@@ -11,7 +11,7 @@ from .._types import Scalar
 
 
 def as_floats(img1: ArrayLike, img2: ArrayLike) -> tuple[Array, Array]:
-    """Make arrays of two images, and refuse them if they are not of one floating-point dtype."""
+    """Convert two images to arrays, and reject them unless they have one floating-point dtype."""
     first, second = jnp.asarray(img1), jnp.asarray(img2)
     for name, image in (("img1", first), ("img2", second)):
         if not jnp.issubdtype(image.dtype, jnp.floating):
@@ -33,15 +33,14 @@ def as_pair(
     """Check two images, and broadcast their channels against each other.
 
     Raises:
-        TypeError: If they are not of one floating-point dtype.
-        ValueError: If they are not of the shape (channel, height, width), or differ in height or
-            width, or in the number of channels unless one has a single one; or if the range is not
-            positive.
+        TypeError: If the images do not have one floating-point dtype.
+        ValueError: If they do not have the shape (channel, height, width), or differ in height or
+            width, or differ in the number of channels and neither has one channel; or if the range
+            is not positive.
 
     Warns:
-        UserWarning: If the last axis looks like channels; or if a value lies outside of [0,
-            data_range]. Under a transformation of JAX the values are not known, and nothing is said
-            of them.
+        UserWarning: If the last axis looks like channels; or if a value lies outside [0,
+            data_range]. Under a transformation of JAX the values are unknown and not checked.
     """
     first, second = as_floats(img1, img2)
     if first.ndim != 3 or second.ndim != 3:
@@ -53,21 +52,21 @@ def as_pair(
     channels = {first.shape[0], second.shape[0]}
     if first.shape[1:] != second.shape[1:] or len(channels - {1}) > 1:
         raise ValueError(
-            "img1 and img2 must have the same height and width, and as many channels or one, got "
-            f"{first.shape} and {second.shape}."
+            "img1 and img2 must have the same height and width, and the same number of channels or "
+            f"one channel, got {first.shape} and {second.shape}."
         )
     smallest = float(jnp.finfo(first.dtype).tiny)
     if not isinstance(data_range, Tracer) and not data_range >= smallest:
         raise ValueError(
-            f"data_range is the largest value that a pixel can have, above 0; got {data_range}."
+            f"data_range, the largest value of a pixel, must be above 0, got {data_range}."
         )
     if not any(isinstance(x, Tracer) for x in (first, second, data_range)):
         lowest = min(float(first.min()), float(second.min()))
         highest = max(float(first.max()), float(second.max()))
         if lowest < 0 or highest > data_range:
             warnings.warn(
-                f"The images should lie in [0, {float(data_range):g}] and have values from "
-                f"{lowest:g} to {highest:g}: the metric may mean nothing. What leaves the range: "
+                f"The images must lie in [0, {float(data_range):g}], got values from {lowest:g} "
+                f"to {highest:g}, so the metric may be meaningless. If an image leaves the range, "
                 f"{say_how_to_fit((lowest, highest), (0.0, float(data_range)))}.",
                 stacklevel=stacklevel,
             )
@@ -76,5 +75,5 @@ def as_pair(
 
 
 def keep_within(value: Float[Array, "..."], low: float, high: float) -> Float[Array, "..."]:
-    """Clip away what rounding adds beyond a bound; derivatives stay those of the value."""
+    """Clip rounding errors beyond the bounds, without changing the derivatives."""
     return value + lax.stop_gradient(jnp.clip(value, low, high) - value)

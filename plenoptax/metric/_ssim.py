@@ -45,34 +45,34 @@ def ssim(
 ) -> Scalar:
     """Compute the structural similarity index of two images, averaged over pixels and channels.
 
-    Around each pixel, means, variances and the covariance of the images are compared in a Gaussian
+    Means, variances and the covariance of the images are compared around each pixel in a Gaussian
     window of 11 x 11 pixels with a standard deviation of 1.5 (Wang, Bovik, Sheikh and Simoncelli,
     "Image quality assessment: from error visibility to structural similarity", IEEE Trans. Image
     Process. 2004). The index is 1 for equal images, near 0 for unrelated ones, and negative, down
-    to -1, where one image is the negative of the other. It is not a distance: minimize
-    ``ssim_distance``. It was made for grayscale images; channels are compared each by itself.
+    to -1, where one image is the negative of the other. The index is not a distance: minimize
+    ``ssim_distance``. It was made for grayscale images; channels are compared separately.
 
     Args:
         img1: An image, with values from 0 to ``data_range``.
-        img2: Another of the same height, width and dtype, and of as many channels; an image of one
-            channel is compared with every channel of the other.
-        weighted: Weigh each pixel by the information in its window, ``log((1 + var1 / c2) * (1 +
-            var2 / c2))`` (Wang and Simoncelli, "Maximum differentiation (MAD) competition", Journal
-            of Vision 2008). If there is none anywhere, all pixels count the same.
-        pad: How the images go on beyond their edges: ``"constant"`` (zeros), ``"reflect"``,
-            ``"replicate"`` or ``"circular"``. By default only whole windows count.
+        img2: Another image of the same height, width and dtype, and the same number of channels. An
+            image of one channel is compared with every channel of the other.
+        weighted: Whether to weight each pixel by the information in its window, ``log((1 + var1 /
+            c2) * (1 + var2 / c2))`` (Wang and Simoncelli, "Maximum differentiation (MAD)
+            competition", Journal of Vision 2008). If all weights are 0, all pixels count the same.
+        pad: How the images are padded at their edges: ``"constant"`` (zeros), ``"reflect"``,
+            ``"replicate"`` or ``"circular"``. By default only complete windows count.
         data_range: The largest value that a pixel can have. Both stabilizing constants are relative
             to it: ``c1 = (0.01 * data_range)**2`` and ``c2 = (0.03 * data_range)**2``.
 
     Raises:
         ValueError: If the shapes are wrong or do not fit, ``pad`` is unknown, or ``data_range`` is
             not positive.
-        TypeError: If the images are not of one floating-point dtype.
+        TypeError: If the images do not have one floating-point dtype.
 
     Warns:
-        UserWarning: If a value lies outside of [0, data_range], which is not looked for under a
-            transformation of JAX; or if the images are smaller than 11 pixels, in which case the
-            window is as large as the smaller side.
+        UserWarning: If a value lies outside [0, data_range], which is not checked under a
+            transformation of JAX; or if the images are smaller than 11 pixels. The window is then
+            as large as the smaller side.
 
     Example:
         >>> import plenoptax as plx
@@ -97,20 +97,20 @@ def ssim_map(
     """Compute the structural similarity of two images around each pixel.
 
     Args:
-        img1: As in ``ssim``.
-        img2: As in ``ssim``.
-        pad: As in ``ssim``.
-        data_range: As in ``ssim``.
+        img1: An image, with values from 0 to ``data_range``.
+        img2: Another image that fits it, as in ``ssim``.
+        pad: How the images are padded at their edges, as in ``ssim``.
+        data_range: The largest value that a pixel can have.
 
     Returns:
-        The map whose average ``ssim`` is. Without padding it lacks 5 pixels on each side.
+        The map; its average is ``ssim``. Without padding it lacks 5 pixels on each side.
 
     Raises:
-        ValueError: As in ``ssim``.
-        TypeError: As in ``ssim``.
+        ValueError: If an argument is out of range or the shapes do not fit, as in ``ssim``.
+        TypeError: If the images do not have one floating-point dtype.
 
     Warns:
-        UserWarning: As in ``ssim``.
+        UserWarning: If values lie outside [0, data_range] or an image is small, as in ``ssim``.
 
     Example:
         >>> import plenoptax as plx
@@ -132,21 +132,21 @@ def ssim_distance(
     *,
     data_range: int | float | Scalar = 1.0,
 ) -> Scalar:
-    """Compute ``1 - ssim``, which is 0 for equal images and grows as they differ, to at most 2.
+    """Compute ``1 - ssim``: 0 for equal images, and larger for different ones, to at most 2.
 
     Args:
-        img1: As in ``ssim``.
-        img2: As in ``ssim``.
-        weighted: As in ``ssim``.
-        pad: As in ``ssim``.
-        data_range: As in ``ssim``.
+        img1: An image, with values from 0 to ``data_range``.
+        img2: Another image that fits it, as in ``ssim``.
+        weighted: Whether to weight each pixel by the information in its window, as in ``ssim``.
+        pad: How the images are padded at their edges, as in ``ssim``.
+        data_range: The largest value that a pixel can have.
 
     Raises:
-        ValueError: As in ``ssim``.
-        TypeError: As in ``ssim``.
+        ValueError: If an argument is out of range or the shapes do not fit, as in ``ssim``.
+        TypeError: If the images do not have one floating-point dtype.
 
     Warns:
-        UserWarning: As in ``ssim``.
+        UserWarning: If values lie outside [0, data_range] or an image is small, as in ``ssim``.
 
     Example:
         >>> import plenoptax as plx
@@ -164,12 +164,12 @@ def ssim_parts(
     pad: Pad = False,
     weighted: bool = False,
 ) -> tuple[Array, Array, Array | None]:
-    """The maps of the whole index, of contrast and structure alone, and of the weights if asked."""
-    # The stabilizing constants of a small range, which are squares, may not be representable.
+    """Compute maps of the index, of contrast and structure alone, and of the weights if asked."""
+    # The stabilizing constants are squares, which may not be representable for a small range.
     img1, img2 = img1 / data_range, img2 / data_range
     size = min(_WINDOW_SIZE, *img1.shape[-2:])
-    # Variances of what deviates from a common level lose fewer digits to the squares of the means.
-    # Zeros beyond the edges would not be zeros at that level.
+    # A common level is subtracted, so that the variances lose fewer digits to the squared means.
+    # With zero padding the level is 0, because it would change the zeros beyond the edges.
     level = 0.0 if pad == "constant" else (img1 + img2).mean((-2, -1), keepdims=True) / 2
     level = lax.stop_gradient(level)
     img1, img2 = img1 - level, img2 - level
@@ -177,7 +177,7 @@ def ssim_parts(
     pad_mode = "valid" if pad is False else pad
     averages = gaussian_blur(jnp.stack(maps), size, _WINDOW_STD, pad_mode=pad_mode)
     deviation1, deviation2, product, squares = averages[:4]
-    # The index depends on both variances through their sum, so one map serves for both.
+    # The index depends only on the sum of both variances, so one map serves for both.
     covariance = product - deviation1 * deviation2
     variances = squares - deviation1**2 - deviation2**2
     mean1, mean2 = level + deviation1, level + deviation2
@@ -188,17 +188,17 @@ def ssim_parts(
     if weighted:
         variance1 = averages[4] - deviation1**2
         pair = jnp.stack([variance1, variances - variance1])
-        # In windows without contrast rounding leaves variances just below zero.
+        # In windows without contrast, rounding makes variances slightly negative.
         weight = jnp.log1p(jnp.maximum(pair, 0) / c2).sum(0)
     return luminance * contrast_structure, contrast_structure, weight
 
 
 def warn_of_small_windows(shape: Sequence[int], *, stacklevel: int) -> None:
-    """Say that the images, or their coarsest scale, are smaller than the window."""
+    """Warn if the images, or their coarsest scale, are smaller than the window."""
     if min(shape[-2:]) < _WINDOW_SIZE:
         warnings.warn(
-            f"The window of {_WINDOW_SIZE} x {_WINDOW_SIZE} pixels is larger than images (or a "
-            f"scale of them) of {shape[-2]} x {shape[-1]}. It is cut to the smaller side.",
+            f"The window of {_WINDOW_SIZE} x {_WINDOW_SIZE} pixels is larger than the images (or "
+            f"one of their scales) of {shape[-2]} x {shape[-1]}. It is cut to the smaller side.",
             stacklevel=stacklevel,
         )
 
@@ -219,7 +219,7 @@ def _ssim(img1: Array, img2: Array, data_range: Scalar, weighted: bool, pad: Pad
     index, _, weight = ssim_parts(img1, img2, data_range, pad=pad, weighted=weighted)
     if weight is None:
         return keep_within(index.mean(), -1.0, 1.0)
-    # Of weights as small as the square of a faint contrast, the square is 0.
+    # Weights are as small as the square of a faint contrast, and their own square would be 0.
     weight = weight / power_of_two(weight.max((-2, -1), keepdims=True))
     total = weight.sum((-2, -1))
     is_flat = total == 0

@@ -1,4 +1,4 @@
-"""Models: from an image to its representation."""
+"""Models, which map an image to its representation."""
 
 from ._frontend import LinearNonlinear as LinearNonlinear
 from ._frontend import LuminanceContrastGainControl as LuminanceContrastGainControl

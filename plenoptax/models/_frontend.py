@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def softplus(x: Float[Array, "..."]) -> Float[Array, "..."]:
-    """``log(1 + exp(x))``; that of `jax.nn` is compiled already, and does not pickle."""
+    """Compute ``log(1 + exp(x))``. `jax.nn.softplus` is already compiled and cannot be pickled."""
     return jnp.logaddexp(x, jnp.zeros((), x.dtype))
 
 
@@ -33,10 +33,10 @@ def softplus(x: Float[Array, "..."]) -> Float[Array, "..."]:
 class LinearNonlinear(eqx.Module):
     """A center-surround filter and an activation: the model LN of Berardino et al.
 
-    The pretrained values were fitted to the human ratings of TID2008, a database of photographs in
-    files of 8 bits, which are gamma-coded. We know of no report that they were made linear in light
-    before the fit. plenoptic, too, shows the models gamma-coded gray in [0, 1], which is what
-    ``plenoptax.load_images`` gives by default. This holds for all front ends.
+    The pretrained values were fitted to the human ratings of TID2008, a database of gamma-coded
+    8-bit photographs. We know of no report that the photographs were made linear in light before
+    the fit. plenoptic also gives the models gamma-coded gray in [0, 1], which is what
+    ``plenoptax.load_images`` returns by default. This holds for all front ends.
 
     Attributes:
         center_surround: The filter.
@@ -76,14 +76,14 @@ class LinearNonlinear(eqx.Module):
             kernel_size: Height and width of the filter in pixels, or one number for both.
             on_center: Whether the center excites and the surround inhibits.
             amplitude_ratio: The gain of the filter, at least 1.
-            pad_mode: How the image goes on beyond its edges, as for ``Gaussian``.
-            pretrained: Whether to take the standard deviations that were fitted to human judgments
-                of distortions. They go with ``kernel_size=31`` and ``amplitude_ratio=1.25``.
-                Otherwise they are 1 and 4 pixels.
-            activation: A function of arrays. Define it once: each new one compiles anew.
+            pad_mode: How the image is padded at its edges, as in ``Gaussian``.
+            pretrained: Whether to use the standard deviations that were fitted to human judgments
+                of distortions. They require ``kernel_size=31`` and ``amplitude_ratio=1.25``.
+                Otherwise the standard deviations are 1 and 4 pixels.
+            activation: A function of arrays. Define it once: each new function is compiled again.
 
         Raises:
-            ValueError: If an argument is out of range, or does not go with ``pretrained``.
+            ValueError: If an argument is out of range, or incompatible with ``pretrained``.
         """
         stds = (1.0, 4.0)
         if pretrained:
@@ -96,7 +96,7 @@ class LinearNonlinear(eqx.Module):
 
     @in_single_precision("x")
     def __call__(self, x: Float[Array, "1 height width"]) -> Float[Array, "1 height width"]:
-        """Respond to an image of shape (1, height, width)."""
+        """Compute the response to an image of shape (1, height, width)."""
         return self.activation(self.center_surround(x))
 
     def display_filters(
@@ -106,7 +106,7 @@ class LinearNonlinear(eqx.Module):
         title: str | list[str] | None = "linear filter",
         **kwargs: Any,
     ) -> "matplotlib.figure.Figure":
-        """Show the filter, with the arguments of ``plenoptax.plot.imshow``."""
+        """Show the filter. The arguments are those of ``plenoptax.plot.imshow``."""
         return show_filters([self.center_surround], vrange=vrange, zoom=zoom, title=title, **kwargs)
 
 
@@ -114,11 +114,11 @@ class LinearNonlinear(eqx.Module):
 class LuminanceGainControl(eqx.Module):
     """A center-surround filter divided by the local luminance: the model LG of Berardino et al.
 
-    The response is ``activation(linear / (1 + luminance_scalar * luminance))``, where ``linear``
-    is the image filtered by ``center_surround``, and ``luminance`` the image blurred by a Gaussian.
-    See ``LinearNonlinear`` for the scale of the images that the pretrained values were fitted to.
+    The response is ``activation(linear / (1 + luminance_scalar * luminance))``, where ``linear`` is
+    the image filtered by ``center_surround``, and ``luminance`` is the image blurred by a Gaussian.
+    ``LinearNonlinear`` describes the scale of the images that the pretrained values were fitted to.
 
-    Values of one's own are set by name with ``equinox.tree_at``. The names are plenoptic's.
+    Set your own values by name with ``equinox.tree_at``. The names are plenoptic's.
 
     Attributes:
         center_surround: The filter.
@@ -127,7 +127,7 @@ class LuminanceGainControl(eqx.Module):
         activation: Applied to each pixel of the response.
 
     References:
-        As for ``LinearNonlinear``.
+        Berardino et al. (2017), as in ``LinearNonlinear``.
 
     Example:
         >>> import equinox as eqx
@@ -162,17 +162,18 @@ class LuminanceGainControl(eqx.Module):
         """Choose the filters.
 
         Args:
-            kernel_size: Of all filters, as for ``LinearNonlinear``.
-            on_center: As for ``LinearNonlinear``.
-            amplitude_ratio: As for ``LinearNonlinear``.
-            pad_mode: As for ``LinearNonlinear``.
-            pretrained: As for ``LinearNonlinear``. Otherwise the standard deviation of
-                ``luminance`` is 3 pixels.
-            activation: As for ``LinearNonlinear``.
-            key: Draws ``luminance_scalar`` uniformly from [0, 10]. Pretrained models need none.
+            kernel_size: Height and width of all filters in pixels, or one number for both.
+            on_center: Whether the center excites and the surround inhibits.
+            amplitude_ratio: The gain of the center-surround filter, at least 1.
+            pad_mode: How the image is padded at its edges, as in ``Gaussian``.
+            pretrained: Whether to use fitted values, as in ``LinearNonlinear``. Otherwise the
+                standard deviation of ``luminance`` is 3 pixels.
+            activation: A function of arrays, as in ``LinearNonlinear``.
+            key: Random key that draws ``luminance_scalar`` uniformly from [0, 10]. Pretrained
+                models need no key.
 
         Raises:
-            ValueError: If an argument is out of range or does not go with ``pretrained``, or
+            ValueError: If an argument is out of range or incompatible with ``pretrained``, or
                 neither ``pretrained`` nor ``key`` is given.
         """
         stds, luminance_std, scalar = (1.0, 4.0), 3.0, [14.95]
@@ -188,7 +189,7 @@ class LuminanceGainControl(eqx.Module):
 
     @in_single_precision("x")
     def __call__(self, x: Float[Array, "1 height width"]) -> Float[Array, "1 height width"]:
-        """Respond to an image of shape (1, height, width)."""
+        """Compute the response to an image of shape (1, height, width)."""
         linear, luminance = self.center_surround(x), self.luminance(x)
         return self.activation(normalize(linear, self.luminance_scalar, luminance))
 
@@ -200,7 +201,7 @@ class LuminanceGainControl(eqx.Module):
         col_wrap: int | None = 2,
         **kwargs: Any,
     ) -> "matplotlib.figure.Figure":
-        """Show the filters, with the arguments of ``plenoptax.plot.imshow``."""
+        """Show the filters. The arguments are those of ``plenoptax.plot.imshow``."""
         parts = [self.center_surround, self.luminance]
         return show_filters(
             parts, vrange=vrange, zoom=zoom, title=title, col_wrap=col_wrap, **kwargs
@@ -209,13 +210,13 @@ class LuminanceGainControl(eqx.Module):
 
 @final
 class LuminanceContrastGainControl(eqx.Module):
-    """Luminance gain control, and contrast gain control on top: the model LGG of Berardino et al.
+    """Luminance gain control followed by contrast gain control: the model LGG of Berardino et al.
 
-    What ``LuminanceGainControl`` passes to its activation, ``normed``, is divided once more:
+    ``normed``, the input to the activation of ``LuminanceGainControl``, is divided once more:
     ``activation(normed / (1 + contrast_scalar * contrast))`` with ``contrast = sqrt(blurred) +
-    1e-6``, where ``blurred`` is ``normed**2`` blurred by a Gaussian. Where that is 0, so is the
-    gradient of its root: value and gradient are finite on all images, also constant ones.
-    See ``LinearNonlinear`` for the scale of the images that the pretrained values were fitted to.
+    1e-6``, where ``blurred`` is ``normed**2`` blurred by a Gaussian. Where ``blurred`` is 0, the
+    gradient of its root is 0 too: value and gradient are finite on all images, also constant ones.
+    ``LinearNonlinear`` describes the scale of the images that the pretrained values were fitted to.
 
     Attributes:
         center_surround: The filter.
@@ -226,7 +227,7 @@ class LuminanceContrastGainControl(eqx.Module):
         activation: Applied to each pixel of the response.
 
     References:
-        As for ``LinearNonlinear``.
+        Berardino et al. (2017), as in ``LinearNonlinear``.
 
     Example:
         >>> import jax.numpy as jnp
@@ -258,14 +259,14 @@ class LuminanceContrastGainControl(eqx.Module):
         """Choose the filters.
 
         Args:
-            kernel_size: Of all filters, as for ``LinearNonlinear``.
-            on_center: As for ``LinearNonlinear``.
-            amplitude_ratio: As for ``LinearNonlinear``.
-            pad_mode: As for ``LinearNonlinear``.
-            pretrained: As for ``LinearNonlinear``. Otherwise the standard deviations of
-                ``luminance`` and ``contrast`` are 3 pixels.
-            activation: As for ``LinearNonlinear``.
-            key: Draws the two scalars uniformly from [0, 10].
+            kernel_size: Height and width of all filters in pixels, or one number for both.
+            on_center: Whether the center excites and the surround inhibits.
+            amplitude_ratio: The gain of the center-surround filter, at least 1.
+            pad_mode: How the image is padded at its edges, as in ``Gaussian``.
+            pretrained: Whether to use fitted values, as in ``LinearNonlinear``. Otherwise the
+                standard deviations of ``luminance`` and ``contrast`` are 3 pixels.
+            activation: A function of arrays, as in ``LinearNonlinear``.
+            key: Random key that draws the two scalars uniformly from [0, 10].
         """
         stds, luminance_std, contrast_std = (1.0, 4.0), 3.0, 3.0
         if pretrained:
@@ -281,7 +282,7 @@ class LuminanceContrastGainControl(eqx.Module):
 
     @in_single_precision("x")
     def __call__(self, x: Float[Array, "1 height width"]) -> Float[Array, "1 height width"]:
-        """Respond to an image of shape (1, height, width)."""
+        """Compute the response to an image of shape (1, height, width)."""
         return self.activation(control_gain(self, x))
 
     def display_filters(
@@ -292,7 +293,7 @@ class LuminanceContrastGainControl(eqx.Module):
         col_wrap: int | None = 3,
         **kwargs: Any,
     ) -> "matplotlib.figure.Figure":
-        """Show the filters, with the arguments of ``plenoptax.plot.imshow``."""
+        """Show the filters. The arguments are those of ``plenoptax.plot.imshow``."""
         parts = [self.center_surround, self.luminance, self.contrast]
         return show_filters(
             parts, vrange=vrange, zoom=zoom, title=title, col_wrap=col_wrap, **kwargs
@@ -303,9 +304,9 @@ class LuminanceContrastGainControl(eqx.Module):
 class OnOff(eqx.Module):
     """Two channels of luminance and contrast gain control, with an on- and an off-center.
 
-    Each is a ``LuminanceContrastGainControl`` with parameters of its own. It is the model of
-    Berardino et al. that predicts human thresholds for distortions best.
-    See ``LinearNonlinear`` for the scale of the images that the pretrained values were fitted to.
+    Each channel is a ``LuminanceContrastGainControl`` with its own parameters. Among the models of
+    Berardino et al., this one predicts human thresholds for distortions best.
+    ``LinearNonlinear`` describes the scale of the images that the pretrained values were fitted to.
 
     Attributes:
         center_surround: The filters.
@@ -317,7 +318,7 @@ class OnOff(eqx.Module):
         activation: Applied to each pixel of the response.
 
     References:
-        As for ``LinearNonlinear``.
+        Berardino et al. (2017), as in ``LinearNonlinear``.
 
     Example:
         >>> import jax.numpy as jnp
@@ -350,13 +351,13 @@ class OnOff(eqx.Module):
         """Choose the filters.
 
         Args:
-            kernel_size: Of all filters, as for ``LinearNonlinear``.
-            amplitude_ratio: As for ``LinearNonlinear``.
-            pad_mode: As for ``LinearNonlinear``.
-            pretrained: As for ``LuminanceContrastGainControl``.
-            activation: As for ``LinearNonlinear``.
+            kernel_size: Height and width of all filters in pixels, or one number for both.
+            amplitude_ratio: The gain of the center-surround filters, at least 1.
+            pad_mode: How the image is padded at its edges, as in ``Gaussian``.
+            pretrained: Whether to use fitted values, as in ``LuminanceContrastGainControl``.
+            activation: A function of arrays, as in ``LinearNonlinear``.
             apply_mask: Whether to multiply the response by ``plenoptax.process.disk``.
-            key: Draws the four scalars uniformly from [0, 10].
+            key: Random key that draws the four scalars uniformly from [0, 10].
         """
         stds, luminance_std, contrast_std = (1.0, 4.0), 3.0, 3.0
         if pretrained:
@@ -376,7 +377,7 @@ class OnOff(eqx.Module):
 
     @in_single_precision("x")
     def __call__(self, x: Float[Array, "1 height width"]) -> Float[Array, "2 height width"]:
-        """Respond to an image of shape (1, height, width)."""
+        """Compute the response to an image of shape (1, height, width)."""
         response = self.activation(control_gain(self, x))
         if not self.apply_mask:
             return response
@@ -397,7 +398,7 @@ class OnOff(eqx.Module):
         col_wrap: int | None = 2,
         **kwargs: Any,
     ) -> "matplotlib.figure.Figure":
-        """Show the filters, with the arguments of ``plenoptax.plot.imshow``."""
+        """Show the filters. The arguments are those of ``plenoptax.plot.imshow``."""
         parts = [self.center_surround, self.luminance, self.contrast]
         return show_filters(
             parts, vrange=vrange, zoom=zoom, title=title, col_wrap=col_wrap, **kwargs

@@ -34,11 +34,11 @@ def normalize(
 def control_gain(
     model: Any, x: Float[Array, "1 height width"]
 ) -> Float[Array, "out_channels height width"]:
-    """The response of a `LuminanceContrastGainControl` or `OnOff`, before its activation."""
+    """Compute the response of `LuminanceContrastGainControl` or `OnOff` before its activation."""
     linear, luminance = model.center_surround(x), model.luminance(x)
     normed = normalize(linear, model.luminance_scalar, luminance)
     gaussian = model.contrast
-    # Each channel is blurred by its own window.
+    # Each channel is blurred by its own Gaussian.
     power = gaussian_blur(normed**2, gaussian.kernel_size, gaussian.std, pad_mode=gaussian.pad_mode)
     is_zero = power <= 0
     contrast = jnp.where(is_zero, 0, jnp.sqrt(jnp.where(is_zero, 1, power))) + 1e-6
@@ -48,14 +48,14 @@ def control_gain(
 def gain_scalars(
     pretrained: bool, key: Key | None, *values: list[float]
 ) -> list[Float[Array, " channel"]]:
-    """The fitted gain scalars, or random ones of the same shapes."""
+    """Return the fitted gain scalars, or random ones of the same shapes."""
     dtype = jnp.result_type(float)
     if pretrained:
         return [jnp.asarray(value, dtype) for value in values]
     if key is None:
         raise ValueError(
-            "The gain scalars of a model that is not pretrained are random: give a key, such as "
-            "key=jax.random.key(0), or pretrained=True with kernel_size=31."
+            "key must be given for the random gain scalars of a model with pretrained=False, got "
+            "None. Give key=jax.random.key(0), or pretrained=True with kernel_size=31."
         )
     keys = jax.random.split(key, len(values))
     return [
@@ -69,11 +69,13 @@ def check_pretrained(
 ) -> None:
     if kernel_size not in (31, (31, 31)):
         raise ValueError(
-            f"The pretrained model has kernel_size=31, got {kernel_size}. The values were fitted "
-            "to windows of this size."
+            f"kernel_size must be 31 with pretrained=True, got {kernel_size}. Use 31, the size "
+            "that the values were fitted with."
         )
     if amplitude_ratio != 1.25:
-        raise ValueError(f"The pretrained model has amplitude_ratio=1.25, got {amplitude_ratio}.")
+        raise ValueError(
+            f"amplitude_ratio must be 1.25 with pretrained=True, got {amplitude_ratio}."
+        )
     if not on_center:
         warnings.warn("The pretrained values were fitted with on_center=True.", stacklevel=5)
 

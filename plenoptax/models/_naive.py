@@ -17,7 +17,8 @@ from ..process import circular_gaussian2d, gaussian_blur, same_padding
 class Identity(eqx.Module):
     """The model whose representation is the image itself.
 
-    Metamers of it are the image; with it, a model metric or a MAD competition is about pixels.
+    The only metamer of an image is the image itself. With this model, a model metric or a MAD
+    competition compares pixels.
 
     Example:
         >>> import jax.numpy as jnp
@@ -32,13 +33,13 @@ class Identity(eqx.Module):
 
 @final
 class Gaussian(eqx.Module):
-    """Blur by isotropic Gaussian windows of sum 1, one output channel for each.
+    """A blur with isotropic Gaussian windows of sum 1, one output channel for each window.
 
     Attributes:
-        std: Standard deviations in pixels, one for each channel. Its sign does not matter, so that
-            an optimizer may cross zero.
+        std: Standard deviations in pixels, one for each channel. Their signs do not matter, so an
+            optimizer may cross zero.
         kernel_size: Height and width of the windows in pixels.
-        pad_mode: How the image goes on beyond its edges.
+        pad_mode: How the image is padded at its edges.
 
     Example:
         >>> import jax.numpy as jnp
@@ -69,10 +70,10 @@ class Gaussian(eqx.Module):
             out_channels: Number of windows. By default, as many as ``std`` has values.
 
         Raises:
-            ValueError: If ``kernel_size`` or ``out_channels`` are not positive integers, ``std``
+            ValueError: If ``kernel_size`` or ``out_channels`` is not a positive integer, ``std``
                 is not positive or not of this length, or ``pad_mode`` is unknown.
         """
-        # Nothing is computed here: bad arguments are refused before there is an image.
+        # This computes nothing: it rejects bad arguments before the first image is given.
         windows = jax.eval_shape(lambda: circular_gaussian2d(kernel_size, std, out_channels))
         jax.eval_shape(lambda: same_padding(jnp.zeros((1, 1)), 1, pad_mode=pad_mode))
         out_channels, _, height, width = windows.shape
@@ -83,37 +84,37 @@ class Gaussian(eqx.Module):
 
     @property
     def filt(self) -> Float[Array, "channel 1 height width"]:
-        """The windows, as ``plenoptax.process.circular_gaussian2d`` gives them."""
+        """The windows, as returned by ``plenoptax.process.circular_gaussian2d``."""
         return circular_gaussian2d(self.kernel_size, self.std)
 
     @in_single_precision("x")
     def __call__(
         self, x: Float[Array, "*channel height width"]
     ) -> Float[Array, "out_channels height width"]:
-        """Blur an image of shape (1, height, width), with each of the windows."""
+        """Blur an image of shape (1, height, width) with each window."""
         check_one_channel(x)
         return gaussian_blur(x, self.kernel_size, self.std, pad_mode=self.pad_mode)
 
 
 @final
 class CenterSurround(eqx.Module):
-    """Filter with differences of Gaussians, one output channel for each.
+    """Filters that are differences of Gaussians, one output channel for each filter.
 
     A filter is ``amplitude_ratio * (center - surround)``, where center and surround are Gaussian
-    windows of sum 1; with the other sign for an off-center. Its sum is 0, so what is constant
-    gives no response, and ``amplitude_ratio`` is a gain.
+    windows of sum 1. An off-center filter has the opposite sign. The sum of a filter is 0, so a
+    constant image gives no response. ``amplitude_ratio`` is only a gain.
 
-    Parameters are changed with ``equinox.tree_at``, also inside of another model. The filters are
-    computed from them with every call, which takes next to no time, so they cannot be out of date.
+    Change parameters with ``equinox.tree_at``, also inside another model. The filters are computed
+    from them at every call, which takes almost no time, so they are never out of date.
 
     Attributes:
-        center_std: Standard deviations of the centers in pixels, one for each channel. As with
-            ``surround_std``, the sign does not matter.
+        center_std: Standard deviations of the centers in pixels, one for each channel. The sign
+            does not matter, here and in ``surround_std``.
         surround_std: Standard deviations of the surrounds in pixels.
         amplitude_ratio: The gain.
         on_center: For each channel, whether the center excites and the surround inhibits.
         kernel_size: Height and width of the windows in pixels.
-        pad_mode: How the image goes on beyond its edges.
+        pad_mode: How the image is padded at its edges.
 
     Example:
         >>> import equinox as eqx
@@ -157,9 +158,9 @@ class CenterSurround(eqx.Module):
             on_center: Whether the center excites: one value for all channels, or a list.
             amplitude_ratio: The gain, at least 1.
             center_std: Standard deviation of the center in pixels: a scalar, or a list.
-            surround_std: Likewise of the surround.
+            surround_std: Standard deviation of the surround in pixels: a scalar, or a list.
             out_channels: Number of filters. By default, as many as the lists have values.
-            pad_mode: As for ``Gaussian``.
+            pad_mode: How the image is padded at its edges, as in ``Gaussian``.
 
         Raises:
             ValueError: If the lists differ in length, or an argument is out of range.
@@ -195,7 +196,7 @@ class CenterSurround(eqx.Module):
     def __call__(
         self, x: Float[Array, "*channel height width"]
     ) -> Float[Array, "out_channels height width"]:
-        """Filter an image of shape (1, height, width), with each of the filters."""
+        """Filter an image of shape (1, height, width) with each filter."""
         check_one_channel(x)
         std = jnp.stack([self.center_std, self.surround_std])
         center, surround = gaussian_blur(x, self.kernel_size, std, pad_mode=self.pad_mode)
@@ -208,15 +209,16 @@ class CenterSurround(eqx.Module):
 
 @final
 class Linear(eqx.Module):
-    """Filter with two windows, by default one for low and one for higher frequencies.
+    """Two linear filters, by default one for low and one for higher frequencies.
 
-    The first is a Gaussian of sum 1 and variance 3, the second is what a Gaussian of variance 1
-    has on top of it, so its sum is 0 and the two channels add up to the blurred image. (plenoptic
-    divides the second by its sum, which is rounding error, and gets values of 1e6 and more.)
+    The first is a Gaussian of sum 1 and variance 3. The second is a Gaussian of variance 1 minus
+    the first, so its sum is 0, and the two channels add up to the image blurred with variance 1.
+    (plenoptic divides the second by its sum, which is rounding error, and gets values of 1e6 and
+    more.)
 
     Attributes:
         filt: The filters.
-        pad_mode: How the image goes on beyond its edges.
+        pad_mode: How the image is padded at its edges.
 
     Example:
         >>> import jax.numpy as jnp
@@ -241,21 +243,21 @@ class Linear(eqx.Module):
 
         Args:
             kernel_size: Height and width of the filters in pixels, or one number for both.
-            pad_mode: As for ``Gaussian``.
-            default_filters: Whether to take the filters above. Otherwise they are random: uniform
-                within plus and minus ``1 / sqrt(height * width)``.
-            key: Draws the random filters.
+            pad_mode: How the image is padded at its edges, as in ``Gaussian``.
+            default_filters: Whether to use the filters above. Otherwise they are random: uniform
+                between plus and minus ``1 / sqrt(height * width)``.
+            key: Random key that draws the random filters.
 
         Raises:
-            ValueError: If an argument is out of range, or ``default_filters`` is False and there is
-                no key.
+            ValueError: If an argument is out of range, or ``default_filters`` is False and no key
+                is given.
         """
         low, narrow = Gaussian(kernel_size, [3**0.5, 1.0], pad_mode).filt
         if default_filters:
             self.filt = jnp.stack([low, narrow - low])
         elif key is None:
             raise ValueError(
-                "The filters are random when default_filters is False: give a key, such as "
+                "key must be given for the random filters of default_filters=False, got None. Give "
                 "key=jax.random.key(0)."
             )
         else:
@@ -267,7 +269,7 @@ class Linear(eqx.Module):
     def __call__(
         self, x: Float[Array, "*channel height width"]
     ) -> Float[Array, "out_channels height width"]:
-        """Filter an image of shape (1, height, width), with each of the filters."""
+        """Filter an image of shape (1, height, width) with each filter."""
         check_one_channel(x)
         filt = jnp.asarray(self.filt[:, 0], x.dtype)
         padded = same_padding(x, (filt.shape[1], filt.shape[2]), pad_mode=self.pad_mode)
@@ -277,24 +279,24 @@ class Linear(eqx.Module):
 
 
 def check_one_channel(x: Float[Array, "..."]) -> None:
-    """Refuse what is not an image of one channel."""
+    """Reject an input that is not an image of one channel."""
     if x.ndim == 3 and x.shape[0] == 1:
         return
     advice = advise_on_axes(x.shape)
     if not advice and x.ndim == 3:
         advice = (
-            f" For {x.shape[0]} channels, each by itself, define `each_channel = "
-            "jax.vmap(lambda channel: model(channel[None]))` once and use it as the model; for a "
-            "gray version of the image, take `image.mean(0, keepdims=True)`."
+            f" For {x.shape[0]} channels processed separately, define `each_channel = "
+            "jax.vmap(lambda channel: model(channel[None]))` once and use it as the model. For a "
+            "gray version of the image, use `image.mean(0, keepdims=True)`."
         )
     raise ValueError(
-        f"The model takes an image of shape (1, height, width), got {x.shape}."
+        f"The image must have the shape (1, height, width), got {x.shape}."
         f"{advice or advise_on_rank(x.shape)}"
     )
 
 
 def advise_on_rank(shape: tuple[int, ...]) -> str:
-    """A sentence that says how to make one image of an array of more or fewer axes."""
+    """Return a sentence on how to get one image from an array with more or fewer axes."""
     if len(shape) == 2:
         return " Give a gray image of two axes as image[None]."
     return " Map over a batch with jax.vmap, or synthesize one with batch=True."

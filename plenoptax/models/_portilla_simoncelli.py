@@ -30,14 +30,14 @@ class PortillaSimoncelli(eqx.Module):
 
     Two images with the same statistics should look like the same texture (Portilla and Simoncelli,
     "A parametric texture model based on joint statistics of complex wavelet coefficients",
-    International Journal of Computer Vision 40, 2000). They are, in the order of the
+    International Journal of Computer Vision 40, 2000). The statistics are, in the order of the
     representation, with K orientations, S scales and a width of w shifts:
 
     - ``pixel_statistics``, (6,): mean, variance (with n - 1), skew, kurtosis, minimum, maximum;
     - ``auto_correlation_magnitude``, (w, w, K, S): of the magnitudes of the oriented bands;
     - ``skew_reconstructed``, ``kurtosis_reconstructed``, (S + 1,),
       ``auto_correlation_reconstructed``, (w, w, S + 1), and ``std_reconstructed``, (S + 1,): of the
-      image without its mean and without what is finer than each scale, and of the lowpass residual;
+      image without its mean and the frequencies above each scale, and of the lowpass residual;
     - ``cross_orientation_correlation_magnitude``, (K, K, S), and ``magnitude_std``, (K, S);
     - ``cross_scale_correlation_magnitude``, (K, K, S - 1): a scale with the next coarser one;
     - ``cross_scale_correlation_real``, (K, 2 K, S - 1): the real part of a scale with the real and
@@ -45,32 +45,33 @@ class PortillaSimoncelli(eqx.Module):
     - ``var_highpass_residual``, (1,);
     - with ``magnitude_means=True``, ``magnitude_means``, (K, S), which the paper leaves out.
 
-    Scales run from fine to coarse, and the lowpass residual is last. Entries that are equal to
-    others by symmetry, or constant, are left out: 710 statistics remain by default.
+    Scales run from fine to coarse, and the lowpass residual is last. Entries that are constant, or
+    equal to others by symmetry, are left out: 710 statistics remain by default.
 
-    Any size of image will do. Filters have fixed frequencies in cycles per pixel and shifts are
+    Images may have any size. Filters have fixed frequencies in cycles per pixel and shifts are
     ``2**scale`` pixels of the image at each scale, so statistics have the same meaning at every
-    size, also where it does not halve evenly. Borders are circular: a photograph whose opposite
-    edges differ has a seam there, which is measured like the rest of it.
+    size, even one that does not halve evenly. Borders are circular: a photograph whose opposite
+    edges differ has a seam there, which is measured like the rest of the image.
 
     Where a band or an image is constant, up to the rounding of the FFT, its standard deviation and
-    all its correlations are 0 and its skew and kurtosis 0 and 3, those of a Gaussian, and the
-    gradients of these are 0; so they are for a reconstructed image with less than 1e-6 (float32)
-    or 1e-15 (float64) of the variance of the pixels. So nothing is ever infinite or NaN.
+    all its correlations are 0, its skew is 0 and its kurtosis 3, as for a Gaussian, and the
+    gradients of these are 0. Skew and kurtosis also have these values for a reconstructed image
+    with less than 1e-6 (float32) or 1e-15 (float64) of the variance of the pixels. Statistics are
+    therefore never infinite or NaN.
 
-    Each channel is measured by itself, and nothing between channels: of a color image the metamers
-    have other colors.
+    Each channel is measured separately, and no statistic relates channels: metamers of a color
+    image have other colors.
 
     Attributes:
-        relates_channels: Whether statistics between channels are measured: no. Synthesis warns of
-            color images where a model has this attribute and it is False.
-        lbfgs_memory: The number of pairs that L-BFGS remembers by default.
+        relates_channels: Whether statistics between channels are measured: False. Synthesis warns
+            about color images if a model has this attribute and it is False.
+        lbfgs_memory: The number of pairs that L-BFGS stores by default.
         image_shape: Height and width of the images that the masks are for.
         n_scales: Number of scales.
         n_orientations: Number of orientations.
         spatial_corr_width: Number of shifts of the autocorrelations along each axis.
-        masks: What the spectra are multiplied by.
-        weights: A factor for each statistic, or None for none.
+        masks: The masks that multiply the spectra.
+        weights: A factor for each statistic, or None.
         magnitude_means: Whether the means of the magnitudes are measured too.
 
     Example:
@@ -113,22 +114,23 @@ class PortillaSimoncelli(eqx.Module):
 
         Args:
             image_shape: Height and width of the images in pixels. The model takes images of other
-                sizes too, but computes their masks anew with every compilation.
+                sizes too, but computes their masks again at every compilation.
             n_scales: Number of scales, at most ``floor(log2(min(image_shape))) - 2``.
             n_orientations: Number of orientations, at least 2.
             spatial_corr_width: Number of shifts of the autocorrelations along each axis, at most
                 the size of the lowpass residual, ``ceil(min(image_shape) / 2**n_scales)``. At 7, as
                 in the figures of the paper, shifts reach three samples to either side.
-            weights: Factors by which statistics are multiplied, so that every loss, metric and
-                distortion sees them weighted. Either one for each statistic, or a dictionary of
-                factors for some groups: numbers, or arrays that broadcast to the shapes above. A
-                factor of 0 ablates. They are a leaf: changing them compiles nothing anew.
+            weights: Factors that multiply the statistics, so that every loss, metric and distortion
+                uses weighted statistics. Give one for each statistic, or a dictionary of factors
+                for some groups: numbers, or arrays that broadcast to the shapes above. A factor of
+                0 ablates. The weights are a leaf: changing them causes no compilation.
             magnitude_means: Whether to add the mean magnitude of each band, so that a metamer has
-                the energy of its target in each of them. Not in the paper, hence off by default.
+                the energy of its target in each band. Off by default, because it is not in the
+                paper.
 
         Raises:
-            ValueError: An argument is out of range; or ``weights`` names an unknown group, or does
-                not fit the number of statistics or the shape of a group.
+            ValueError: If an argument is out of range; or if ``weights`` names an unknown group, or
+                does not fit the number of statistics or the shape of a group.
         """
         if np.shape(image_shape) != (2,):
             advice = advise_on_axes(image_shape) if np.ndim(image_shape) == 1 else ""
@@ -149,7 +151,7 @@ class PortillaSimoncelli(eqx.Module):
 
     @property
     def scales(self) -> list[Label]:
-        """Labels of what statistics belong to, from coarse to fine: scale 0 is the finest."""
+        """Labels of the scales, pixels and residuals, from coarse to fine; scale 0 is finest."""
         return scale_labels(self.n_scales)
 
     @property
@@ -167,7 +169,7 @@ class PortillaSimoncelli(eqx.Module):
     def statistic_scales(self) -> tuple[Label, ...]:
         """The label of each statistic, one of ``scales``.
 
-        Correlations between scales have that of the finer one.
+        Correlations between scales have the label of the finer one.
         """
         labels: list[Label] = []
         for group in self._groups().values():
@@ -177,12 +179,12 @@ class PortillaSimoncelli(eqx.Module):
     def __call__(
         self, image: Shaped[Array, "..."], scales: Sequence[Label] | None = None
     ) -> Float[Array, "channel statistic"]:
-        """Measure the statistics of each channel by itself.
+        """Measure the statistics of each channel separately.
 
         Args:
             image: Image of shape (channel, height, width), in float32 or float64.
             scales: Labels of the statistics to return, any of ``self.scales``. Their order does not
-                matter. Scales that are not asked for are not computed. Default: all.
+                matter. Other scales are not computed. Default: all.
 
         Raises:
             ValueError: If the image has another rank or dtype or is too small for the scales, or if
@@ -193,7 +195,7 @@ class PortillaSimoncelli(eqx.Module):
             if image.ndim != 3:
                 advice = advise_on_axes(image.shape) or advise_on_rank(image.shape)
             raise ValueError(
-                "PortillaSimoncelli takes an image of shape (channel, height, width) in float32 or "
+                "The image must have the shape (channel, height, width) and be in float32 or "
                 f"float64, got {image.dtype} of shape {image.shape}.{advice}"
             )
         _, height, width = image.shape
@@ -230,10 +232,11 @@ class PortillaSimoncelli(eqx.Module):
             scales_to_keep: Any of ``self.scales``.
 
         Returns:
-            Those statistics, in their order: what ``__call__`` returns for these scales.
+            These statistics, in the order of the representation, as ``__call__`` returns them for
+            these scales.
 
         Raises:
-            ValueError: If a label is unknown, or the statistics are not all there.
+            ValueError: If a label is unknown, or statistics are missing.
         """
         labels = check_scales(scales_to_keep, self.scales)
         representation = self._check_length(representation)
@@ -244,15 +247,15 @@ class PortillaSimoncelli(eqx.Module):
         """Arrange statistics by name.
 
         Args:
-            representation: All statistics, on the last axis. Other axes, that of the channels among
-                them, are carried through.
+            representation: All statistics, on the last axis. Leading axes, such as that of the
+                channels, are kept.
 
         Returns:
-            For each group an array of the shape given above, after these axes. NaN stands where an
-            entry is no part of the representation.
+            For each group an array of the shape given above, after the leading axes. Entries that
+            are not part of the representation are NaN.
 
         Raises:
-            ValueError: If the statistics are not all there, as after ``remove_scales``.
+            ValueError: If statistics are missing, as after ``remove_scales``.
         """
         representation = self._check_length(representation)
         missing = jnp.full((*representation.shape[:-1], 1), jnp.nan, representation.dtype)
@@ -271,9 +274,9 @@ class PortillaSimoncelli(eqx.Module):
         """Put statistics in one array, the inverse of ``convert_to_dict``.
 
         Args:
-            representation_dict: An array for each group, after the same axes in all of them. Its
-                order does not matter, nor does what stands in entries that are no part of the
-                representation.
+            representation_dict: An array for each group, all with the same leading axes. The order
+                of the groups does not matter. Entries that are not part of the representation are
+                ignored.
 
         Raises:
             ValueError: If a group is missing or unknown, or has another shape.
@@ -298,22 +301,25 @@ class PortillaSimoncelli(eqx.Module):
         return jnp.concatenate(parts, axis=-1)
 
     def default_loss(self, image: Array) -> Callable:
-        """The loss of a metamer: that of the stages, whitened; it takes a third of the steps."""
+        """Return the metamer loss: the stage loss, whitened, which needs a third of the steps."""
         base = portilla_simoncelli_loss_factory(self, image)
         return whitened_loss_factory(self, image, base, channelwise=True)
 
     def default_stage_loss(self, image: Array) -> Callable:
-        """The loss from coarse to fine: `plenoptax.loss.portilla_simoncelli_loss_factory`."""
+        """Return the coarse-to-fine loss: `plenoptax.loss.portilla_simoncelli_loss_factory`."""
         return portilla_simoncelli_loss_factory(self, image)
 
     def initial_image(self, image: Array, *, key: Key) -> Array:
-        """Draw faint noise about the mean of each channel of a target."""
+        """Draw faint noise around the mean of each channel of a target."""
         noise = jax.random.uniform(key, image.shape, image.dtype)
         mean = jnp.mean(image, axis=(-2, -1), keepdims=True)
         return jnp.clip(mean + 0.1 * (noise - 0.5), 0, 1)
 
     def null_statistics(self) -> NaturalStatistics | None:
-        """Those of gray photographs, weighted; None where scales or shifts are not the default."""
+        """Return the weighted statistics of gray photographs.
+
+        Return None unless scales, orientations, shifts and ``magnitude_means`` are the defaults.
+        """
         default = self.n_scales, self.n_orientations, self.spatial_corr_width
         if default != (4, 4, 7) or self.magnitude_means:
             return None
@@ -326,10 +332,10 @@ class PortillaSimoncelli(eqx.Module):
         )
 
     def plot_representation(self, data: Any, **options: Any) -> Any:
-        """Plot statistics, or a difference of two sets of them, group by group; return the axes.
+        """Plot statistics, or the difference of two sets, group by group, and return the axes.
 
         Args:
-            data: The statistics; those of some scales are plotted as they are, in one axes.
+            data: The statistics. Statistics of only some scales are plotted in a single axes.
             **options: ``ax``, ``figsize``, ``ylim``, ``batch_idx`` and ``title`` as in
                 `plenoptax.plot.plot_representation`.
         """
@@ -341,11 +347,11 @@ class PortillaSimoncelli(eqx.Module):
         return plot_portilla_simoncelli(self, data, **options)[1]
 
     def update_plot(self, axes: Any, data: Any, **options: Any) -> list[Any]:
-        """Show other statistics in the axes of `plot_representation`.
+        """Replace the statistics shown in the axes of `plot_representation`.
 
         Args:
-            axes: The axes.
-            data: The statistics.
+            axes: The axes to update.
+            data: The new statistics.
             **options: ``batch_idx`` and ``rescale_ylim`` as in `plenoptax.plot.update_plot`.
         """
         from .. import plot
@@ -369,13 +375,13 @@ class PortillaSimoncelli(eqx.Module):
             if vector.shape != (self.num_statistics,):
                 raise ValueError(
                     f"weights must have the shape ({self.num_statistics},), one for each "
-                    f"statistic, got {vector.shape}. To weight groups, give a dictionary."
+                    f"statistic, got {vector.shape}. Give a dictionary to weight groups."
                 )
             return vector
         groups = self._groups()
         unknown = [name for name in weights if name not in groups]
         if unknown:
-            raise ValueError(f"weights has unknown groups {unknown}; known are {list(groups)}.")
+            raise ValueError(f"The keys of weights must be among {list(groups)}, got {unknown}.")
         factors = {}
         for name, group in groups.items():
             factor, shape = jnp.asarray(weights.get(name, 1), dtype), group.kept.shape
@@ -383,8 +389,8 @@ class PortillaSimoncelli(eqx.Module):
                 factors[name] = jnp.broadcast_to(factor, shape)
             except ValueError as error:
                 raise ValueError(
-                    f"The weights of {name!r} have the shape {factor.shape}, which does not "
-                    f"broadcast to {shape}."
+                    f"The weights of {name!r} must broadcast to the shape {shape}, got the shape "
+                    f"{factor.shape}."
                 ) from error
         return self.convert_to_tensor(factors)
 
@@ -393,6 +399,6 @@ class PortillaSimoncelli(eqx.Module):
         if representation.ndim == 0 or representation.shape[-1] != self.num_statistics:
             raise ValueError(
                 f"The last axis must hold all {self.num_statistics} statistics of this model, got "
-                f"an array of shape {representation.shape}. Leave out the scales in the call."
+                f"an array of shape {representation.shape}. Call the model without scales."
             )
         return representation

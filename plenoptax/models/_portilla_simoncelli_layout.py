@@ -13,14 +13,14 @@ HIGHPASS = "residual_highpass"
 
 
 class Group(NamedTuple):
-    """One kind of statistics, as an array of named axes.
+    """One kind of statistics, stored as an array.
 
     Attributes:
-        labels: Where in the image the statistics come from, for each index of the last axis: a
-            scale, the pixels or a residual.
-        kept: Which entries are part of the representation: those that are not equal to another
-            entry by symmetry, nor constant.
-        is_autocorrelation: The first two axes are shifts.
+        labels: The source of the statistics for each index of the last axis: a scale, the pixels or
+            a residual.
+        kept: Which entries are part of the representation: those that are neither constant nor
+            equal to another entry by symmetry.
+        is_autocorrelation: Whether the first two axes are shifts.
     """
 
     labels: tuple[Label, ...]
@@ -29,17 +29,17 @@ class Group(NamedTuple):
 
 
 def scale_labels(num_scales: int) -> list[Label]:
-    """The labels of all statistics, from coarse to fine."""
+    """Return the labels of all statistics, from coarse to fine."""
     return [PIXELS, LOWPASS, *range(num_scales - 1, -1, -1), HIGHPASS]
 
 
 def statistic_groups(
     num_scales: int, num_orientations: int, width: int, has_magnitude_means: bool
 ) -> dict[str, Group]:
-    """The groups of statistics by name, in the order of the representation.
+    """Return the groups of statistics by name, in the order of the representation.
 
-    An autocorrelation at a shift is that at the opposite shift, and 1 in the center, so half of the
-    shifts are kept. On an even width the most negative shifts have no opposite and stay. The
+    An autocorrelation has equal values at opposite shifts, and is 1 in the center, so half of the
+    shifts are kept. With an even width the most negative shifts have no opposite and are kept. The
     correlations between orientations are symmetric with a diagonal of 1.
     """
     bands = tuple(range(num_scales))
@@ -76,10 +76,10 @@ def statistic_groups(
 
 
 def gather_indices(groups: dict[str, Group], scales: tuple[Label, ...]) -> Int[np.ndarray, " n"]:
-    """Where each statistic of the representation is among those that ``measure`` returns.
+    """Return the index of each statistic of the representation in the output of ``measure``.
 
-    ``measure`` returns the groups in the same order, but only those indices of the last axis whose
-    label is among ``scales``, that axis first, and shifts in one half plane: rows from 0 to
+    ``measure`` returns the groups in the same order, but its last axis comes first and has only the
+    indices whose label is among ``scales``. Its shifts are in one half plane: rows from 0 to
     ``width // 2``, columns from ``-(width // 2)`` to ``width // 2``.
     """
     indices, start = [], 0
@@ -104,26 +104,26 @@ def gather_indices(groups: dict[str, Group], scales: tuple[Label, ...]) -> Int[n
 
 
 def check_size(shape: tuple[int, int], num_scales: int, width: int, advice: str) -> None:
-    """Refuse an image that is too small for the scales and the shifts."""
+    """Reject an image that is too small for the scales and the shifts."""
     smallest = min(shape)
     most_scales = smallest.bit_length() - 3
     if most_scales < num_scales:
         fewer = f" Use n_scales <= {most_scales}." if most_scales > 0 else ""
         raise ValueError(
-            f"{num_scales} scales need images of at least {2 ** (num_scales + 2)} pixels along "
-            f"each axis, got {shape}.{advice or fewer}"
+            f"For {num_scales} scales an image must have at least {2 ** (num_scales + 2)} pixels "
+            f"along each axis, got {shape}.{advice or fewer}"
         )
     coarsest = -(-smallest // 2**num_scales)
     if width > coarsest:
         raise ValueError(
-            f"spatial_corr_width is {width}, but the lowpass residual of an image of shape {shape} "
-            f"has {coarsest} samples along its shorter axis."
+            f"spatial_corr_width must be at most {coarsest}, the samples along the shorter axis of "
+            f"the lowpass residual of an image of shape {shape}, got {width}."
             f"{advice or ' Use a smaller spatial_corr_width or n_scales, or larger images.'}"
         )
 
 
 def check_scales(scales: Sequence[Label], known: Sequence[Label]) -> tuple[Label, ...]:
-    """The labels that a user chose, as Python's numbers; refuse others than those known."""
+    """Return the labels that a user chose, as Python numbers, and reject unknown labels."""
     # 0.0 and False are equal to 0.
     pairs = [(type(label), label) for label in known]
     labels = [label.item() if isinstance(label, np.generic) else label for label in scales]

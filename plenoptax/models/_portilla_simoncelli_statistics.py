@@ -36,12 +36,13 @@ Waves: TypeAlias = tuple[Float[Array, "2 rows height"], Float[Array, "2 columns 
 
 
 class LevelMasks(NamedTuple):
-    """What the spectrum of an image is multiplied by on one level, in the order of ``fft2``.
+    """The masks that multiply the spectrum of an image on one level, in the order of ``fft2``.
 
     Attributes:
-        lowpass: For the image without what the finer scales hold, and without its mean.
+        lowpass: For the image without the finer scales and without its mean.
         bands: For the analytic oriented bands of the scale. None for the lowpass residual.
-        coarser_bands: For those of the next scale, sampled like this one. None if there is none.
+        coarser_bands: For the bands of the next scale, sampled like this scale. None if there is no
+            next scale.
     """
 
     lowpass: Float[Array, "height width"]
@@ -62,14 +63,14 @@ def texture_masks(
     num_orientations: int,
     dtype: jnp.dtype | None = None,
 ) -> Masks:
-    """Compute the masks, in float64 NumPy until the end.
+    """Compute the masks in float64 NumPy, and convert them at the end.
 
     A reconstruction from the steerable pyramid that begins at some scale multiplies the spectrum by
-    the square of the lowpass mask of that scale, because the oriented bands and all that is coarser
+    the square of the lowpass mask of that scale, because the oriented bands and all coarser levels
     add up to it. So the reconstructed images need no pyramid.
 
     A level with ``m`` of the ``n`` samples of the image is scaled by ``4**scale * m / n``, which is
-    1 where sizes halve evenly: amplitudes then grow fourfold with each scale at any size.
+    1 if sizes halve evenly. Amplitudes then grow fourfold with each scale at any size.
     """
     orientations = np.arange(num_orientations)[:, None, None]
     levels = []
@@ -105,18 +106,18 @@ def represent(
     scales: tuple[Label, ...],
     has_means: bool,
 ) -> Float[Array, "channel statistic"]:
-    """The statistics of each channel of an image: see `PortillaSimoncelli.__call__`."""
+    """Compute the statistics of each channel, as described in `PortillaSimoncelli.__call__`."""
     groups = statistic_groups(len(masks.levels) - 1, num_orientations, width, has_means)
     indices = gather_indices(groups, scales)
 
     def represent_channel(channel: Float[Array, "height width"]) -> Float[Array, " statistic"]:
         measured = measure(channel, masks, width, scales)
         values = [measured[name].ravel() for name in groups if name in measured]
-        # In bounds and unique, as XLA is told here: it scatters gradients without a check.
+        # Indices are in bounds and unique. Telling XLA lets it scatter gradients without a check.
         statistics = jnp.concatenate(values).at[indices]
         return statistics.get(mode="promise_in_bounds", unique_indices=True)
 
-    # XLA multiplies matrices faster on the CPU than batches of them, even of one.
+    # On the CPU, XLA multiplies matrices faster than batches of matrices, even batches of one.
     if len(image) == 1:
         return represent_channel(image[0])[None]
     return jax.vmap(represent_channel)(image)
@@ -131,16 +132,16 @@ def measure(
         image: One channel.
         masks: The masks for this size of image.
         num_shifts: Width of the autocorrelations.
-        scales: The labels of what is wanted. Only that is computed.
+        scales: The labels of the statistics to compute.
 
     Returns:
-        The groups by name, with the axes that ``gather_indices`` says. Those without any statistic
+        The groups by name, with the axes described in ``gather_indices``. Groups without statistics
         of these scales are missing.
     """
-    # The FFT makes errors of a few eps of the root mean square: what is below is no signal.
+    # The FFT makes errors of a few eps of the root mean square. Smaller values are not signal.
     rounding = (8 * float(jnp.finfo(image.dtype).eps)) ** 2 * jnp.mean(image**2)
     mean = jnp.mean(image)
-    # A sum of many pixels is off by many eps, that of the differences from it is not.
+    # The mean of many pixels has an error of many eps; the mean of the differences does not.
     correction = jnp.mean(image - mean)
     mean, centered = mean + correction, image - mean - correction
     variance = jnp.sum(centered**2) / (image.size - 1)
@@ -192,14 +193,14 @@ def measure(
 def _lowpass_moments(
     spectrum: Complex[Array, "height width"], waves: Waves, floor: Scalar, image_variance: Scalar
 ) -> dict[str, Array]:
-    """Autocovariance, skew and kurtosis of the image that is reconstructed from one scale on.
+    """Compute autocovariance, skew and kurtosis of the image reconstructed from one scale on.
 
     Args:
-        spectrum: Its spectrum, in the order of ``fft2``.
-        waves: Those of its level.
-        floor: The variance that rounding alone may cause.
-        image_variance: The variance of the pixels. Skew and kurtosis are not measured where the
-            ratio of the variances is below the resolution of the dtype.
+        spectrum: Spectrum of the reconstructed image, in the order of ``fft2``.
+        waves: The waves of its level.
+        floor: The rounding floor of the variance.
+        image_variance: The variance of the pixels. Skew and kurtosis are not measured if the ratio
+            of the variances is below the resolution of the dtype.
     """
     half = spectrum[:, : spectrum.shape[1] // 2 + 1]
     covariance = _autocovariance(half, waves)
@@ -214,7 +215,7 @@ def _lowpass_moments(
 def _lowpass_statistics(
     moments: dict[str, Array], floors: Float[Array, " level"]
 ) -> dict[str, Array]:
-    """The groups of reconstructed images, from moments stacked over levels."""
+    """Compute the groups of reconstructed images from moments stacked over levels."""
     deviation = _deviation(_at_center(moments["covariance"]), floors)
     return {
         "skew_reconstructed": moments["skew"],
@@ -227,7 +228,7 @@ def _lowpass_statistics(
 def _magnitude_statistics(
     moments: dict[str, Array], floors: Float[Array, " level"]
 ) -> dict[str, Array]:
-    """The groups of magnitudes within scales, from moments stacked over levels."""
+    """Compute the groups of magnitudes within scales from moments stacked over levels."""
     deviation = _deviation(_at_center(moments["shifted"]), floors[:, None])
     return {
         "auto_correlation_magnitude": _autocorrelation(moments["shifted"], deviation),
@@ -242,19 +243,19 @@ def _magnitude_statistics(
 def _pair_moments(
     magnitude: Bands, real: Bands, coarser: Bands, doubled_real: Bands, doubled_imaginary: Bands
 ) -> dict[str, Array]:
-    """Covariances of the bands of one scale with those of the next coarser one, and variances.
+    """Compute the covariances of one scale with the next coarser one, and the variances.
 
     Args:
         magnitude: Magnitudes of the finer bands, minus their means.
         real: Real parts of the finer bands.
         coarser: Magnitudes of the coarser bands, sampled like the finer ones.
         doubled_real: Real parts of the coarser bands at twice their phase.
-        doubled_imaginary: The imaginary parts.
+        doubled_imaginary: Imaginary parts of the coarser bands at twice their phase.
     """
     centered = coarser - jnp.mean(coarser, (-2, -1), keepdims=True)
     doubled = (doubled_real, doubled_imaginary)
     return {
-        # The mean of the finer magnitude is 0, so that of the coarser one does not matter here.
+        # The mean of the finer magnitude is 0, so the mean of the coarser one does not matter.
         "magnitude": _covariance(magnitude, coarser),
         "coarser_variance": _mean_square(centered),
         "real": jnp.concatenate([_covariance(real, band) for band in doubled], axis=1),
@@ -264,7 +265,7 @@ def _pair_moments(
 
 
 def _pair_statistics(moments: dict[str, Array], floors: Float[Array, " level"]) -> dict[str, Array]:
-    """The groups that compare scales, from moments stacked over levels."""
+    """Compute the groups that compare scales from moments stacked over levels."""
 
     def deviation(name: str) -> Float[Array, "level band"]:
         return _deviation(moments[name], floors[:, None])
@@ -280,16 +281,16 @@ def _pair_statistics(moments: dict[str, Array], floors: Float[Array, " level"]) 
 
 
 def _analytic(spectrum: Complex[Array, "height width"], masks: AnalyticBands) -> AnalyticBands:
-    """Oriented bands. The factor ``(-1j)**order`` makes the response to a real image real."""
+    """Compute oriented bands. The factor ``(-1j)**order`` makes responses to real images real."""
     phase = (1, -1j, -1, 1j)[(len(masks) - 1) % 4]
     return jnp.fft.ifft2((jnp.asarray(phase, spectrum.dtype) * spectrum)[None] * masks)
 
 
-# In these two the gradient needs nothing but the bands; recomputing the rest of it takes less time
-# than to store and to fetch it.
+# In these two functions the gradient needs only the bands. Recomputing the other values takes less
+# time than storing and loading them.
 @jax.checkpoint
 def _magnitude(bands: AnalyticBands) -> tuple[Bands, Float[Array, " orientations"]]:
-    """Magnitudes minus their means, and these."""
+    """Return magnitudes minus their means, and the means."""
     squared = _squared(bands)
     is_zero = squared < jnp.finfo(squared.dtype).tiny
     magnitude = jnp.where(is_zero, 0, jnp.sqrt(jnp.where(is_zero, 1, squared)))
@@ -299,12 +300,12 @@ def _magnitude(bands: AnalyticBands) -> tuple[Bands, Float[Array, " orientations
 
 @jax.checkpoint
 def _double_phase(bands: AnalyticBands) -> tuple[Bands, Bands, Bands]:
-    """Magnitudes, and the real and imaginary parts of ``z**2 / abs(z)``."""
+    """Return magnitudes, and the real and imaginary parts of ``z**2 / abs(z)``."""
     squared = _squared(bands)
     is_zero = squared < jnp.finfo(squared.dtype).tiny
     magnitude = jnp.sqrt(jnp.where(is_zero, 1, squared))
     inverse = jnp.where(is_zero, 0, 1 / magnitude)
-    # In this order no intermediate result of the gradient overflows where bands are faint.
+    # This order avoids overflow in the gradient where bands are faint.
     cosine, sine = bands.real * inverse, bands.imag * inverse
     real = bands.real * cosine - bands.imag * sine
     return squared * inverse, real, 2 * bands.real * sine
@@ -317,10 +318,10 @@ def _shift_waves(
     num_shifts: int,
     dtype: jnp.dtype,
 ) -> Waves:
-    """Waves that evaluate an autocovariance at shifts of ``2**scale`` pixels of the image.
+    """Return waves that evaluate an autocovariance at shifts of ``2**scale`` pixels of the image.
 
-    The sum over the half spectrum counts all but the first and, on even widths, the last column
-    twice. The sines of the columns carry the sign of ``cos(a + b) = cos a cos b - sin a sin b``.
+    The sum over the half spectrum counts every column twice, except the first and, at even widths,
+    the last. The column sines include the minus sign of ``cos(a + b) = cos a cos b - sin a sin b``.
     """
     center = num_shifts // 2
     rows, columns = level_shape
@@ -337,7 +338,7 @@ def _shift_waves(
 def _autocovariance(
     half_spectrum: Complex[Array, "*bands height half_width"], waves: Waves
 ) -> Float[Array, "*bands rows columns"]:
-    """The inverse transform of the power spectrum, at the few shifts that are wanted."""
+    """Invert the transform of the power spectrum, only at the shifts of the waves."""
     row_waves, column_waves = waves
     partial = jnp.einsum(
         "...yx,wbx->...ywb", _squared(half_spectrum), column_waves, precision=lax.Precision.HIGHEST
@@ -346,12 +347,12 @@ def _autocovariance(
 
 
 def _at_center(covariance: Float[Array, "*bands rows columns"]) -> Float[Array, "*bands"]:
-    """The variance: the shift of 0."""
+    """Return the variance: the autocovariance at shift 0."""
     return covariance[..., 0, covariance.shape[-1] // 2]
 
 
 def _covariance(first: Bands, second: Bands) -> Float[Array, "orientations orientations"]:
-    """Means of products of bands, one of which has the means 0."""
+    """Return the means of products of bands, if all bands of one argument have mean 0."""
     first, second = (bands.reshape(len(bands), -1) for bands in (first, second))
     products = jnp.matmul(first, second.T, precision=lax.Precision.HIGHEST)
     return products / first.shape[1]
@@ -366,13 +367,13 @@ def _squared(values: Complex[Array, "..."]) -> Float[Array, "..."]:
 
 
 def _deviation(variance: Float[Array, "..."], floor: Float[Array, "..."]) -> Float[Array, "..."]:
-    """The square root of a variance; 0, and so is its gradient, where it is lost in rounding."""
+    """Return the square root of a variance; below the rounding floor, 0 with gradient 0."""
     is_flat = variance <= floor
     return jnp.where(is_flat, 0, jnp.sqrt(jnp.where(is_flat, 1, variance)))
 
 
 def _shape_moments(values: Float[Array, "height width"], deviation: Scalar) -> list[Scalar]:
-    """Skew and kurtosis of values with a mean of 0; those of a Gaussian if they are constant."""
+    """Return skew and kurtosis of values with mean 0; constant values have those of a Gaussian."""
     is_flat = deviation == 0
     values = values / jnp.where(is_flat, 1, deviation)
     moments = jnp.mean(values**3), jnp.mean(values**4)
@@ -394,7 +395,7 @@ def _correlation(
 
 
 def _divide(covariance: Float[Array, "..."], scale: Float[Array, "..."]) -> Float[Array, "..."]:
-    """A correlation; 0, and so is its gradient, where one of the two is constant."""
+    """Return a correlation; 0 with gradient 0 where one of the two signals is constant."""
     # The gradient divides by the square.
     is_flat = scale**2 < jnp.finfo(scale.dtype).tiny
     return jnp.where(is_flat, 0, covariance / jnp.where(is_flat, 1, scale))

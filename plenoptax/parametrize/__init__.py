@@ -1,9 +1,9 @@
-"""What the optimizer sees: variables that stand for an image.
+"""Parametrizations: the variables of the optimizer that represent an image.
 
 `Sigmoid`, `DecorrelatedColor` and `Masked` act on the image that an inner parametrization makes, by
-default `Pixels`, and what holds of the outermost holds of the image. So
-``Masked(mask, image, inner=Sigmoid(inner=DecorrelatedColor(inner=Fourier())))`` moves nothing
-outside of the mask, stays between black and white, and descends in Fourier coefficients of three
+default `Pixels`. The outermost parametrization determines the properties of the image. So
+``Masked(mask, image, inner=Sigmoid(inner=DecorrelatedColor(inner=Fourier())))`` changes nothing
+outside the mask, stays between black and white, and optimizes Fourier coefficients of three
 uncorrelated colors.
 """
 

@@ -10,15 +10,15 @@ from ._pixels import AbstractParametrization, Pixels
 
 @final
 class DecorrelatedColor(AbstractParametrization):
-    """Color in channels that are uncorrelated and vary alike.
+    """Color in uncorrelated channels of equal variance.
 
-    Red, green and blue go up and down together in most images, so gradients on them mostly change
-    the brightness. Here the optimizer moves the coordinates along the principal axes of color,
-    each in units of its own standard deviation.
+    Red, green and blue vary together in most images, so their gradients mostly change the
+    brightness. Here the optimizer moves the coordinates along the principal axes of color, each in
+    units of its own standard deviation.
 
     Attributes:
-        matrix: From the uncorrelated channels to those of the image.
-        inner: Makes the uncorrelated channels.
+        matrix: The matrix from the uncorrelated channels to those of the image.
+        inner: The parametrization that makes the uncorrelated channels.
 
     References:
         Olah, Mordvintsev and Schubert (2017), Feature Visualization, Distill.
@@ -44,10 +44,10 @@ class DecorrelatedColor(AbstractParametrization):
         """Choose the colors.
 
         Args:
-            matrix: Square and invertible, a row for each channel of the image. By default that of
-                Olah et al. for natural images, scaled so that equal steps of all variables move the
-                pixels by as much, in root mean square.
-            inner: By default the pixels themselves.
+            matrix: A square, invertible matrix with a row for each channel of the image. By default
+                that of Olah et al. for natural images, scaled so that equal steps of all variables
+                move the pixels by the same root mean square.
+            inner: The inner parametrization; by default the pixels themselves.
 
         Raises:
             ValueError: If the matrix is not square and invertible.
@@ -71,19 +71,19 @@ class DecorrelatedColor(AbstractParametrization):
         *,
         inner: AbstractParametrization | None = None,
     ) -> "DecorrelatedColor":
-        """Measure the matrix on the pixels of an image, whose number of channels is free.
+        """Measure the matrix on the pixels of an image with any number of channels.
 
         Args:
-            image: The image. Standard deviations along an axis of color that are below a hundredth
-                of the largest are raised to that, so gray images serve too.
-            inner: By default the pixels themselves.
+            image: The image. Standard deviations along a color axis are at least a hundredth of the
+                largest, so gray images work too.
+            inner: The inner parametrization; by default the pixels themselves.
 
         Raises:
             ValueError: If the image is constant.
         """
         values = np.asarray(image, np.float64).reshape(image.shape[0], -1)
         if np.ptp(values, axis=1).max() == 0:
-            raise ValueError("The image is constant, so no axes of color can be measured on it.")
+            raise ValueError("The image must vary to measure its color axes, got a constant image.")
         variances, axes = np.linalg.eigh(np.atleast_2d(np.cov(values)))
         matrix = axes * np.sqrt(np.maximum(variances, 1e-4 * variances[-1]))
         return cls(_equal_steps(matrix[:, ::-1]), inner=inner)
@@ -93,8 +93,8 @@ class DecorrelatedColor(AbstractParametrization):
         refuse_half("The image of a parametrization", image.dtype)
         if image.shape[-3] != len(self.matrix):
             raise ValueError(
-                f"The matrix is for {len(self.matrix)} channels, but the image has "
-                f"{image.shape[-3]}. DecorrelatedColor.from_image measures one that fits."
+                f"The image must have {len(self.matrix)} channels to fit the matrix, got "
+                f"{image.shape[-3]}. Use DecorrelatedColor.from_image to measure one that fits."
             )
         inverse = jnp.linalg.inv(jnp.asarray(self.matrix, image.dtype))
         return self.inner.encode(_mix(inverse, image))
@@ -105,7 +105,7 @@ class DecorrelatedColor(AbstractParametrization):
         return _mix(jnp.asarray(self.matrix, image.dtype), image)
 
     def project(self, z: Float[Array, "..."]) -> Float[Array, "..."]:
-        """Leave the constraints to the inner parametrization."""
+        """Apply the constraints of the inner parametrization."""
         return self.inner.project(z)
 
 

@@ -12,20 +12,20 @@ from ._pixels import AbstractParametrization
 
 @final
 class Fourier(AbstractParametrization):
-    """Fourier coefficients, each in units of the amplitude that is usual at its frequency.
+    """Fourier coefficients, each in units of the typical amplitude at its frequency.
 
     The amplitudes of natural images fall with frequency, so a step of equal size for all pixels is
-    mostly noise. Here the optimizer moves numbers that are all of one order in a natural image, and
-    low frequencies, which take longest in pixels, come first.
+    mostly noise. Here the optimizer moves variables of the same order of magnitude in a natural
+    image. Low frequencies, which take longest to converge with pixels, converge first.
 
     The variable has the shape of the image, of any height and width. At each frequency and its
-    opposite it has the real part of the coefficient less and plus the imaginary one: this is the
-    Hartley transform, which is orthogonal, and its own inverse. The scale is normalized so that
-    equal steps of all variables move the pixels by as much, in root mean square: learning rates for
-    pixels serve here too.
+    opposite it has the real part of the coefficient minus and plus the imaginary part. This is the
+    Hartley transform, which is orthogonal and its own inverse. The scale is normalized so that
+    equal steps of all variables move the pixels by the same root mean square: learning rates for
+    pixels work here too.
 
     Attributes:
-        exponent: The power of the frequency with which amplitudes are taken to fall.
+        exponent: The power of the frequency with which amplitudes are assumed to fall.
 
     References:
         Olah, Mordvintsev and Schubert (2017), Feature Visualization, Distill.
@@ -48,23 +48,24 @@ class Fourier(AbstractParametrization):
         """Choose the scale.
 
         Args:
-            exponent: By default 1, which is about that of photographs. With 0 all frequencies have
-                the same scale.
+            exponent: The power of the frequency with which amplitudes are assumed to fall. By
+                default 1, which is about that of photographs. With 0 all frequencies have the same
+                scale.
         """
         self.exponent = exponent
 
     def encode(self, image: Float[Array, "*batch height width"]) -> Float[Array, "..."]:
-        """Transform, and divide by the scale."""
+        """Transform the image, and divide by the scale."""
         refuse_half("The image of a parametrization", image.dtype)
         return _hartley(image) / self._scale(image)
 
     def decode(self, z: Float[Array, "*batch height width"]) -> Float[Array, "..."]:
-        """Multiply by the scale, and transform back."""
+        """Multiply the variable by the scale, and transform back."""
         refuse_half("The variable of a parametrization", z.dtype)
         return _hartley(z * self._scale(z))
 
     def project(self, z: Float[Array, "..."]) -> Float[Array, "..."]:
-        """Return the variable: there is nothing to constrain."""
+        """Return the variable, which has no constraints."""
         return z
 
     def _scale(self, like: Array) -> Array:

@@ -9,15 +9,15 @@ from ._pixels import AbstractParametrization, Pixels
 
 @final
 class Masked(AbstractParametrization):
-    """An image of which only the part inside of a mask moves.
+    """An image that can change only inside a mask.
 
-    Where the mask is 0 the image is a given one, exactly, and no gradient flows. Where it is
-    between 0 and 1 the two are blended. If both are in [0, 1], so is the blend.
+    Where the mask is 0, the image is exactly the given image, and no gradient flows. Where the mask
+    is between 0 and 1, the two images are blended. If both are in [0, 1], the blend is too.
 
     Attributes:
-        mask: What part of each pixel moves, from 0 to 1.
-        image: The image outside of the mask.
-        inner: Makes the image inside of the mask.
+        mask: The fraction of each pixel that can change, from 0 to 1.
+        image: The image outside the mask.
+        inner: The parametrization of the image inside the mask.
 
     Example:
         >>> import jax.numpy as jnp
@@ -40,32 +40,34 @@ class Masked(AbstractParametrization):
         """Choose the region.
 
         Args:
-            mask: Truth values or numbers from 0 to 1 that broadcast to the image, such as those of
+            mask: Booleans or numbers from 0 to 1 that broadcast to the image, such as those of
                 `plenoptax.process.disk`.
-            image: The image outside of the mask.
-            inner: By default the pixels themselves.
+            image: The image outside the mask.
+            inner: The inner parametrization; by default the pixels themselves.
 
         Raises:
-            ValueError: If the mask does not broadcast to the image, or has values out of [0, 1].
+            ValueError: If the mask does not broadcast to the image, or has values outside [0, 1].
         """
         mask = jnp.asarray(mask, jnp.result_type(float))
         try:
             self.mask = jnp.broadcast_to(mask, image.shape)
         except ValueError as error:
             raise ValueError(
-                f"The mask has shape {mask.shape}, which does not broadcast to the shape "
-                f"{image.shape} of the image."
+                f"mask must broadcast to the shape {image.shape} of the image, got the shape "
+                f"{mask.shape}."
             ) from error
         if not isinstance(mask, Tracer) and not bool(jnp.all((mask >= 0) & (mask <= 1))):
-            raise ValueError("The values of a mask must be from 0 to 1.")
+            raise ValueError(
+                f"mask must have values from 0 to 1, got values from {mask.min()} to {mask.max()}."
+            )
         self.image = jnp.asarray(image)
         self.inner = inner or Pixels()
 
     def encode(self, image: Float[Array, "..."]) -> Float[Array, "..."]:
-        """Take the image as that which moves; where the mask is soft it is blended anew."""
+        """Encode the image inside the mask. Where the mask is soft, decoding blends it again."""
         if image.shape[-self.image.ndim :] != self.image.shape:
             raise ValueError(
-                f"The mask is for images of shape {self.image.shape}, got {image.shape}."
+                f"The image must have the shape of the mask, {self.image.shape}, got {image.shape}."
             )
         return self.inner.encode(image)
 
@@ -79,5 +81,5 @@ class Masked(AbstractParametrization):
         return mask * image + (1 - mask) * outside
 
     def project(self, z: Float[Array, "..."]) -> Float[Array, "..."]:
-        """Leave the constraints to the inner parametrization."""
+        """Apply the constraints of the inner parametrization."""
         return self.inner.project(z)

@@ -15,30 +15,30 @@ from .._rules import checked, Real
 class AbstractParametrization(eqx.Module):
     """A map from the variable ``z`` of an optimization to an image.
 
-    A subclass says how an image is made out of ``z``, which ``z`` an optimization that begins at
-    an image starts from, and what becomes of ``z`` after each step. All three are pure, and
-    ``decode(encode(image))`` is the image wherever the subclass can express it.
+    A subclass defines how ``z`` makes an image, which ``z`` represents an initial image, and how
+    ``z`` is constrained after each step. All three methods are pure. ``decode(encode(image))`` is
+    the image if the subclass can express it.
     """
 
     @abc.abstractmethod
     def encode(self, image: Float[Array, "..."]) -> Float[Array, "..."]:
-        """Find the variable that stands for an image."""
+        """Return the variable that represents an image."""
 
     @abc.abstractmethod
     def decode(self, z: Float[Array, "..."]) -> Float[Array, "..."]:
-        """Make the image that a variable stands for."""
+        """Return the image that a variable represents."""
 
     @abc.abstractmethod
     def project(self, z: Float[Array, "..."]) -> Float[Array, "..."]:
-        """Bring a variable back to where it is allowed to be; done once after each step."""
+        """Move a variable back into the allowed set; called once after each step."""
 
 
 @final
 class Pixels(AbstractParametrization):
     """The pixels themselves, optionally clipped into a box after each step.
 
-    With bounds this is projected gradient descent: the constraint holds exactly at every step.
-    Bounds that are arrays give each channel, or each pixel, a range of its own, such as a
+    With bounds, gradient descent becomes projected gradient descent: the constraint holds exactly
+    at every step. Arrays as bounds give each channel, or each pixel, its own range, such as a
     neighborhood of another image.
 
     Attributes:
@@ -57,16 +57,16 @@ class Pixels(AbstractParametrization):
         """Choose the box.
 
         Args:
-            bounds: Lowest and highest value allowed, numbers or arrays that broadcast to the
-                image. By default nothing is clipped.
+            bounds: Lowest and highest allowed value, numbers or arrays that broadcast to the image.
+                By default nothing is clipped.
 
         Raises:
-            ValueError: If the bounds are not a pair, the lower one first.
+            ValueError: If the bounds are not a pair with the lower one first.
         """
         self.bounds = None if bounds is None else _check_bounds(bounds)
 
     def encode(self, image: Float[Array, "..."]) -> Float[Array, "..."]:
-        """Take the image as it is, clipped into the box."""
+        """Return the image, clipped into the box."""
         refuse_half("The image of a parametrization", image.dtype)
         return self.project(image)
 
@@ -76,7 +76,7 @@ class Pixels(AbstractParametrization):
         return z
 
     def project(self, z: Float[Array, "..."]) -> Float[Array, "..."]:
-        """Clip into the box."""
+        """Clip the pixels into the box."""
         if self.bounds is None:
             return z
         low, high = (jnp.asarray(bound, z.dtype) for bound in self.bounds)
@@ -87,15 +87,15 @@ class Pixels(AbstractParametrization):
 class Sigmoid(AbstractParametrization):
     """A sigmoid of an unconstrained variable, which keeps the image strictly between bounds.
 
-    The optimizer needs no constraint, and no pixel can leave the range. The price is that pixels
-    near a bound move slowly, since the slope of the sigmoid goes to zero there. ``encode``
-    therefore takes an image no nearer to a bound than ``margin``: a variable that starts farther
+    The optimizer needs no constraint, and no pixel can leave the range. The cost is that pixels
+    near a bound move slowly, because the slope of the sigmoid goes to zero there. ``encode``
+    therefore keeps an image at least ``margin`` away from a bound: a variable that starts farther
     out would hardly move again.
 
     Attributes:
-        bounds: Lowest and highest value, neither of which is reached.
-        margin: Distance from the bounds at which ``encode`` clips, as a part of their distance.
-        inner: Makes what the sigmoid is taken of.
+        bounds: Lowest and highest value. Neither is reached.
+        margin: Distance from the bounds at which ``encode`` clips, relative to ``high - low``.
+        inner: The parametrization that makes the argument of the sigmoid.
 
     Example:
         >>> import jax.numpy as jnp
@@ -124,13 +124,13 @@ class Sigmoid(AbstractParametrization):
         Args:
             bounds: Lowest and highest value, numbers or arrays that broadcast to the image. By
                 default those of an image.
-            margin: How near to a bound ``encode`` goes, as a part of their distance. The default
-                is a quarter of a gray level of 8 bits: black and white pixels of a file are black
-                and white again when they are rounded to 8 bits, and start at z = -6.9 and 6.9.
-            inner: By default the pixels themselves.
+            margin: The smallest distance from a bound in ``encode``, relative to the range. The
+                default is a quarter of an 8-bit gray level: black and white pixels of a file are
+                black and white again when rounded to 8 bits, and start at z = -6.9 and 6.9.
+            inner: The inner parametrization; by default the pixels themselves.
 
         Raises:
-            ValueError: If the bounds are not a pair of finite values, the lower one first, or
+            ValueError: If the bounds are not a pair of finite values with the lower one first, or
                 ``margin`` is not between 0 and 1/2.
         """
         self.bounds = _check_bounds(bounds, finite=True)
@@ -144,19 +144,19 @@ class Sigmoid(AbstractParametrization):
         return self.inner.encode(jnp.log(fraction) - jnp.log1p(-fraction))
 
     def decode(self, z: Float[Array, "..."]) -> Float[Array, "..."]:
-        """Map the variable between the bounds."""
+        """Map the variable into the range between the bounds."""
         logit = self.inner.decode(z)
         low, high = (jnp.asarray(bound, logit.dtype) for bound in self.bounds)
         image = low + (high - low) * jax.nn.sigmoid(logit)
-        # The sigmoid rounds to 1, and the sum to either bound, where the logit is beyond about 17
-        # in float32. The neighbors of zero are subnormal, which XLA flushes to zero.
+        # Where the logit is beyond about 17 in float32, the sigmoid rounds to 1 and the sum to a
+        # bound. The neighbors of zero are subnormal, and XLA flushes them to zero.
         tiny = jnp.finfo(logit.dtype).tiny
         lowest = jnp.maximum(jnp.nextafter(low, high), low + tiny)
         highest = jnp.minimum(jnp.nextafter(high, low), high - tiny)
         return jnp.clip(image, lowest, highest)
 
     def project(self, z: Float[Array, "..."]) -> Float[Array, "..."]:
-        """Leave the constraints to the inner parametrization: the sigmoid needs none."""
+        """Apply the constraints of the inner parametrization. The sigmoid needs none."""
         return self.inner.project(z)
 
 
@@ -171,7 +171,7 @@ def _check_bounds(
     except jax.errors.TracerArrayConversionError:
         return low, high
     if not np.all(lowest < highest):
-        raise ValueError(f"bounds must be (lowest, highest), the lower one first, got {bounds!r}.")
+        raise ValueError(f"bounds must be (lowest, highest), lower one first, got {bounds!r}.")
     if finite and not (np.isfinite(lowest).all() and np.isfinite(highest).all()):
         raise ValueError(f"bounds must be finite, got {bounds!r}.")
     return low, high

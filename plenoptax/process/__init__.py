@@ -1,4 +1,4 @@
-"""Canonical computations on images: pure functions and small Modules."""
+"""Standard computations on images: pure functions and small Modules."""
 
 from ._convolution import blur_downsample as blur_downsample
 from ._convolution import correlate_downsample as correlate_downsample

@@ -23,19 +23,19 @@ def correlate_separable(
 ) -> Float[Array, "*broadcast rows columns"]:
     """Correlate an image with the outer product of a vertical and a horizontal window.
 
-    All separable filters of the package go through here: as products with banded matrices, or, for
-    windows of more than 128 taps, through an FFT. Convolution primitives are avoided because on CPU
-    they are slow, above all in a loop.
+    All separable filters of the package use this function. It multiplies by banded matrices, or
+    uses an FFT for windows of more than 128 taps. It avoids convolution primitives because they are
+    slow on the CPU, especially in a loop.
 
     Args:
         image: Image, with leading axes for channels and maps.
         vertical: Weights along the height.
-        horizontal: Weights along the width. The leading axes of both windows are broadcast
-            against those of the image: one image with ``n`` windows gives ``n`` channels, and
-            ``n`` channels with ``n`` windows are filtered each with its own.
-        pad_mode: A mode of ``same_padding``, or ``"valid"`` to keep only pixels whose whole
+        horizontal: Weights along the width. The leading axes of both windows are broadcast against
+            those of the image: one image with ``n`` windows gives ``n`` channels, and ``n``
+            channels with ``n`` windows are each filtered with their own window.
+        pad_mode: A mode of ``same_padding``, or ``"valid"`` to keep only pixels whose entire
             neighborhood lies inside the image.
-        stride: Keep every ``stride``-th row and column of the result, from the first.
+        stride: Keep every ``stride``-th row and column of the result, starting with the first.
 
     Returns:
         The filtered image, of the same height and width except with ``"valid"`` or a stride.
@@ -58,8 +58,8 @@ def correlate_separable(
     taps = vertical.shape[-1], horizontal.shape[-1]
     if pad_mode == "valid" and (height < taps[0] or width < taps[1]):
         raise ValueError(
-            f"The image of {height} x {width} pixels is smaller than the window of {taps[0]} x "
-            f"{taps[1]}. Use a smaller kernel, or a pad_mode other than 'valid'."
+            f"The image must be at least as large as the window of {taps[0]} x {taps[1]} pixels, "
+            f"got {height} x {width}. Use a smaller kernel, or a pad_mode other than 'valid'."
         )
     return correlate_axes(image, vertical, horizontal, pad_mode, stride)
 
@@ -79,8 +79,8 @@ def gaussian_blur(
         image: Image, with leading axes for channels and maps.
         kernel_size: Height and width of the window in pixels, or one number for both.
         std: Standard deviation in pixels. An array is broadcast against the leading axes of the
-            image. It may be traced, differentiated and mapped over.
-        pad_mode: As in ``correlate_separable``.
+            image. It may be traced by JAX, differentiated and mapped over.
+        pad_mode: How the image is padded at its edges, as in ``correlate_separable``.
 
     Returns:
         The blurred image, in the dtype of the image.
@@ -104,11 +104,11 @@ def correlate_downsample(
     filt: Float[Array, "vertical_taps horizontal_taps"],
     padding_mode: str = "reflect",
 ) -> Float[Array, "*batch rows columns"]:
-    """Correlate an image with a filter, and keep every second row and column, from the first.
+    """Correlate an image with a filter, and keep every second row and column from the first on.
 
     Args:
-        image: Image; leading axes are carried through.
-        filt: Two-dimensional filter. If it is an outer product of windows, then
+        image: Image; leading axes are kept.
+        filt: Two-dimensional filter. If it is an outer product of windows,
             ``correlate_separable`` with ``stride=2`` does the same in less time.
         padding_mode: A mode of ``same_padding``.
 
@@ -140,16 +140,16 @@ def upsample_convolve(
 ) -> Float[Array, "*batch rows columns"]:
     """Insert zeros between the pixels of an image, and convolve it with a filter.
 
-    Up to the border, the adjoint of ``correlate_downsample``: the filter is flipped, and a pixel
-    goes back to the place that it was taken from.
+    Except at the border, this is the adjoint of ``correlate_downsample``: the filter is flipped,
+    and each pixel returns to its position before downsampling.
 
     Args:
-        image: Image; leading axes are carried through.
-        odd: Whether the height and the width of the result are to be odd, each 0 or 1: an axis of
-            ``n`` pixels becomes one of ``2 * n - odd``.
+        image: Image; leading axes are kept.
+        odd: Whether the height and the width of the result are odd, each 0 or 1: an axis of ``n``
+            pixels becomes one of ``2 * n - odd``.
         filt: Two-dimensional filter.
         padding_mode: A mode of ``same_padding``. The image is padded before the zeros are
-            inserted; where an odd number of pixels is missing, the last is 0.
+            inserted; if an odd number of pixels is missing, the last one is 0.
 
     Raises:
         ValueError: If ``padding_mode`` is unknown, ``filt`` does not have two axes, or ``odd`` is
@@ -179,14 +179,14 @@ def blur_downsample(
     Borders are mirrored without repeating the edge.
 
     Args:
-        image: Image; leading axes are carried through.
-        n_scales: How many times.
+        image: Image; leading axes are kept.
+        n_scales: Number of times to blur and halve.
         filtname: A filter of ``named_filter``, applied along both axes.
-        scale_filter: Scale the two-dimensional filter to a sum of 1, which keeps the mean. If not
-            it has a sum of 2, as the filters of ``named_filter`` have.
+        scale_filter: Whether to scale the two-dimensional filter to a sum of 1, which keeps the
+            mean. Otherwise its sum is 2, as ``named_filter`` gives it.
 
     Raises:
-        ValueError: If ``n_scales`` is not positive or there is no filter of that name.
+        ValueError: If ``n_scales`` is not positive or the filter name is unknown.
 
     Example:
         >>> import jax.numpy as jnp
@@ -211,16 +211,16 @@ def upsample_blur(
     """Double the height and width of an image and blur it, ``n_scales`` times.
 
     Args:
-        image: Image; leading axes are carried through.
-        odd: Whether the height and the width are to be odd after each doubling, each 0 or 1.
-        n_scales: How many times.
+        image: Image; leading axes are kept.
+        odd: Whether the height and the width are odd after each doubling, each 0 or 1.
+        n_scales: Number of times to double and blur.
         filtname: A filter of ``named_filter``, applied along both axes.
-        scale_filter: Scale the two-dimensional filter to a sum of 4, which keeps the mean, for
-            three of four pixels are zeros when it is applied. If not it has a sum of 2.
+        scale_filter: Whether to scale the two-dimensional filter to a sum of 4, which keeps the
+            mean, because three of four pixels are zeros when it is applied. Otherwise its sum is 2.
 
     Raises:
-        ValueError: If ``n_scales`` is not positive, there is no filter of that name, or ``odd`` is
-            not two numbers of 0 or 1.
+        ValueError: If ``n_scales`` is not positive, the filter name is unknown, or ``odd`` is not
+            two numbers of 0 or 1.
 
     Example:
         >>> import jax.numpy as jnp
@@ -243,8 +243,8 @@ def _upsample_separable(
     parity = tuple(odd)
     if len(parity) != 2 or not {0, 1}.issuperset(parity):
         raise ValueError(
-            "odd must be two numbers, 1 where the height and the width of the result are odd and 0 "
-            f"where they are even, got {odd!r}."
+            "odd must be two numbers, each 1 for an odd and 0 for an even height and width of the "
+            f"result, got {odd!r}."
         )
     left = _upsampling_matrix(vertical, image.shape[-2], parity[0], pad_mode)
     right = _upsampling_matrix(horizontal, image.shape[-1], parity[1], pad_mode)
@@ -255,8 +255,8 @@ def _upsample_separable(
 def _check_filter(image: Array, filt: Array) -> Array:
     if jnp.ndim(filt) != 2:
         raise ValueError(
-            f"filt must have two axes, got shape {jnp.shape(filt)}: one-dimensional windows are "
-            "for correlate_separable."
+            f"filt must have two axes, got shape {jnp.shape(filt)}. Use correlate_separable for "
+            "one-dimensional windows."
         )
     return jnp.asarray(filt, image.dtype)
 
@@ -270,7 +270,7 @@ def _upsampling_matrix(
 ) -> Float[Array, "*channel rows size"]:
     taps = window.shape[-1]
     pads = taps // 2, taps - odd - taps // 2
-    # Half of the padding is made of pixels, before zeros come between them; an odd rest is zeros.
+    # Half of the padding is pixels, added before zeros are inserted; an odd remainder is zeros.
     inner = pads[0] // 2, pads[1] // 2
     padded = 2 * (inner[0] + size + inner[1]) - 1 + pads[0] % 2 + pads[1] % 2
     band = band_matrix(window[..., ::-1], padded)[..., pads[0] % 2 :: 2]

@@ -50,14 +50,14 @@ _BINOMIAL = {"haar": 2, "gauss3": 3, "gauss5": 5}
 def gaussian_window(kernel_size: int, std: Float[Array, "*batch"]) -> Float[Array, "*batch taps"]:
     """Sample a Gaussian around the middle of ``kernel_size`` pixels and normalize its sum to 1.
 
-    The outer product of two windows is the isotropic window of ``circular_gaussian2d``, which is
-    why a Gaussian is applied one axis at a time (``gaussian_blur``). The window may be
-    differentiated with respect to ``std``, and depends on its absolute value alone.
+    The outer product of two windows is the isotropic window of ``circular_gaussian2d``, so
+    ``gaussian_blur`` applies a Gaussian one axis at a time. The window is differentiable with
+    respect to ``std``, and depends only on its absolute value.
 
     Args:
         kernel_size: Number of samples. With an even number the middle lies between two pixels.
-        std: Standard deviations in pixels, one window for each. Below 0.01 pixels they act as
-            0.01, where all the weight already lies on the pixels nearest to the middle.
+        std: Standard deviations in pixels, one window for each. Values below 0.01 act as 0.01,
+            where all the weight already lies on the pixels nearest to the middle.
 
     Returns:
         The windows, on the last axis.
@@ -70,7 +70,7 @@ def gaussian_window(kernel_size: int, std: Float[Array, "*batch"]) -> Float[Arra
          [0.274 0.452 0.274]]
     """
     squares = (np.arange(kernel_size) - (kernel_size - 1) / 2) ** 2
-    # With the smallest exponent at zero the sum cannot underflow, however narrow the window.
+    # The smallest exponent is zero, so the sum cannot underflow, however narrow the window.
     exponents = jnp.asarray((squares - squares.min()) / 2, std.dtype)
     variance = jnp.maximum(jnp.abs(std), 0.01)[..., None] ** 2
     window = jnp.exp(-exponents.reshape((1,) * std.ndim + (kernel_size,)) / variance)
@@ -86,8 +86,8 @@ def circular_gaussian2d(
 ) -> Float[Array, "channel 1 height width"]:
     """Sample isotropic two-dimensional Gaussians, each with sum 1.
 
-    These are filters to look at, or to give to a convolution. To blur an image use
-    ``gaussian_blur``, which never builds them.
+    Use these filters for display or in a convolution. To blur an image use ``gaussian_blur``, which
+    never builds them.
 
     Args:
         kernel_size: Height and width of the filters in pixels, or one number for both. With an
@@ -102,7 +102,7 @@ def circular_gaussian2d(
     Raises:
         ValueError: If ``kernel_size`` is not one or two positive integers, ``out_channels`` is not
             a positive integer, or ``std`` is not positive or does not have ``out_channels``
-            values. A traced ``std`` is not known to be positive and is not checked for that.
+            values. The sign of a ``std`` traced by JAX is unknown and not checked.
 
     Example:
         >>> filters = circular_gaussian2d((3, 5), [1.0, 2.0])
@@ -124,18 +124,18 @@ def gaussian1d(
 ) -> Float[Array, "*batch taps"]:
     """Sample a one-dimensional Gaussian with sum 1, by default the window of SSIM.
 
-    The checked form of ``gaussian_window``.
+    This is ``gaussian_window`` with checks of its arguments.
 
     Args:
         kernel_size: Number of samples. With an even number the middle lies between two pixels.
-        std: Standard deviation in pixels, or several of them for one window each.
+        std: Standard deviation in pixels, or several, with one window for each.
 
     Returns:
         The window, or the windows, on the last axis.
 
     Raises:
-        ValueError: If ``kernel_size`` is not a positive integer, or ``std`` is not positive. A
-            traced ``std`` is not known to be positive and is not checked.
+        ValueError: If ``kernel_size`` is not a positive integer, or ``std`` is not positive. The
+            sign of a ``std`` traced by JAX is unknown and not checked.
 
     Example:
         >>> [f"{weight:.3f}" for weight in gaussian1d(5, 1.0)]
@@ -146,20 +146,21 @@ def gaussian1d(
 
 
 def named_filter(filtname: str) -> Float[Array, " taps"]:
-    """One-dimensional filters for pyramids, by the names that pyrtools gives them.
+    """Return a one-dimensional filter for pyramids, by its name in pyrtools.
 
-    All have sum of about sqrt(2), so that a filter may serve both to analyze and to synthesize.
+    All have a sum of about sqrt(2), so the same filter can analyze and synthesize.
 
     Args:
-        filtname: ``"binomN"`` with any ``N`` of at least 2: the binomial coefficients of order
-            ``N - 1``, ``"gauss3"`` and ``"gauss5"`` being other names of the third and fifth.
-            Orthogonal or nearly so, with unit norm: ``"haar"``, ``"daub2"``, ``"daub3"``,
-            ``"daub4"`` (Daubechies, Commun. Pure Appl. Math. 1988), the quadrature mirror filters
-            ``"qmf8"``, ``"qmf12"``, ``"qmf16"`` (Johnston, ICASSP 1980), and ``"qmf5"``,
-            ``"qmf9"``, ``"qmf13"`` (Simoncelli, MIT Media Laboratory Technical Report 100, 1988).
+        filtname: ``"binomN"`` with ``N`` of at least 2 gives the binomial coefficients of order
+            ``N - 1``; ``"gauss3"`` and ``"gauss5"`` are other names of ``"binom3"`` and
+            ``"binom5"``. Orthogonal or nearly so, with unit norm: ``"haar"``, ``"daub2"``,
+            ``"daub3"``, ``"daub4"`` (Daubechies, Commun. Pure Appl. Math. 1988), the quadrature
+            mirror filters ``"qmf8"``, ``"qmf12"``, ``"qmf16"`` (Johnston, ICASSP 1980), and
+            ``"qmf5"``, ``"qmf9"``, ``"qmf13"`` (Simoncelli, MIT Media Laboratory Technical Report
+            100, 1988).
 
     Raises:
-        ValueError: If there is no filter of that name.
+        ValueError: If the filter name is unknown.
 
     Example:
         >>> [f"{weight:.3f}" for weight in named_filter("binom3") / 2**0.5]
@@ -169,7 +170,7 @@ def named_filter(filtname: str) -> Float[Array, " taps"]:
 
 
 def filter_taps(filtname: str) -> Float[np.ndarray, " taps"]:
-    """The filter of ``named_filter`` in NumPy and double precision, to be scaled exactly."""
+    """Return the filter of ``named_filter`` as a float64 NumPy array, to be scaled exactly."""
     binomial = filtname[5:] if filtname.startswith("binom") else str(_BINOMIAL.get(filtname))
     if binomial.isdecimal() and int(binomial) > 1:
         order = int(binomial) - 1

@@ -14,14 +14,14 @@ def crop_spectrum(
     """Keep the lowest frequencies of a spectrum in the order of ``fft2``.
 
     The frequencies kept are those of a DFT of ``shape``: along an axis of size ``m`` they are
-    ``-(m // 2)`` to ``(m - 1) // 2``. Values are not changed, so that an inverse transform
-    normalized by its own size gives amplitudes larger by the ratio of the sizes.
+    ``-(m // 2)`` to ``(m - 1) // 2``. Values do not change, so an inverse transform normalized by
+    its own size gives amplitudes larger by the ratio of the sizes.
 
     Args:
         spectrum: Spectrum on the last two axes.
         shape: Height and width of the smaller image.
-        half: The spectrum is that of ``rfft2``: the last axis holds ``width // 2 + 1`` columns,
-            and so will the result.
+        half: Whether the spectrum is from ``rfft2``: the last axis then holds ``width // 2 + 1``
+            columns, in the result too.
     """
     rows, columns = shape
     spectrum = _crop_axis(spectrum, rows, -2)
@@ -33,12 +33,12 @@ def pad_spectrum(
 ) -> Inexact[Array, "*batch rows columns"]:
     """Embed a spectrum in the order of ``fft2`` in a larger one, with zeros at high frequencies.
 
-    The adjoint and right inverse of ``crop_spectrum``: cropping back gives the same spectrum.
+    This is the adjoint and right inverse of ``crop_spectrum``: cropping gives the spectrum back.
 
     Args:
         spectrum: Spectrum on the last two axes.
         shape: Height and width of the larger image.
-        half: The spectrum is that of ``rfft2``, and so will the result be.
+        half: Whether the spectrum and the result are in the format of ``rfft2``.
     """
     rows, columns = shape
     spectrum = _pad_axis(spectrum, rows, -2)
@@ -54,21 +54,21 @@ def pad_spectrum(
 def expand(
     x: Inexact[Array, "*batch height width"], factor: int | float
 ) -> Inexact[Array, "*batch rows columns"]:
-    """Enlarge images by zero-padding their spectrum, so that ``shrink`` gives them back.
+    """Enlarge images by zero-padding their spectrum, so that ``shrink`` restores them.
 
-    Along an axis of even size, half of the Nyquist frequency goes to its positive and half to its
-    negative copy. That is the smoothest interpolation; every image is interpolated exactly.
-    (plenoptic mirrors one of the halves, and loses the part of it that is not even.)
+    Along an axis of even size, the Nyquist frequency is divided equally between its positive and
+    its negative copy. This is the smoothest interpolation; every image is interpolated exactly.
+    (plenoptic mirrors one of the halves, and loses its odd part.)
 
     Args:
         x: Images, real or complex.
-        factor: How many times larger, above 1. The new sizes must be integers.
+        factor: The ratio of the new to the old size, above 1. The new sizes must be integers.
 
     Returns:
-        The images, of ``factor`` times the size, real if ``x`` is.
+        The images, of ``factor`` times the size, real if ``x`` is real.
 
     Raises:
-        ValueError: ``factor`` is 1 or less, or a new size is not an integer.
+        ValueError: If ``factor`` is 1 or less, or a new size is not an integer.
 
     Example:
         >>> import jax.numpy as jnp
@@ -82,7 +82,7 @@ def expand(
         given = spectrum.shape[axis]
         padded = _pad_axis(spectrum, size, axis)
         if given % 2 == 0:
-            # fft2 order: index -k is the frequency -k, and so is size - k.
+            # In fft2 order, the frequency -k has the index -k, which is also size - k.
             nyquist = _row(padded, size - given // 2, axis) / 2
             padded = _with_row(padded, nyquist, size - given // 2, axis)
             padded = _with_row(padded, nyquist, given // 2, axis)
@@ -97,21 +97,21 @@ def shrink(
 ) -> Inexact[Array, "*batch rows columns"]:
     """Reduce images by cropping their spectrum, which undoes ``expand``.
 
-    Frequencies that do not fit are dropped, so nothing is aliased, but there are ripples around
-    edges: an image in [0, 1] can leave this range by some percent, and is to be clipped before it
-    is given to a synthesis. Along an axis whose new size is even, the new Nyquist frequency is the
-    sum of the positive and the negative one of ``x``, which is what its samples have. (plenoptic
-    takes their mean.)
+    Frequencies that do not fit are dropped, so there is no aliasing, but edges cause ripples: an
+    image in [0, 1] can leave this range by some percent. Clip it before you give it to a synthesis.
+    Along an axis of even new size, the new Nyquist frequency is the sum of the positive and the
+    negative one of ``x``, because the samples cannot distinguish them. (plenoptic takes their
+    mean.)
 
     Args:
         x: Images, real or complex.
-        factor: How many times smaller, above 1. The new sizes must be integers.
+        factor: The ratio of the old to the new size, above 1. The new sizes must be integers.
 
     Returns:
-        The images, of ``1 / factor`` times the size, real if ``x`` is.
+        The images, of ``1 / factor`` times the size, real if ``x`` is real.
 
     Raises:
-        ValueError: ``factor`` is 1 or less, or a new size is not an integer.
+        ValueError: If ``factor`` is 1 or less, or a new size is not an integer.
 
     Example:
         >>> import jax.numpy as jnp
@@ -136,10 +136,10 @@ def shrink(
 def autocorrelation(
     x: Float[Array, "*batch height width"],
 ) -> Float[Array, "*batch height width"]:
-    """Circular autocorrelation: the mean of the product of an image with its shifted copies.
+    """Compute the circular autocorrelation: the mean product of an image and its shifted copies.
 
     The lag of zero is in the center, at ``(height // 2, width // 2)``. The mean is not subtracted,
-    so the value there is the variance if the mean of the image is zero.
+    so the value there is the variance only if the mean of the image is zero.
 
     Args:
         x: Images.
@@ -163,15 +163,15 @@ def modulate_phase(
     """Multiply the phase of a complex signal, and keep its amplitude.
 
     A factor of 2 makes the phase of a band comparable with that of the next finer scale
-    (Portilla and Simoncelli, IJCV 2000). Where the amplitude is zero, so are value and gradient.
+    (Portilla and Simoncelli, IJCV 2000). Where the amplitude is zero, value and gradient are zero.
 
     Args:
         x: Complex signal, such as bands of a complex steerable pyramid.
-        phase_factor: What the phase is multiplied with. A factor that is not an integer applies to
-            phases in (-pi, pi], and jumps where these do.
+        phase_factor: The factor of the phase. If it is not an integer, it multiplies phases in
+            (-pi, pi], so the result jumps where these jump.
 
     Raises:
-        TypeError: ``x`` is real.
+        TypeError: If ``x`` is real.
 
     Example:
         >>> import jax.numpy as jnp
@@ -180,7 +180,7 @@ def modulate_phase(
         Array([[-2.+0.j,  0.+0.j]], dtype=complex64)
     """
     if not jnp.iscomplexobj(x):
-        raise TypeError(f"modulate_phase needs a complex signal, got one of dtype {x.dtype}.")
+        raise TypeError(f"x must be a complex signal, got {x.dtype}.")
     power = x.real**2 + x.imag**2
     # Squares below the smallest normal number are rounded to zero on most devices.
     nonzero = power > jnp.finfo(power.dtype).tiny

@@ -21,14 +21,14 @@ _CITATION = """@article{burt1983laplacian,
 class LaplacianPyramid(eqx.Module):
     """The Laplacian pyramid, a multi-scale decomposition of an image into isotropic bands.
 
-    Each scale is what is left of the image when its blurred version of half the size is taken away,
-    and the next scale comes from that version. The last is the blurred image itself (Burt and
-    Adelson, "The Laplacian pyramid as a compact image code", IEEE Trans. Commun. 1983). Since every
-    difference is kept, ``recon_pyr`` inverts the transform whatever the filter and the image size,
-    odd ones included. Borders are mirrored. Leading axes of the image are carried.
+    Each scale is the image minus its blurred version of half the size, enlarged again. That version
+    is the image of the next scale. The last scale is the blurred image itself (Burt and Adelson,
+    "The Laplacian pyramid as a compact image code", IEEE Trans. Commun. 1983). Every difference is
+    kept, so ``recon_pyr`` inverts the transform for every filter and image size, including odd
+    sizes. Borders are mirrored. Leading axes of the image are kept.
 
     Attributes:
-        n_scales: Number of scales, with the lowpass residual.
+        n_scales: Number of scales, including the lowpass residual.
         scale_filter: Whether the filter has a sum of 1.
 
     Example:
@@ -50,14 +50,14 @@ class LaplacianPyramid(eqx.Module):
         """Choose the number of scales.
 
         Args:
-            n_scales: Number of scales, with the lowpass residual: with 1 that is all there is.
-            scale_filter: Give the filter, a binomial of five taps along either axis, a sum of 1,
-                and multiply by 4 when a scale is enlarged: then all scales are in units of the
-                image. If not, the filter has a sum of 2 both ways, and values double from one
-                scale to the next.
+            n_scales: Number of scales, including the lowpass residual: 1 gives only the residual.
+            scale_filter: Whether the filter, a binomial of five taps along each axis, has a sum of
+                1, with a factor of 4 when a scale is enlarged. All scales are then in units of the
+                image. Otherwise the filter has a sum of 2 in both directions, and values double
+                from one scale to the next.
 
         Raises:
-            ValueError: ``n_scales`` is less than 1.
+            ValueError: If ``n_scales`` is less than 1.
         """
         self.n_scales = n_scales
         self.scale_filter = scale_filter
@@ -72,7 +72,7 @@ class LaplacianPyramid(eqx.Module):
             x: Image of any size.
 
         Returns:
-            The scales from fine to coarse; each has half the height and width of the one before,
+            The scales from fine to coarse. Each has half the height and width of the previous one,
             rounded up.
 
         Warns:
@@ -91,21 +91,21 @@ class LaplacianPyramid(eqx.Module):
     def recon_pyr(
         self, y: list[Float[Array, "*batch _rows _columns"]]
     ) -> Float[Array, "*batch height width"]:
-        """Reconstruct an image from its scales; up to rounding, the inverse of the transform.
+        """Reconstruct an image from its scales, which inverts the transform up to rounding.
 
         Args:
             y: Scales from fine to coarse.
 
         Raises:
-            ValueError: The number of scales is not that of the pyramid, or their sizes are not
-                each half of the one before, rounded up.
+            ValueError: If the number of scales is not that of the pyramid, or if a size is not half
+                of the previous one, rounded up.
         """
         shapes = [band.shape for band in y]
         halves = [(*shape[:-2], *(-(-size // 2) for size in shape[-2:])) for shape in shapes]
         if len(y) != self.n_scales or halves[:-1] != shapes[1:]:
             raise ValueError(
                 f"y must be {self.n_scales} scales from fine to coarse, each of half the height "
-                f"and width of the one before, rounded up, got arrays of shapes {shapes}."
+                f"and width of the previous one, rounded up, got arrays of shapes {shapes}."
             )
         *bands, x = y
         for band in reversed(bands):

@@ -13,7 +13,7 @@ from ._convolution import blur_downsample, upsample_blur
 from ._signal import refuse_negative
 
 
-# Ordered, since JAX cannot sort the keys of a pyramid, which are numbers and strings.
+# Ordered, because JAX cannot sort the keys of a pyramid, which are numbers and strings.
 Bands: TypeAlias = OrderedDict[int | str | tuple[int, int], Inexact[Array, "..."]]
 Coefficients: TypeAlias = Mapping[int | str | tuple[int, int], Inexact[Array, "..."]]
 
@@ -22,15 +22,15 @@ Coefficients: TypeAlias = Mapping[int | str | tuple[int, int], Inexact[Array, ".
 def rectangular_to_polar(
     x: Inexact[Array, "*shape"],
 ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
-    """Amplitude and phase of a complex signal.
+    """Compute the amplitude and phase of a complex signal.
 
-    Where the amplitude is zero, so are the phase and the gradients of both. The phase and its
-    gradient are zero, too, where the square of the amplitude is below the smallest normal number
+    Where the amplitude is zero, the phase and the gradients of both are zero. The phase and its
+    gradient are also zero where the square of the amplitude is below the smallest normal number
     (1e-38 in float32).
 
     Args:
-        x: Complex signal, such as bands of a complex steerable pyramid. The phase of a real one is
-            0 or pi.
+        x: Complex signal, such as bands of a complex steerable pyramid. The phase of a real signal
+            is 0 or pi.
 
     Returns:
         ``(amplitude, phase)``; phases are in (-pi, pi].
@@ -45,7 +45,7 @@ def rectangular_to_polar(
     """
     if not jnp.iscomplexobj(x):
         x = lax.complex(x, jnp.zeros_like(x))
-    # Where squares are rounded to zero, the derivative of the phase would not be finite.
+    # Where squares round to zero, the derivative of the phase would not be finite.
     nonzero = _power(x) > jnp.finfo(x.dtype).tiny
     return jnp.abs(x), jnp.angle(jnp.where(nonzero, x, 1))
 
@@ -54,14 +54,14 @@ def rectangular_to_polar(
 def polar_to_rectangular(
     amplitude: Float[Array, "*shape"], phase: Float[Array, "*shape"]
 ) -> Complex[Array, "*shape"]:
-    """The complex signal of an amplitude and a phase, the inverse of ``rectangular_to_polar``.
+    """Compute a complex signal from amplitude and phase, the inverse of ``rectangular_to_polar``.
 
     Args:
         amplitude: Amplitudes, not negative.
         phase: Phases in radians.
 
     Raises:
-        ValueError: An amplitude is negative. Traced amplitudes are not known and not checked.
+        ValueError: If an amplitude is negative. Amplitudes traced by JAX are not checked.
 
     Example:
         >>> import jax.numpy as jnp
@@ -75,12 +75,12 @@ def polar_to_rectangular(
 def rectangular_to_polar_dict(
     coeff_dict: Coefficients, residuals: bool = False
 ) -> tuple[Bands, Bands]:
-    """Amplitudes and phases of the bands of a complex pyramid.
+    """Compute the amplitudes and phases of the bands of a complex pyramid.
 
     Args:
         coeff_dict: Coefficients by level. Levels whose name begins with "residual" are real and
             have no phase.
-        residuals: Keep the residuals, unchanged, among the amplitudes. Default: leave them out.
+        residuals: Whether to keep the residuals, unchanged, among the amplitudes.
 
     Returns:
         ``(energy, state)``: the amplitudes and the phases, by level.
@@ -98,14 +98,14 @@ def rectangular_to_polar_dict(
 
 
 def polar_to_rectangular_dict(energy: Coefficients, state: Coefficients) -> Bands:
-    """Coefficients of a complex pyramid from its amplitudes and phases.
+    """Compute the coefficients of a complex pyramid from its amplitudes and phases.
 
     Args:
-        energy: Amplitudes by level. Residuals that are there are passed on.
+        energy: Amplitudes by level. Any residuals are returned unchanged.
         state: Phases by level.
 
     Raises:
-        ValueError: An amplitude is negative, or a level has no phase.
+        ValueError: If an amplitude is negative, or a level has no phase.
 
     Example:
         >>> import jax
@@ -125,10 +125,10 @@ def polar_to_rectangular_dict(energy: Coefficients, state: Coefficients) -> Band
 def local_gain_control(
     x: Inexact[Array, "*batch height width"], epsilon: int | float = 1e-8
 ) -> tuple[Float[Array, "*batch rows columns"], Inexact[Array, "*batch height width"]]:
-    """Divide a signal by its local amplitude: what amplitude and phase are without a phase.
+    """Divide a signal by its local amplitude, the analog of amplitude and phase for real signals.
 
-    The amplitude is the square root of the blurred power, at half the height and width. Where a
-    whole neighborhood is zero, so are both results, and the gradients are finite.
+    The amplitude is the square root of the blurred power, at half the height and width. Where an
+    entire neighborhood is zero, both results are zero and the gradients are finite.
 
     Args:
         x: Signal, real or complex.
@@ -161,7 +161,7 @@ def local_gain_release(
     Args:
         norm: Local amplitude, at half the size rounded up.
         direction: Signal of unit local amplitude.
-        epsilon: That of ``local_gain_control``.
+        epsilon: The value that ``local_gain_control`` added to the amplitude.
 
     Example:
         >>> import jax
@@ -180,8 +180,8 @@ def local_gain_control_dict(
 
     Args:
         coeff_dict: Coefficients by level, real or complex.
-        residuals: Keep the levels whose name begins with "residual", unchanged, among the
-            amplitudes. If not they are left out.
+        residuals: Whether to keep the levels whose name begins with "residual", unchanged, among
+            the amplitudes. Otherwise they are left out.
 
     Returns:
         ``(energy, state)``: the amplitudes and the divided bands, by level.
@@ -200,15 +200,15 @@ def local_gain_control_dict(
 def local_gain_release_dict(
     energy: Coefficients, state: Coefficients, residuals: bool = True
 ) -> Bands:
-    """Coefficients of a pyramid from local amplitudes and divided bands.
+    """Compute the coefficients of a pyramid from local amplitudes and divided bands.
 
     Args:
         energy: Amplitudes by level.
         state: Divided bands by level.
-        residuals: Pass on the residuals among the amplitudes.
+        residuals: Whether to return the residuals among the amplitudes, unchanged.
 
     Raises:
-        ValueError: A level has no divided band.
+        ValueError: If a level has no divided band.
 
     Example:
         >>> import jax

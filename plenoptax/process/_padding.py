@@ -20,19 +20,19 @@ def same_padding(
     dilation: int | tuple[int, int] = (1, 1),
     pad_mode: str = "circular",
 ) -> Float[Array, "*batch padded_height padded_width"]:
-    """Pad an image so that a correlation with stride 1 gives back an image of the same size.
+    """Pad an image so that a correlation with stride 1 gives an image of the same size.
 
     With a stride ``s`` the correlation gives ``ceil(n / s)`` of ``n`` pixels. Half of the padding,
     rounded down, comes before the image and the rest after it.
 
     Args:
-        image: Image; leading axes are carried through.
+        image: Image; leading axes are kept.
         kernel_size: Height and width of the kernel, or one number for both.
         stride: Stride of the correlation, vertical and horizontal.
         dilation: Distance between the pixels that the kernel weighs, vertical and horizontal.
         pad_mode: ``"constant"`` (zeros), ``"reflect"`` (mirrored without repeating the edge),
             ``"replicate"`` (the edge) or ``"circular"`` (periodic). Padding wider than the image
-            goes on mirroring or repeating it.
+            continues to mirror or repeat it.
 
     Raises:
         ValueError: If ``pad_mode`` is not one of these.
@@ -60,5 +60,5 @@ def pad(array: Array, pads: list[tuple[int, int]], pad_mode: str) -> Array:
 
 
 def as_pair(value: int | tuple[int, int]) -> tuple[int, int]:
-    """Height and width of what may be one number for both."""
+    """Return height and width, given a pair or one number for both."""
     return (value, value) if isinstance(value, int) else value

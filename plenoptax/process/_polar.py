@@ -14,12 +14,12 @@ def polar_radius(
     exponent: int | float = 1,
     origin: int | float | Sequence[int | float] | None = None,
 ) -> Float[Array, "height width"]:
-    """Distance of every pixel from a point, raised to a power.
+    """Compute the distance of every pixel from a point, raised to a power.
 
     Args:
         size: Height and width in pixels, or one number for both.
-        exponent: The power. With a negative one the value at the origin is 0, not infinite, which
-            is how 1/f spectra are used.
+        exponent: The power. If it is negative, the value at the origin is 0 instead of infinite, as
+            usual for 1/f spectra.
         origin: Row and column of the point, or one number for both. The first pixel is at 1.
             Default: the center, ``(size + 1) / 2``.
 
@@ -40,17 +40,17 @@ def polar_angle(
     origin: int | float | Sequence[int | float] | None = None,
     direction: Literal["clockwise", "counter-clockwise"] = "clockwise",
 ) -> Float[Array, "height width"]:
-    """Angle of every pixel around a point, in radians in [-pi, pi).
+    """Compute the angle of every pixel around a point, in radians in [-pi, pi).
 
     Args:
         size: Height and width in pixels, or one number for both.
-        phase: Angle of the zero, in radians from the axis that points right.
-        origin: Row and column of the point, or one number for both. The first pixel is at 1, the
-            first row is the top one, or the bottom one if counter-clockwise. Default: the center.
-        direction: Where angles increase as seen on the screen, where rows go down.
+        phase: Direction of angle zero, in radians from the axis that points right.
+        origin: Row and column of the point, or one number for both. The first pixel is at 1. The
+            first row is the top row, or the bottom row if counter-clockwise. Default: the center.
+        direction: The direction in which angles increase on the screen, where rows go down.
 
     Raises:
-        ValueError: The direction is neither of the two.
+        ValueError: If the direction is neither of the two.
 
     Example:
         >>> from plenoptax.process import polar_angle
@@ -74,17 +74,17 @@ def disk(
     outer_radius: int | float | None = None,
     inner_radius: int | float | None = None,
 ) -> Float[Array, "height width"]:
-    """A circular mask with a soft edge, 1 inside and 0 outside.
+    """Make a circular mask with a soft edge, 1 inside and 0 outside.
 
     Args:
         img_size: Height and width in pixels, or one number for both.
-        outer_radius: Distance from the center, in pixels, from which the mask is 0. Default: that
-            of the nearest border.
-        inner_radius: Distance up to which the mask is 1; a raised cosine joins the two. Default:
-            half of ``outer_radius``. If it is the same, the edge is hard.
+        outer_radius: Distance from the center, in pixels, beyond which the mask is 0. Default: the
+            distance of the nearest border.
+        inner_radius: Distance up to which the mask is 1. A raised cosine joins the two radii.
+            Default: half of ``outer_radius``. If the radii are equal, the edge is hard.
 
     Raises:
-        ValueError: A radius is negative, or the inner one is the larger.
+        ValueError: If a radius is negative, or the inner radius is larger than the outer one.
 
     Example:
         >>> from plenoptax.process import disk

@@ -1,4 +1,4 @@
-"""How separable windows are applied: by products with small banded matrices, or by an FFT."""
+"""Separable filtering, by products with small banded matrices or by an FFT."""
 
 import jax
 import jax.numpy as jnp
@@ -7,18 +7,18 @@ from jaxtyping import Array, Float
 from ._padding import pad, same_padding
 
 
-# Up to this size one product with one matrix for the whole axis is as fast as several with small
-# ones, and compiled faster.
+# Up to this size, one product with one matrix for the entire axis is as fast as several products
+# with small matrices, and compiles faster.
 _LARGEST_MATRIX = 128
 
-# Pixels that one product computes, along the axis of the window. Fewer make more products than the
-# processor is kept busy by, more multiply by zeros. Median ms of the value and gradient of a blur,
-# float32, 2 CPU cores: matrix for the whole axis / FFT / blocks of 16, 32, 64:
+# Pixels that one product computes, along the axis of the window. Smaller blocks give too many small
+# products, larger blocks multiply by more zeros. Median ms of the value and gradient of a blur,
+# float32, 2 CPU cores: matrix for the entire axis / FFT / blocks of 16, 32, 64:
 # 31 taps, 256: 0.78 / 0.82 / 0.81, 0.67, 0.68; 512: 2.7 / 2.3 / 1.2, 1.1, 1.1;
 # 1024: 22 / 10 / 7.4, 4.6, 4.7. 11 taps, five windows, 256: 2.3 / 1.5 / 1.0, 0.9, 1.7.
 _BLOCK = 32
 
-# Windows of more taps go through an FFT, whose time hardly depends on their number.
+# Windows of more taps use an FFT, whose time hardly depends on the number of taps.
 _MOST_TAPS = 128
 
 
@@ -29,7 +29,7 @@ def correlate_axes(
     pad_mode: str,
     stride: int,
 ) -> Float[Array, "*broadcast rows columns"]:
-    """As `correlate_separable`, of arrays that are known to fit."""
+    """Compute `correlate_separable` without checks of the arguments."""
     taps = vertical.shape[-1], horizontal.shape[-1]
     if max(taps) > _MOST_TAPS:
         padded = image if pad_mode == "valid" else same_padding(image, taps, pad_mode=pad_mode)
@@ -41,18 +41,18 @@ def correlate_axes(
 def band_matrix(
     window: Float[Array, "*channel taps"], padded: int
 ) -> Float[Array, "*channel rows padded"]:
-    """The matrix that correlates ``padded`` pixels with a window."""
+    """Return the matrix that correlates ``padded`` pixels with a window."""
     rows = padded - window.shape[-1] + 1
     leading = window.shape[:-1]
-    # Rows of ``padded`` numbers cut out of a sequence of period ``padded + 1`` hold the window
-    # one place further to the right each, which is cheaper than a scatter or a gather.
+    # A sequence of period ``padded + 1`` is cut into rows of ``padded`` numbers. Each row holds the
+    # window one place further to the right. This is cheaper than a scatter or a gather.
     zeros = jnp.zeros((*leading, padded + 1 - window.shape[-1]), window.dtype)
     period = jnp.concatenate([window, zeros], axis=-1)
     return jnp.tile(period, rows)[..., : rows * padded].reshape(*leading, rows, padded)
 
 
 def multiply(left: Array, right: Array) -> Array:
-    """A product of matrices in the precision of their numbers."""
+    """Multiply matrices in the precision of their dtype."""
     # The default precision of accelerators would round the pixels to 8 or 11 bits.
     return jnp.matmul(left, right, precision=jax.lax.Precision.HIGHEST)
 
@@ -60,8 +60,8 @@ def multiply(left: Array, right: Array) -> Array:
 def fold(
     band: Float[Array, "*channel rows padded"], size: int, pads: tuple[int, int], pad_mode: str
 ) -> Float[Array, "*channel rows size"]:
-    """The matrix for an image without the padding that ``band`` is for."""
-    # The adjoint of padding adds the weight of each pixel of the padding to the one it repeats.
+    """Return the matrix for the unpadded image, given the matrix for the padded image."""
+    # The adjoint of padding adds the weight of each padding pixel to the pixel that it repeats.
     unpadded = jax.ShapeDtypeStruct((*band.shape[:-1], size), band.dtype)
     transpose = jax.linear_transpose(lambda rows: pad(rows, [pads], pad_mode), unpadded)
     return transpose(band)[0]
@@ -112,10 +112,10 @@ def _num_responses(padded: int, taps: int, stride: int) -> int:
 
 
 def _overlapping_blocks(image: Array, axis: int, block: int, overlap: int) -> Array:
-    """Split an axis into blocks, each with the first pixels of what follows it.
+    """Split an axis into blocks, each extended by the first pixels that follow it.
 
-    Blocks are joined with what follows them as whole arrays: the adjoint of that is a few sums,
-    where the adjoint of cutting out one block after another is a sum of as many images.
+    All blocks are joined at once with the pixels that follow them. The adjoint of this is a few
+    sums, while the adjoint of cutting out each block is a sum of one image per block.
     """
     number = -(-(image.shape[axis] - overlap) // block)
     following = -(-overlap // block)

@@ -24,9 +24,10 @@ def rescale(
 ) -> Float[Array, "*shape"]:
     """Map the values of an array linearly, its minimum to ``a`` and its maximum to ``b``.
 
-    Minimum and maximum are those of the whole array, not of each image. A constant array becomes
-    ``a``, with a finite gradient; so does one whose range is so small that the slope, summed over
-    all values, would be infinite: below 1e-38 times the number of values in float32.
+    Minimum and maximum are taken over the entire array, not over each image. A constant array
+    becomes ``a``, with a finite gradient. The same holds for an array of so small a range that the
+    slope, summed over all values, would be infinite: below 1e-38 times the number of values in
+    float32.
 
     Args:
         x: Any array.
@@ -53,15 +54,15 @@ def center_crop(
 ) -> Inexact[Array, "*batch size size"]:
     """Cut out the central square.
 
-    The pixel ``(height // 2, width // 2)`` becomes the pixel ``(size // 2, size // 2)``: the zero
-    lag of an autocorrelation stays in the center.
+    The pixel ``(height // 2, width // 2)`` becomes the pixel ``(size // 2, size // 2)``, so the
+    zero lag of an autocorrelation stays in the center.
 
     Args:
         x: Images.
         output_size: Height and width of the square, in pixels.
 
     Raises:
-        ValueError: ``output_size`` is not a whole number, not positive, or larger than the images.
+        ValueError: If ``output_size`` is not a positive whole number, or larger than the images.
 
     Example:
         >>> import jax.numpy as jnp
@@ -87,18 +88,19 @@ def add_noise(
     """Add Gaussian white noise of an exact mean squared error to an image.
 
     The noise of each channel has a mean of exactly 0 and a mean square of exactly ``noise_mse``, up
-    to rounding. Values are not clipped, for that would change them.
+    to rounding. Values are not clipped, because clipping would change these moments.
 
     Args:
-        img: Image; each of its leading axes gets noise of its own.
-        noise_mse: Mean squared error, in squared units of the image; or an array of them.
+        img: Image; the noise is independent along its leading axes.
+        noise_mse: Mean squared error, in squared units of the image; or an array of such values.
         key: Random key.
 
     Returns:
-        The noisy image. With an array, an image for each of its values, on new leading axes.
+        The noisy image. If ``noise_mse`` is an array, one image for each value, on new leading
+        axes.
 
     Raises:
-        ValueError: ``noise_mse`` is negative, or the image has less than two pixels.
+        ValueError: If ``noise_mse`` is negative, or the image has fewer than two pixels.
 
     Example:
         >>> import jax
@@ -128,7 +130,7 @@ def raised_cosine(
     position: int | float = 0,
     values: Sequence[int | float] = (0, 1),
 ) -> tuple[Float[Array, " samples"], Float[Array, " samples"]]:
-    """Samples of a smooth step, half a period of a squared cosine, for ``interpolate1d``.
+    """Sample a smooth step, half a period of a squared cosine, for ``interpolate1d``.
 
     Args:
         width: Length of the step.
@@ -136,8 +138,8 @@ def raised_cosine(
         values: Values before and after the step.
 
     Returns:
-        ``(X, Y)``: 259 positions, one more on either side than the 257 that sample the step, and
-        the values there.
+        ``(X, Y)``: 259 positions and the values there. 257 positions sample the step, and there is
+        one more on either side.
 
     Example:
         >>> X, Y = raised_cosine(width=2, position=5)
@@ -154,10 +156,11 @@ def raised_cosine(
 
 @in_single_precision("x_new")
 def interpolate1d(x_new: Float[Array, "*shape"], Y: Samples, X: Samples) -> Float[Array, "*shape"]:
-    """Read a function off its samples, along straight lines between them.
+    """Interpolate a function linearly between its samples.
 
     Args:
-        x_new: Where to read the function. Beyond the samples it keeps its first and last value.
+        x_new: Positions to evaluate. Beyond the samples the function keeps its first and last
+            value.
         Y: Values of the samples.
         X: Positions of the samples, increasing.
 
@@ -187,24 +190,26 @@ def steer(
 
     A function of an angle with few harmonics is a weighted sum of copies of itself, rotated to as
     many angles as it has harmonics (Freeman and Adelson, "The design and use of steerable filters",
-    PAMI 1991). For whole pyramids see ``SteerablePyramidFreq.steer_coeffs``.
+    PAMI 1991). For pyramids use ``SteerablePyramidFreq.steer_coeffs``.
 
     Args:
         basis: Copies rotated by ``pi * k / filters``, or the responses to them, on the last axis.
-        angle: Angle in radians; or one for each row, on axes that are broadcast against
-            the leading axes of ``basis``.
+        angle: Angle in radians; or an array of angles, broadcast against the leading axes of
+            ``basis``.
         harmonics: Angular harmonics of the filter. Default: those of a directional derivative of
-            order ``filters - 1``, which are every second number up to that.
-        steermtx: Matrix that takes the basis to the cosine and sine of each harmonic, in turn (a
-            harmonic of 0 has only one). Default: the one for the angles above.
-        return_weights: Return the weights too.
-        even_phase: Whether the harmonics of the filter are in cosine phase, or else in sine phase.
+            order ``filters - 1``, which are every second number up to the order.
+        steermtx: Matrix that maps the basis to the cosine and sine of each harmonic in turn (a
+            harmonic of 0 has only a cosine). Default: the matrix for the angles above.
+        return_weights: Whether to return the weights too.
+        even_phase: Whether the harmonics of the filter are in cosine phase. Otherwise they are in
+            sine phase.
 
     Returns:
-        The steered filter or responses, with a last axis of 1, and the weights if asked for.
+        The steered filter or responses, with a last axis of 1, and the weights if
+        ``return_weights`` is True.
 
     Raises:
-        ValueError: The harmonics are not those of as many filters.
+        ValueError: If the harmonics do not fit the number of filters.
 
     Example:
         >>> import jax.numpy as jnp
@@ -217,7 +222,7 @@ def steer(
     frequencies = np.arange(1 - num % 2, num, 2) if harmonics is None else np.ravel(harmonics)
     if 2 * len(frequencies) - (frequencies == 0).sum() != num:
         raise ValueError(
-            f"{num} filters need harmonics that have {num} cosines and sines together, where 0 has "
+            f"harmonics must have {num} cosines and sines together for {num} filters, where 0 has "
             f"one and others have two, got {frequencies.tolist()}."
         )
     if steermtx is None:
@@ -233,7 +238,7 @@ def steer(
 
 
 def refuse_negative(values: ArrayLike | list[float], name: str):
-    """Raise an error if a value is negative; those of traced arrays are not known."""
+    """Raise an error if a value is negative. Arrays traced by JAX are not checked."""
     try:
         negative = bool(np.any(np.asarray(values) < 0))
     except jax.errors.TracerArrayConversionError:

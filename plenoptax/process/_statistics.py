@@ -18,13 +18,13 @@ Moment: TypeAlias = Float[Array, "..."] | float | int | None
 def variance(
     x: Float[Array, "..."], mean: Moment = None, dim: Axes = None, keepdim: bool = False
 ) -> Float[Array, "..."]:
-    """Mean squared deviation, divided by the number of values, not by one less.
+    """Compute the variance, divided by the number of values instead of one less.
 
     Args:
         x: Values.
-        mean: Mean to deviate from, broadcast with ``x``. Default: that of ``x``.
+        mean: Mean to subtract, broadcast with ``x``. Default: the mean of ``x``.
         dim: Axis or axes to reduce. Default: all.
-        keepdim: Keep the reduced axes, with size 1.
+        keepdim: Whether to keep the reduced axes, with size 1.
 
     Example:
         >>> import jax.numpy as jnp
@@ -45,16 +45,17 @@ def skew(
     dim: Axes = None,
     keepdim: bool = False,
 ) -> Float[Array, "..."]:
-    """Third standardized moment, the asymmetry of a distribution: 0 for a Gaussian.
+    """Compute the third standardized moment, the asymmetry of a distribution: 0 for a Gaussian.
 
-    Values that do not vary, or only by rounding, have a skew of 0, with a gradient of zero.
+    Values that are constant, up to rounding, have a skew of 0 with a gradient of zero.
 
     Args:
         x: Values.
-        mean: Mean to deviate from, broadcast with ``x``. Default: that of ``x``.
-        var: Variance to divide by, with or without the reduced axes. Default: that of ``x``.
+        mean: Mean to subtract, broadcast with ``x``. Default: the mean of ``x``.
+        var: Variance to divide by, with or without the reduced axes. Default: the variance of
+            ``x``.
         dim: Axis or axes to reduce. Default: all.
-        keepdim: Keep the reduced axes, with size 1.
+        keepdim: Whether to keep the reduced axes, with size 1.
 
     Example:
         >>> import jax.numpy as jnp
@@ -74,16 +75,18 @@ def kurtosis(
     dim: Axes = None,
     keepdim: bool = False,
 ) -> Float[Array, "..."]:
-    """Fourth standardized moment, the weight of the tails: 3 for a Gaussian, 1.8 for a uniform.
+    """Compute the fourth standardized moment, the weight of the tails.
 
-    Values that do not vary, or only by rounding, have a kurtosis of 3, with a gradient of zero.
+    It is 3 for a Gaussian and 1.8 for a uniform distribution. Values that are constant, up to
+    rounding, have a kurtosis of 3 with a gradient of zero.
 
     Args:
         x: Values.
-        mean: Mean to deviate from, broadcast with ``x``. Default: that of ``x``.
-        var: Variance to divide by, with or without the reduced axes. Default: that of ``x``.
+        mean: Mean to subtract, broadcast with ``x``. Default: the mean of ``x``.
+        var: Variance to divide by, with or without the reduced axes. Default: the variance of
+            ``x``.
         dim: Axis or axes to reduce. Default: all.
-        keepdim: Keep the reduced axes, with size 1.
+        keepdim: Whether to keep the reduced axes, with size 1.
 
     Example:
         >>> import jax.numpy as jnp
@@ -100,7 +103,7 @@ def _standardized_moment(
     axes = _axes(dim)
     deviation = _deviation(x, mean, axes)
     largest = jnp.max(jnp.abs(deviation), axes, keepdims=True)
-    # Of smaller ones the gradient, a sum over all values, might be infinite.
+    # For smaller deviations the gradient, a sum over all values, might be infinite.
     is_usable = largest > x.size * jnp.finfo(x.dtype).tiny
     scale = jnp.where(is_usable, power_of_two(largest), 1)
     if var is None:
@@ -109,10 +112,10 @@ def _standardized_moment(
         if axes is not None and jnp.ndim(var) not in (0, x.ndim):
             var = jnp.expand_dims(jnp.asarray(var), axes)
         var = jnp.asarray(var, x.dtype)
-        # One that lost its digits, below the smallest normal number, says nothing either.
+        # A variance below the smallest normal number has lost its digits and is unusable too.
         is_usable = is_usable & (var > x.size * jnp.finfo(x.dtype).tiny)
         var = jnp.where(is_usable, var, 0) / scale / scale
-    # Deviations within a few units in the last place of the values say nothing about them.
+    # Deviations of a few units in the last place of the values are rounding errors.
     rounding = (4 * jnp.finfo(x.dtype).eps) ** 2 * jnp.mean((x / scale) ** 2, axes, keepdims=True)
     varies = var > rounding
     standardized = deviation / scale / jnp.sqrt(jnp.where(varies, var, 1))
@@ -123,12 +126,12 @@ def _standardized_moment(
 
 @checked(dim=Whole(several=True))
 def maximum(x: Float[Array, "..."], dim: Axes = None, keepdim: bool = False) -> Float[Array, "..."]:
-    """The largest value over one axis, several or all.
+    """Return the largest value over one axis, several or all.
 
     Args:
         x: Values.
         dim: Axis or axes to reduce. Default: all.
-        keepdim: Keep the reduced axes, with size 1.
+        keepdim: Whether to keep the reduced axes, with size 1.
 
     Example:
         >>> import jax.numpy as jnp
@@ -141,12 +144,12 @@ def maximum(x: Float[Array, "..."], dim: Axes = None, keepdim: bool = False) -> 
 
 @checked(dim=Whole(several=True))
 def minimum(x: Float[Array, "..."], dim: Axes = None, keepdim: bool = False) -> Float[Array, "..."]:
-    """The smallest value over one axis, several or all.
+    """Return the smallest value over one axis, several or all.
 
     Args:
         x: Values.
         dim: Axis or axes to reduce. Default: all.
-        keepdim: Keep the reduced axes, with size 1.
+        keepdim: Whether to keep the reduced axes, with size 1.
 
     Example:
         >>> import jax.numpy as jnp
@@ -161,7 +164,7 @@ def _deviation(x: Array, mean: Moment, axes: int | tuple[int, ...] | None) -> Ar
     if mean is not None:
         return x - mean
     deviation = x - jnp.mean(x, axes, keepdims=True)
-    # Summing many values is off by many roundings; the mean of what is left corrects that.
+    # A sum of many values adds up rounding errors; subtracting the remaining mean corrects them.
     return deviation - jnp.mean(deviation, axes, keepdims=True)
 
 

@@ -38,13 +38,13 @@ class SteerablePyramidFreq(eqx.Module):
     The image is divided, in the Fourier domain, into a highpass residual, ``num_scales`` octaves of
     ``num_orientations`` oriented bands each, and a lowpass residual (Simoncelli and Freeman, "The
     steerable pyramid: a flexible architecture for multi-scale derivative computation", ICIP 1995;
-    the complex one is that of Portilla and Simoncelli, IJCV 2000). The oriented filters are
-    directional derivatives of order ``order``, so a response at any angle is a weighted sum of
-    those computed, and ``recon_pyr`` inverts the transform at every image size, odd and prime ones
-    included. Borders are circular.
+    the complex pyramid is that of Portilla and Simoncelli, IJCV 2000). The oriented filters are
+    directional derivatives of order ``order``, so a response at any angle is a weighted sum of the
+    computed responses. ``recon_pyr`` inverts the transform at every image size, including odd and
+    prime sizes. Borders are circular.
 
-    A scale holds ``ceil(n / 2**scale)`` samples along an axis; filters keep their frequencies in
-    cycles per pixel whether or not the size divides. Leading axes of the image are carried.
+    A scale holds ``ceil(n / 2**scale)`` samples along an axis. Filters keep their frequencies in
+    cycles per pixel even if the size does not divide. Leading axes of the image are kept.
 
     Attributes:
         image_shape: Height and width of the images.
@@ -96,22 +96,22 @@ class SteerablePyramidFreq(eqx.Module):
 
         Args:
             image_shape: Height and width of the images, in pixels.
-            height: Number of scales, at most ``floor(log2(min(image_shape))) - 2``, which is what
-                "auto" stands for: then the coarsest band still has 8 samples along an axis.
+            height: Number of scales, at most ``floor(log2(min(image_shape))) - 2``. "auto" gives
+                this maximum: the coarsest band then still has 8 samples along an axis.
             order: Order of the directional derivatives, 0 to 15; there are ``order + 1``
                 orientations. Order 0 is isotropic.
-            twidth: Width of the transitions between scales, in octaves. Wider ones ring less and
-                overlap more; reconstruction is exact at any width.
-            is_complex: Give complex bands: the imaginary part is the quadrature partner of the real
-                part, so that the magnitude is a local amplitude and does not depend on phase.
-            downsample: Sample scale ``s`` at ``2**-s`` of the resolution of the image. If not,
-                every band has the size of the image, and the energies stay the same.
-            tight_frame: Preserve energy: the sum of squares of all coefficients is that of the
-                image. If not, values of a band grow fourfold with every downsampling, the
+            twidth: Width of the transitions between scales, in octaves. Wider transitions ring less
+                and overlap more; reconstruction is exact at any width.
+            is_complex: Whether bands are complex. The imaginary part is the quadrature partner of
+                the real part, so the magnitude is a local amplitude and does not depend on phase.
+            downsample: Whether to sample scale ``s`` at ``2**-s`` of the resolution of the image.
+                Otherwise every band has the size of the image, and the energies stay the same.
+            tight_frame: Whether to preserve energy: the sum of squares of all coefficients is that
+                of the image. Otherwise values of a band grow fourfold with every downsampling, the
                 convention of the first implementations.
 
         Raises:
-            ValueError: An argument is outside its range, or the pyramid is complex with order 0,
+            ValueError: If an argument is outside its range, or the pyramid is complex with order 0,
                 which has no orientation and so no quadrature partner.
         """
         warn_of_deadlock()
@@ -121,7 +121,7 @@ class SteerablePyramidFreq(eqx.Module):
             raise ValueError(f"order must be an integer from 0 to 15, got {order}.")
         if is_complex and order == 0:
             raise ValueError(
-                "A complex pyramid needs oriented filters, got order=0: use order=1 or higher, or "
+                "order must be at least 1 for a complex pyramid, got 0. Use order=1 or higher, or "
                 "is_complex=False."
             )
         self.order = order
@@ -153,16 +153,17 @@ class SteerablePyramidFreq(eqx.Module):
 
         Args:
             image: Image of ``image_shape``, after any leading axes.
-            scales: Compute these levels only: any of ``self.scales``, in any order. Default: all.
+            scales: The levels to compute: any of ``self.scales``, in any order. Default: all.
 
         Returns:
             Coefficients from fine to coarse, under the keys "residual_highpass", 0, 1, ...,
-            "residual_lowpass". Bands have shape ``(*batch, num_orientations, height, width)``, and
-            residuals, which are real, ``(*batch, height, width)``. The dictionary is ordered, since
-            JAX cannot sort keys of two types; ``jit``, ``vmap`` and ``grad`` keep it so.
+            "residual_lowpass". Bands have shape ``(*batch, num_orientations, height, width)``.
+            Residuals are real and have shape ``(*batch, height, width)``. The dictionary is
+            ordered, because JAX cannot sort keys of two types; ``jit``, ``vmap`` and ``grad``
+            preserve the order.
 
         Raises:
-            ValueError: The image is of another size, or a scale does not exist.
+            ValueError: If the image has another size, or a scale does not exist.
         """
         if image.shape[-2:] != self.image_shape:
             raise ValueError(
@@ -198,18 +199,18 @@ class SteerablePyramidFreq(eqx.Module):
         """Reconstruct an image from its coefficients, or from some of them.
 
         With all levels and bands this inverts the transform. The filters of the inverse are real,
-        so the imaginary part of complex bands has no part in it.
+        so the imaginary parts of complex bands are not used.
 
         Args:
             pyr_coeffs: Coefficients of an image, by level.
-            levels: Use these levels only: any of ``self.scales``. Only they must be present.
-            bands: Use these orientations only: integers from 0 to ``num_orientations - 1``.
+            levels: The levels to use: any of ``self.scales``. Only these must be present.
+            bands: The orientations to use: integers from 0 to ``num_orientations - 1``.
 
         Returns:
             The image, of shape ``(*batch, height, width)``.
 
         Raises:
-            ValueError: A level or band does not exist, is missing or has the wrong size.
+            ValueError: If a level or band does not exist, is missing or has the wrong size.
         """
         wanted = _selection(levels, self.scales, "levels")
         chosen = np.asarray(_selection(bands, range(self.num_orientations), "bands"))
@@ -248,26 +249,26 @@ class SteerablePyramidFreq(eqx.Module):
         OrderedDict[int, Inexact[Array, "*batch angles height width"]],
         OrderedDict[int, Float[Array, "orientations angles"]],
     ]:
-        """Responses of the same filters rotated to any angles.
+        """Compute the responses of the same filters rotated to any angles.
 
-        Responses of a real pyramid, and the real parts of a complex one, are weighted sums of
-        the bands: that is what makes the pyramid steerable (Freeman and Adelson, "The design and
-        use of steerable filters", PAMI 1991). Quadrature partners have no finite set of weights;
-        the imaginary part is computed from the steered real part, in the Fourier domain, exactly.
+        Responses of a real pyramid, and the real parts of a complex one, are weighted sums of the
+        bands: this makes the pyramid steerable (Freeman and Adelson, "The design and use of
+        steerable filters", PAMI 1991). Quadrature partners have no finite set of weights, so the
+        imaginary part is computed from the steered real part, exactly, in the Fourier domain.
 
         Args:
-            pyr_coeffs: Coefficients; the residuals are ignored, scales may be missing.
-            angles: Angles in radians, or one. ``pi * k / num_orientations`` gives back band ``k``.
+            pyr_coeffs: Coefficients. Residuals are ignored, and scales may be missing.
+            angles: One or more angles in radians. ``pi * k / num_orientations`` gives band ``k``.
             even_phase: Whether the angular harmonics of the filters are in cosine phase at the
-                angle. If not they are in sine phase, which gives other filters, not those of the
+                angle. Otherwise they are in sine phase, which gives filters other than those of the
                 pyramid.
 
         Returns:
-            ``(resteered_coeffs, resteering_weights)``: the bands by scale, with the angles in the
-            place of the orientations, and the weights used, by scale.
+            ``(resteered_coeffs, resteering_weights)``: the bands by scale, with angles instead of
+            orientations, and the weights used, by scale.
 
         Raises:
-            ValueError: Coefficients have the wrong size.
+            ValueError: If coefficients have the wrong size.
         """
         present = [scale for scale in range(self.num_scales) if scale in pyr_coeffs]
         self._check_coefficients(pyr_coeffs, present)
@@ -291,7 +292,7 @@ class SteerablePyramidFreq(eqx.Module):
 
     @property
     def _gain(self) -> float:
-        # Without downsampling, keeps the energies of the bands those of the downsampled pyramid.
+        # Without downsampling, this keeps the band energies of the downsampled pyramid.
         return 1.0 if self.downsample or self.tight_frame else 2.0
 
     @property
@@ -339,7 +340,7 @@ class SteerablePyramidFreq(eqx.Module):
 
     def _steering_weights(self, angle: Array, even_phase: bool) -> Array:
         num = self.num_orientations
-        # A derivative of this order has the angular harmonics order, order - 2, ...; at equally
+        # A derivative of this order has the angular harmonics order, order - 2, ... At equally
         # spaced angles these are orthogonal, so the weights need no matrix inverse.
         harmonics = np.arange(1 - num % 2, num, 2)
         norms = np.where(harmonics == 0, 1, 2) / num
@@ -356,8 +357,8 @@ class SteerablePyramidFreq(eqx.Module):
         for key in wanted:
             if key not in pyr_coeffs:
                 raise ValueError(
-                    f"Level {key!r} is not among the coefficients, {list(pyr_coeffs)}: compute it, "
-                    "or choose levels that are there."
+                    f"The coefficients must have the level {key!r}, got {list(pyr_coeffs)}. "
+                    "Compute it, or choose levels that are present."
                 )
             if isinstance(key, str):
                 expected = self._shape(0 if key == HIGHPASS else self.num_scales)
@@ -365,8 +366,8 @@ class SteerablePyramidFreq(eqx.Module):
                 expected = (self.num_orientations, *self._shape(key))
             if pyr_coeffs[key].shape[-len(expected) :] != expected:
                 raise ValueError(
-                    f"Level {key!r} of this pyramid ends in axes of size {expected}, got an array "
-                    f"of shape {pyr_coeffs[key].shape}: use the pyramid that made it."
+                    f"The level {key!r} must end in axes of size {expected}, got an array of shape "
+                    f"{pyr_coeffs[key].shape}. Use the pyramid that computed it."
                 )
 
 

@@ -13,20 +13,21 @@ def convert_pyr_to_tensor(
 ) -> tuple[Inexact[Array, "*batch maps height width"], tuple]:
     """Stack coefficients of one size along the channels of one array.
 
-    All maps of the first channel come first, from fine to coarse, then those of the second.
+    All maps of the first channel come first, from fine to coarse, then those of the second channel.
 
     Args:
         pyr_coeffs: Coefficients of a pyramid with ``downsample=False``, of images that have a
             channel axis.
-        split_complex: Give a complex band as two neighboring maps, real and imaginary. If not,
-            and bands are complex, the array is complex. Residuals are one map always.
+        split_complex: Whether to return each complex band as two neighboring maps, real and
+            imaginary. Otherwise complex bands make the array complex. A residual is always one map.
 
     Returns:
-        The array, and what ``convert_tensor_to_pyr`` needs to undo this: ``(num_channels,
+        The array, and the arguments of ``convert_tensor_to_pyr``, its inverse: ``(num_channels,
         pyr_keys, pack_info, split_complex_pack_info)``, static and hashable.
 
     Raises:
-        ValueError: Levels differ in size, have no channel axis, or no complex band to split.
+        ValueError: If levels differ in size, have no channel axis, or have no complex band to
+            split.
 
     Example:
         >>> import jax
@@ -42,22 +43,25 @@ def convert_pyr_to_tensor(
     sizes = {key: level.shape[-2:] for key, level in pyr_coeffs.items()}
     if len(set(sizes.values())) != 1:
         raise ValueError(
-            f"Only levels of one size can be stacked, got {sizes}: build the pyramid with "
+            f"Stacked levels must all have the same size, got {sizes}. Build the pyramid with "
             "downsample=False."
         )
     keys = tuple(pyr_coeffs)
     bands = [key for key in keys if not isinstance(key, str)]
     if split_complex and bands and not jnp.iscomplexobj(pyr_coeffs[bands[0]]):
         raise ValueError(
-            "split_complex=True needs complex bands, got real ones: use split_complex=False, "
-            "or build the pyramid with is_complex=True."
+            "Bands must be complex with split_complex=True, got real bands. Use "
+            "split_complex=False, or build the pyramid with is_complex=True."
         )
     levels = [
         level[..., None, :, :] if isinstance(key, str) else level
         for key, level in pyr_coeffs.items()
     ]
     if min(level.ndim for level in levels) < 4:
-        raise ValueError("The coefficients must have a channel axis: decompose image[None].")
+        raise ValueError(
+            "The coefficients must have a channel axis, got the shapes "
+            f"{[level.shape for level in pyr_coeffs.values()]}. Decompose image[None]."
+        )
     pack_info = tuple(level.shape[-3] for level in levels)
     split = bool(split_complex and bands)
     if split:
@@ -83,8 +87,8 @@ def convert_tensor_to_pyr(
         pyr_tensor: The array.
         num_channels: Number of channels of the image.
         pyr_keys: Keys of the levels.
-        pack_info: Number of maps a channel has at each level.
-        split_complex_pack_info: The same after splitting, or False if nothing was split.
+        pack_info: Number of maps of each channel at each level.
+        split_complex_pack_info: Number of maps after splitting, or False if nothing was split.
 
     Returns:
         The coefficients, from fine to coarse.

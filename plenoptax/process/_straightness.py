@@ -15,18 +15,18 @@ from .._types import Key
 def make_straight_line(
     start: Float[Array, "*shape"], stop: Float[Array, "*shape"], n_steps: int
 ) -> Float[Array, "time *shape"]:
-    """The straight path from one image to another, a cross-fade, in equal steps.
+    """Make the straight path from one image to another, a cross-fade in equal steps.
 
     Args:
         start: First image of the path, of any shape.
-        stop: Last image.
+        stop: Last image of the path.
         n_steps: Number of steps.
 
     Returns:
         The path of ``n_steps + 1`` images, with both ends exact.
 
     Raises:
-        ValueError: The two shapes differ or ``n_steps`` is not positive.
+        ValueError: If the two shapes differ or ``n_steps`` is not positive.
 
     Example:
         >>> import jax.numpy as jnp
@@ -47,15 +47,16 @@ def sample_brownian_bridge(
     *,
     key: Key,
 ) -> Float[Array, "time *shape"]:
-    """Draw a random path from one image to another: Brownian motion that is made to arrive.
+    """Draw a random path from one image to another: a Brownian bridge.
 
-    At the fraction ``t`` of the way, every pixel deviates from the straight line with a standard
-    deviation of ``2 * max_norm * sqrt(t * (1 - t) / size)``, with ``size`` pixels in an image. So
-    ``max_norm`` is about the Euclidean distance from the line at the middle, where it is largest.
+    At the fraction ``t`` of the path, the deviation of every pixel from the straight line has a
+    standard deviation of ``2 * max_norm * sqrt(t * (1 - t) / size)``, with ``size`` pixels in an
+    image. So ``max_norm`` is about the Euclidean distance from the line at the middle, where this
+    distance is largest.
 
     Args:
         start: First image of the path, of any shape.
-        stop: Last image.
+        stop: Last image of the path.
         n_steps: Number of steps.
         max_norm: Root mean square distance from the line at the middle of the path.
         key: Random key.
@@ -64,7 +65,8 @@ def sample_brownian_bridge(
         The path of ``n_steps + 1`` images, with both ends exact.
 
     Raises:
-        ValueError: The two shapes differ, ``n_steps`` is not positive or ``max_norm`` is negative.
+        ValueError: If the two shapes differ, ``n_steps`` is not positive or ``max_norm`` is
+            negative.
 
     Example:
         >>> import jax
@@ -88,23 +90,23 @@ def sample_brownian_bridge(
 def deviation_from_line(
     sequence: Float[Array, "time *shape"], normalize: bool = True
 ) -> tuple[Float[Array, " time"], Float[Array, " time"]]:
-    """How far each image of a path has come along the line of its ends, and how far it is from it.
+    """Measure the distances of the images of a path along and from the line between its ends.
 
-    A straight path has no deviation, and a natural video has much: of images that are far apart in
-    time, the mean is no image of the scene (Henaff and Simoncelli, "Geodesics of learned
-    representations", ICLR 2016).
+    A straight path has no deviation. A natural video deviates strongly from a line: the mean of two
+    images that are far apart in time is not an image of the scene (Henaff and Simoncelli,
+    "Geodesics of learned representations", ICLR 2016).
 
     Args:
         sequence: Path of images along the first axis.
-        normalize: Divide both distances by that of the ends.
+        normalize: Whether to divide both distances by the distance between the ends.
 
     Returns:
         ``(dist_along_line, dist_from_line)``. If the ends are the same image there is no line: the
-        first is then 0, and the second the distance from the ends, undivided. Gradients are finite
-        in that case, and on the line.
+        first is then 0, and the second is the distance from the ends, undivided. Gradients are
+        finite in that case, and on the line.
 
     Raises:
-        ValueError: There are fewer than two images.
+        ValueError: If there are fewer than two images.
 
     Example:
         >>> import jax.numpy as jnp
@@ -114,7 +116,8 @@ def deviation_from_line(
     """
     if len(sequence) < 2:
         raise ValueError(
-            f"A path needs two or more images along its first axis, got shape {sequence.shape}."
+            "sequence must have two or more images along its first axis, got shape "
+            f"{sequence.shape}."
         )
     offset = sequence.reshape(len(sequence), -1) - sequence[:1].reshape(1, -1)
     scale = power_of_two(jnp.max(jnp.abs(offset)))
@@ -133,17 +136,17 @@ def deviation_from_line(
 def translation_sequence(
     image: Float[Array, "*batch height width"], n_steps: int = 10
 ) -> Float[Array, "time *batch height width"]:
-    """Move an image to the right, a pixel a step; what leaves on the right returns on the left.
+    """Move an image to the right with circular borders, one pixel for each step.
 
     Args:
-        image: Image; leading axes are carried through.
+        image: Image; leading axes are kept.
         n_steps: Number of steps.
 
     Returns:
         The path of ``n_steps + 1`` images, the first of them ``image``.
 
     Raises:
-        ValueError: ``n_steps`` is not positive.
+        ValueError: If ``n_steps`` is not positive.
 
     Example:
         >>> import jax.numpy as jnp

@@ -1,8 +1,8 @@
-"""Penalties on an image, to be added to the loss of a synthesis.
+"""Penalties on an image, which are added to the loss of a synthesis.
 
-Each takes an image and returns a scalar; several are added up by `plenoptax.loss.WeightedSum`, and
-those of several images by `SumOfFrames`. What is asked of each pixel is summed over the pixels;
-what is asked of a distribution, a spectrum or a histogram, is a mean. Options of a function are set
+Each takes an image and returns a scalar. `plenoptax.loss.WeightedSum` adds several penalties, and
+`SumOfFrames` adds the penalties of several images. A penalty on each pixel is a sum over the
+pixels; a penalty on a distribution, a spectrum or a histogram, is a mean. Set options of a function
 with ``functools.partial``. Values and gradients are finite on every finite image.
 """
 

@@ -16,7 +16,7 @@ class SumOfFrames(eqx.Module):
     """The sum of the penalties of several images, such as the frames of a path.
 
     Attributes:
-        penalty_function: From an image to a scalar.
+        penalty_function: A function from an image to a scalar.
 
     Example:
         >>> import jax.numpy as jnp
@@ -29,10 +29,10 @@ class SumOfFrames(eqx.Module):
 
     @property
     def allowed_range(self) -> tuple[float, float] | None:
-        """That of each image; see `allowed_range_of`."""
+        """The range of pixel values that the penalty allows, as in `allowed_range_of`."""
         return allowed_range_of(self.penalty_function, 1.0)
 
     @in_single_precision("images")
     def __call__(self, images: Float[Array, "frame ..."]) -> Scalar:
-        """Add up the penalties of images along the first axis."""
+        """Add the penalties of the images along the first axis."""
         return jnp.sum(jax.vmap(self.penalty_function)(images))

@@ -19,24 +19,24 @@ def penalize_range(
     allowed_range: Sequence[ArrayLike] = (0.0, 1.0),
     **kwargs: Any,
 ) -> Scalar:
-    """Sum the squares of how far the pixels lie outside a range.
+    """Sum the squared distances of the pixels from a range.
 
-    The penalty is a sum and not a mean, so its weight against a loss need not grow with the image
-    when only a few pixels leave the range. It is soft: pixels may stay a little outside. A hard
-    constraint is ``plenoptax.parametrize.Pixels(bounds=...)``.
+    The penalty is a sum, not a mean, so its weight need not grow with the image when only a few
+    pixels leave the range. It is soft: pixels may stay a little outside. For a hard constraint use
+    ``plenoptax.parametrize.Pixels(bounds=...)``.
 
     Args:
         img: Image of any shape.
-        allowed_range: Lowest and highest value that cost nothing, by default those of an image.
-            Either may be infinite, or an array that broadcasts to the image. Another range is
-            fixed with ``functools.partial``.
+        allowed_range: Lowest and highest value without penalty, by default those of an image.
+            Either may be infinite, or an array that broadcasts to the image. Set another range with
+            ``functools.partial``.
         **kwargs: Ignored.
 
     Returns:
         The penalty, 0 inside the range. Its gradient is continuous, and 0 at both ends.
 
     Raises:
-        ValueError: If ``allowed_range`` is not a pair, or not the lower bound first.
+        ValueError: If ``allowed_range`` is not a pair with the lower bound first.
         TypeError: If the image is not of floating point.
 
     Example:
@@ -54,7 +54,7 @@ def penalize_range(
     is_known = not any(isinstance(bound, Tracer) for bound in allowed_range)
     if is_known and not np.all(np.asarray(allowed_range[0]) <= np.asarray(allowed_range[1])):
         raise ValueError(
-            "allowed_range must be (lowest, highest), the lower one first, got "
+            "allowed_range must be (lowest, highest) with the lower one first, got "
             f"{allowed_range[0]} and {allowed_range[1]}."
         )
     check_floating(img)
@@ -68,14 +68,15 @@ def penalize_range(
 def penalize_total_variation(image: Images, smoothing: float = 0.0) -> Scalar:
     """Sum the size of the gradient over the pixels, which favors flat regions with sharp borders.
 
-    The gradient is that of forward differences, 0 beyond the last row and column, and its size is
-    Euclidean: a straight edge costs its length times its height.
+    The gradient consists of forward differences, 0 beyond the last row and column. Its size is
+    Euclidean: the penalty of a straight edge is its length times its height.
 
     Args:
-        image: Images; the channels are added up.
-        smoothing: In units of pixel values. Gradients that are smaller cost their square over twice
-            this number, so the penalty is smooth there. By default 0: the derivative jumps where
-            the image is flat, and a descent with a fixed step rattles there.
+        image: Images; the sum includes all channels.
+        smoothing: Gradient size below which the penalty is smooth, in units of pixel values.
+            Smaller gradients have about their square over twice this value as penalty. With the
+            default 0 the derivative jumps where the image is flat, and gradient descent with a
+            fixed step size oscillates there.
 
     Returns:
         The sum of ``sqrt(size**2 + smoothing**2) - smoothing``.
@@ -98,9 +99,9 @@ def penalize_total_variation(image: Images, smoothing: float = 0.0) -> Scalar:
     right = jnp.diff(image, axis=-1, append=image[..., -1:])
     squares = down**2 + right**2
     smoothed = squares + smoothing**2
-    # Squares below the smallest normal number are flushed to zero in some operations only.
+    # Only some operations flush squares below the smallest normal number to zero.
     flat = smoothed < jnp.finfo(image.dtype).tiny
-    # The difference of two roots, without the cancellation.
+    # The difference of two roots, without cancellation.
     size = squares / (jnp.sqrt(jnp.where(flat, 1, smoothed)) + smoothing)
     return jnp.sum(jnp.where(flat, 0, size))
 
@@ -112,21 +113,21 @@ def penalize_lp(
 ) -> Scalar:
     """Sum the distances of the pixels from a level, raised to a power.
 
-    A power of 1 leaves most pixels at the level and a few far away; high powers, such as the 6 of
-    Mahendran and Vedaldi, leave moderate contrasts alone and hold the extremes back.
+    A power of 1 leaves most pixels at the level and a few far from it. High powers, such as the 6
+    of Mahendran and Vedaldi, hardly affect moderate contrasts and reduce the extremes.
 
     Args:
         image: Image of any shape.
-        exponent: At least 1.
-        level: What costs nothing, by default mid-gray; a number or an array that broadcasts to the
-            image.
+        exponent: The power, at least 1.
+        level: The pixel value without penalty, by default mid-gray; a number or an array that
+            broadcasts to the image.
 
     Returns:
-        The sum of ``abs(image - level)**exponent``: the power of the norm, and not the norm, whose
-        gradient would depend on all pixels.
+        The sum of ``abs(image - level)**exponent``. This is the power of the norm: the gradient of
+        the norm itself would depend on all pixels.
 
     Raises:
-        ValueError: If the exponent is below 1, where the gradient would be infinite at the level.
+        ValueError: If the exponent is below 1, because the gradient at the level would be infinite.
         TypeError: If the image is not of floating point.
 
     References:
@@ -140,7 +141,7 @@ def penalize_lp(
     """
     check_floating(image)
     difference = image - jnp.asarray(level, image.dtype)
-    # The derivative of the absolute value is 1 at 0, and there the second one of a power below 2
+    # At 0, the derivative of the absolute value is 1, and the second derivative of a power below 2
     # is infinite.
     zero = difference == 0
     powers = jnp.abs(jnp.where(zero, 1, difference)) ** exponent
@@ -151,15 +152,15 @@ def penalize_lp(
 def penalize_nonbinary(
     image: Float[Array, "..."], values: Sequence[ArrayLike] = (0.0, 1.0)
 ) -> Scalar:
-    """Push every pixel to one of two values.
+    """Penalize pixels that differ from both of two values.
 
     Args:
         image: Image of any shape.
-        values: The two values that cost nothing, by default black and white.
+        values: The two values without penalty, by default black and white.
 
     Returns:
-        The sum over the pixels of a parabola through the two values, 1 midway between them,
-        squared. Its gradient is 0 at the two values, and also midway: start elsewhere.
+        The sum over the pixels of a squared parabola that is 0 at the two values and 1 midway
+        between them. Its gradient is 0 at the two values, and also midway: start elsewhere.
 
     Raises:
         ValueError: If ``values`` is not a pair of different finite numbers.
@@ -183,25 +184,25 @@ def penalize_nonbinary(
 
 
 def check_floating(image: Array) -> None:
-    """Refuse an image that is not of floating point."""
+    """Reject an image that is not of floating point."""
     if not jnp.issubdtype(image.dtype, jnp.floating):
         raise TypeError(f"The image must be of floating point, in [0, 1], got {image.dtype}.")
 
 
 def allowed_range_of(penalty_function: Any, penalty_lambda: Any) -> tuple[float, float] | None:
-    """Find the range of pixel values that a penalty allows.
+    """Return the range of pixel values that a penalty allows.
 
-    `penalize_range` has a range, also within ``functools.partial``, a compiled function, or a sum
-    or soft maximum of penalties, where the narrowest range counts. A penalty of your own has one if
-    it has an attribute ``allowed_range``.
+    `penalize_range` has a range, also inside ``functools.partial`` or a compiled function. In a sum
+    or soft maximum of penalties the narrowest range counts. Your own penalty has a range if it has
+    an attribute ``allowed_range``.
 
     Args:
         penalty_function: The penalty of a problem.
-        penalty_lambda: Its weight, or the schedule of its weight.
+        penalty_lambda: The weight of the penalty, or the schedule of the weight.
 
     Returns:
         Lowest and highest value. If the bounds differ between pixels, the lowest and the highest of
-        all. None if the weight is 0 or no range is known, as in a lambda function.
+        all. None if the weight is 0 or the range is unknown, as in a lambda function.
 
     Example:
         >>> import functools

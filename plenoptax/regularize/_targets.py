@@ -15,12 +15,12 @@ from ._pixels import check_floating
 class Closeness(eqx.Module):
     """The squared distance from a given image.
 
-    With a small weight it keeps a stimulus near an image, such as an adversarial one near its
-    original.
+    With a small weight it keeps a stimulus close to an image, such as an adversarial image close to
+    its original.
 
     Attributes:
         image: The image to stay close to.
-        weights: One for each pixel, or ``None``.
+        weights: One weight for each pixel, or ``None``.
 
     Example:
         >>> import jax.numpy as jnp
@@ -36,9 +36,9 @@ class Closeness(eqx.Module):
         """Choose the image.
 
         Args:
-            image: The image.
-            weights: Factors of the squared differences that broadcast to the image, such as a mask.
-                By default all pixels count the same.
+            image: The image to stay close to.
+            weights: Factors for the squared differences that broadcast to the image, such as a
+                mask. By default all pixels count the same.
 
         Raises:
             ValueError: If the weights do not broadcast to the image.
@@ -56,7 +56,7 @@ class Closeness(eqx.Module):
             image: An image of the same shape.
 
         Raises:
-            ValueError: If it has another shape.
+            ValueError: If the image has another shape.
         """
         _check_shape(image, self.image.shape)
         squares = (image - jnp.asarray(self.image, image.dtype)) ** 2
@@ -67,10 +67,11 @@ class Closeness(eqx.Module):
 
 @final
 class Histogram(eqx.Module):
-    """How far the pixel values of an image are, as a distribution, from those of a target.
+    """The distance between the distributions of pixel values of an image and a target.
 
-    It is the squared Wasserstein distance, the least mean square by which values have to be
-    moved: that between the sorted values. Where values are equal, any order serves the gradient.
+    It is the squared Wasserstein distance, the smallest mean square by which values must move. This
+    is the mean squared difference of the sorted values. Equal values may have any order in the
+    gradient.
 
     Attributes:
         values: The sorted values of each channel of the target.
@@ -90,7 +91,7 @@ class Histogram(eqx.Module):
         """Choose the target.
 
         Args:
-            image: An image with the histogram that is wanted.
+            image: The target: an image with the desired histogram.
 
         Raises:
             TypeError: If the image is not of floating point.
@@ -99,13 +100,13 @@ class Histogram(eqx.Module):
 
     @in_single_precision("image")
     def __call__(self, image: Images) -> Scalar:
-        """Find the mean over the channels of the squared distances.
+        """Compute the squared distance, averaged over the channels.
 
         Args:
-            image: An image with as many pixels.
+            image: An image with the same number of pixels as the target.
 
         Raises:
-            ValueError: If it has other numbers of channels or of pixels than the target.
+            ValueError: If the image differs from the target in the number of channels or pixels.
         """
         values = _sorted_values(image)
         _check_shape(values, self.values.shape)
@@ -114,17 +115,18 @@ class Histogram(eqx.Module):
 
 @final
 class PowerSpectrum(eqx.Module):
-    """How far the power spectrum of an image is from that of a target.
+    """The distance between the power spectra of an image and a target.
 
     Spectra fall by orders of magnitude from low to high frequencies, so powers are compared by
-    their ratio: the penalty is the mean of the squared natural logarithms, over the frequencies.
-    The power at zero frequency is that of the mean.
+    their ratio: the penalty is the mean over the frequencies of the squared natural logarithm of
+    the ratio. The power at zero frequency is that of the mean.
 
     Attributes:
-        power: The spectrum of the target, the power of white noise being its variance everywhere.
-        floor: What is added to all powers.
+        power: The spectrum of the target, scaled so that white noise has its variance as power at
+            all frequencies.
+        floor: The power added to all powers.
         radial: Whether spectra are averaged over orientations.
-        image_shape: That of the target.
+        image_shape: The shape of the target.
 
     Example:
         >>> import math
@@ -147,14 +149,14 @@ class PowerSpectrum(eqx.Module):
         """Choose the target.
 
         Args:
-            image: An image with the spectrum that is wanted.
-            radial: Compare the averages over rings as wide as the lowest frequency of the longer
-                side; every ring counts the same. If False, compare all the frequencies.
-            floor: A positive power that is as good as none, by default that of the noise which
-                rounding to 8 bits makes.
+            image: The target: an image with the desired spectrum.
+            radial: Whether to compare averages over rings as wide as the lowest frequency of the
+                longer side, with equal weight for every ring. If False, compare all frequencies.
+            floor: A positive power that counts as negligible, by default that of the noise of
+                rounding to 8 bits.
 
         Raises:
-            ValueError: If the floor is not positive.
+            ValueError: If ``floor`` is not positive.
             TypeError: If the image is not of floating point.
         """
         self.power = _power(to_single(image), radial)
@@ -164,13 +166,13 @@ class PowerSpectrum(eqx.Module):
 
     @in_single_precision("image")
     def __call__(self, image: Images) -> Scalar:
-        """Compare spectra, each channel with its own.
+        """Compare the spectra of corresponding channels.
 
         Args:
             image: An image of the shape of the target.
 
         Raises:
-            ValueError: If it has another shape.
+            ValueError: If the image has another shape.
         """
         _check_shape(image, self.image_shape)
         power = _power(image, self.radial)
@@ -201,6 +203,6 @@ def _power(image: Images, radial: bool) -> Float[Array, "..."]:
 def _check_shape(found: Array, wanted: tuple[int, ...]) -> None:
     if found.shape != wanted:
         raise ValueError(
-            f"The penalty was made from an image of another shape: it is for {wanted}, got "
-            f"{found.shape}. Make it from an image of the shape that is synthesized."
+            f"The image must have the shape of the target of the penalty, {wanted}, got "
+            f"{found.shape}. Make the penalty from an image of the synthesized shape."
         )

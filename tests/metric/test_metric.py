@@ -314,7 +314,7 @@ def test_metric_refuses_what_it_cannot_compare(metric, unchecked):
         metric(image[None], image[None])
     with pytest.raises(ValueError, match=r"\(3, 16, 16\) and \(3, 16, 15\)"):
         metric(image, image[..., 1:])
-    with pytest.raises(ValueError, match="as many channels or one"):
+    with pytest.raises(ValueError, match="same number of channels or one"):
         metric(image, image[:2])
     with pytest.raises(TypeError, match="int32"):
         metric(image.astype(int), image)

@@ -226,7 +226,7 @@ def test_linear_draws_random_filters():
     assert np.unique(filters).size == filters.size
     assert 0.9 / 6 < np.abs(filters).max() < 1 / 6
     assert abs(filters.mean()) < 0.05
-    with pytest.raises(ValueError, match="give a key"):
+    with pytest.raises(ValueError, match="key must be given"):
         Linear(default_filters=False)
 
 

@@ -278,8 +278,8 @@ def test_synthesis_leaves_the_masks_as_they_are(getkey):
         (((32, 32), 0), "n_scales is a whole number, at least 1"),
         (((32, 32), 2, 1), "n_orientations is a whole number, at least 2"),
         (((32, 32), 2, 4, 0), "spatial_corr_width is a whole number, at least 1"),
-        (((32, 32), 2, 4, 9), "has 8 samples"),
-        (((33, 64), 2, 4, 10), "has 9 samples"),
+        (((32, 32), 2, 4, 9), "must be at most 8"),
+        (((33, 64), 2, 4, 10), "must be at most 9"),
         (((1, 32, 32), 2), "height and the width"),
     ],
 )
@@ -302,14 +302,14 @@ def test_width_may_reach_the_size_of_the_lowpass_residual():
     ],
 )
 def test_wrong_images(model, image):
-    with pytest.raises(ValueError, match=r"shape \(channel, height, width\) in float32"):
+    with pytest.raises(ValueError, match=r"shape \(channel, height, width\) and be in float32"):
         model(jnp.asarray(image))
 
 
 def test_images_too_small(model):
     with pytest.raises(ValueError, match="at least 16 pixels"):
         model(jnp.zeros((1, 15, 32)))
-    with pytest.raises(ValueError, match="has 4 samples"):
+    with pytest.raises(ValueError, match="must be at most 4"):
         model(jnp.zeros((1, 16, 32)))
 
 

@@ -51,8 +51,8 @@ def test_ablated_statistics_have_no_gradient(model, image):
     ("weights", "match"),
     [
         (np.ones(3), "one for each statistic"),
-        ({"magnitude_mean": 0}, "unknown groups"),
-        ({"magnitude_std": np.ones(5)}, "does not broadcast"),
+        ({"magnitude_mean": 0}, "keys of weights must be among"),
+        ({"magnitude_std": np.ones(5)}, "must broadcast"),
     ],
 )
 def test_wrong_weights(weights, match):
