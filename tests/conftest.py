@@ -37,6 +37,19 @@ gc.freeze()
 gc.set_threshold(50_000)
 
 
+SLOW_TESTS = frozenset(pathlib.Path(__file__).with_name("slow.txt").read_text().splitlines())
+
+
+def pytest_collection_modifyitems(config, items):
+    """Mark the tests that take more than 1.5 s; the list comes of a measured run."""
+    for item in items:
+        if item.nodeid in SLOW_TESTS:
+            item.add_marker("slow")
+    unknown = SLOW_TESTS - {item.nodeid for item in items}
+    if unknown and not config.option.file_or_dir:
+        raise pytest.UsageError(f"tests/slow.txt has tests that do not exist: {sorted(unknown)}")
+
+
 @pytest.fixture(scope="module", autouse=True)
 def forget_programs():
     """Let go of compiled programs in time.

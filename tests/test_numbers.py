@@ -1,6 +1,7 @@
 """Numbers that users give: NumPy's work as Python's, and what cannot be meant is refused."""
 
 import collections.abc
+import functools
 import inspect
 import typing
 
@@ -66,9 +67,10 @@ def rules_of(function):
     if not isinstance(function, type):
         return getattr(function, "rules", {})
     converters = {
-        field.name: field.metadata["converter"].func
-        for field in getattr(function, "__dataclass_fields__", {}).values()
-        if "converter" in field.metadata
+        name: field.metadata["converter"].func
+        for name, field in getattr(function, "__dataclass_fields__", {}).items()
+        # Others make arrays of a field.
+        if isinstance(field.metadata.get("converter"), functools.partial)
     }
     return converters | getattr(function.__init__, "rules", {})
 
