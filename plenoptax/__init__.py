@@ -1,72 +1,105 @@
 """Synthesize stimuli that show what a model of perception sees and what it is blind to."""
 
-from . import data as data
-from . import io as io
-from . import linalg as linalg
-from . import loss as loss
-from . import metric as metric
-from . import models as models
-from . import parametrize as parametrize
-from . import plot as plot
-from . import process as process
-from . import regularize as regularize
-from . import stop as stop
-from . import validate as validate
-from .data import convert_float_to_int as convert_float_to_int
-from .data import load_images as load_images
-from .data import to_numpy as to_numpy
-from .solve import AbstractConstrained as AbstractConstrained
-from .solve import AbstractLeastSquares as AbstractLeastSquares
-from .solve import AbstractOptimizer as AbstractOptimizer
-from .solve import AbstractProblem as AbstractProblem
-from .solve import advance as advance
-from .solve import amsgrad as amsgrad
-from .solve import batch as batch
-from .solve import Batched as Batched
-from .solve import BatchedTrace as BatchedTrace
-from .solve import BestSoFar as BestSoFar
-from .solve import Checkpoint as Checkpoint
-from .solve import CheckpointError as CheckpointError
-from .solve import Info as Info
-from .solve import init as init
-from .solve import lbfgs as lbfgs
-from .solve import NonfiniteError as NonfiniteError
-from .solve import Outcome as Outcome
-from .solve import Record as Record
-from .solve import run as run
-from .solve import Solver as Solver
-from .solve import Stage as Stage
-from .solve import State as State
-from .solve import Status as Status
-from .solve import step as step
-from .solve import Trace as Trace
-from .synthesis import BatchReport as BatchReport
-from .synthesis import ComparisonReport as ComparisonReport
-from .synthesis import conditional_geodesic as conditional_geodesic
-from .synthesis import ConditionalGeodesic as ConditionalGeodesic
-from .synthesis import Detectability as Detectability
-from .synthesis import Eigendistortions as Eigendistortions
-from .synthesis import eigendistortions as eigendistortions
-from .synthesis import EigendistortionsReport as EigendistortionsReport
-from .synthesis import equal_detectability as equal_detectability
-from .synthesis import generalized_eigendistortions as generalized_eigendistortions
-from .synthesis import GeneralizedEigendistortions as GeneralizedEigendistortions
-from .synthesis import Geodesic as Geodesic
-from .synthesis import geodesic as geodesic
-from .synthesis import mad_competition as mad_competition
-from .synthesis import mad_competition_set as mad_competition_set
-from .synthesis import MADCompetition as MADCompetition
-from .synthesis import Metamer as Metamer
-from .synthesis import metamer as metamer
-from .synthesis import metamer_ctf as metamer_ctf
-from .synthesis import MetamerCTF as MetamerCTF
-from .synthesis import Objective as Objective
-from .synthesis import precondition_path as precondition_path
-from .synthesis import principal_distortions as principal_distortions
-from .synthesis import PrincipalDistortions as PrincipalDistortions
-from .synthesis import Report as Report
-from .synthesis import Result as Result
-from .synthesis import synthesize as synthesize
-
-
+# Rooms are imported on first use, so that a command line that is interrupted while it imports JAX
+# ends with one line. Type checkers read the same names in `__init__.pyi`.
 __version__ = "0.2.0"
+
+_ROOMS = (
+    "data",
+    "io",
+    "linalg",
+    "loss",
+    "metric",
+    "models",
+    "parametrize",
+    "plot",
+    "process",
+    "regularize",
+    "solve",
+    "stop",
+    "synthesis",
+    "validate",
+)
+
+_NAMES = {
+    "data": (
+        "convert_float_to_int",
+        "load_images",
+        "to_numpy",
+    ),
+    "solve": (
+        "AbstractConstrained",
+        "AbstractLeastSquares",
+        "AbstractOptimizer",
+        "AbstractProblem",
+        "advance",
+        "amsgrad",
+        "batch",
+        "Batched",
+        "BatchedTrace",
+        "BestSoFar",
+        "Checkpoint",
+        "CheckpointError",
+        "Info",
+        "init",
+        "lbfgs",
+        "NonfiniteError",
+        "Outcome",
+        "Record",
+        "run",
+        "Solver",
+        "Stage",
+        "State",
+        "Status",
+        "step",
+        "Trace",
+    ),
+    "synthesis": (
+        "BatchReport",
+        "ComparisonReport",
+        "conditional_geodesic",
+        "ConditionalGeodesic",
+        "Detectability",
+        "Eigendistortions",
+        "eigendistortions",
+        "EigendistortionsReport",
+        "equal_detectability",
+        "generalized_eigendistortions",
+        "GeneralizedEigendistortions",
+        "Geodesic",
+        "geodesic",
+        "mad_competition",
+        "mad_competition_set",
+        "MADCompetition",
+        "Metamer",
+        "metamer",
+        "metamer_ctf",
+        "MetamerCTF",
+        "Objective",
+        "precondition_path",
+        "principal_distortions",
+        "PrincipalDistortions",
+        "Report",
+        "Result",
+        "synthesize",
+    ),
+}
+
+
+def __getattr__(name: str) -> object:
+    """Import a room, or the room of a name, on first use."""
+    import importlib
+
+    if name in _ROOMS:
+        return importlib.import_module(f"{__name__}.{name}")
+    for room, names in _NAMES.items():
+        if name in names:
+            found = getattr(importlib.import_module(f"{__name__}.{room}"), name)
+            globals()[name] = found
+            return found
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """All names, whether they have been used or not."""
+    return sorted({*globals(), *_ROOMS, *(name for names in _NAMES.values() for name in names)})

@@ -1,6 +1,16 @@
 import sys
 
-from .cli import main
+
+def main() -> int:
+    """Run the command line; Ctrl-C ends it with one line, also while it imports JAX."""
+    try:
+        from .cli import main as run
+
+        return run()
+    except KeyboardInterrupt:
+        print("plenoptax: interrupted; nothing was written", file=sys.stderr)
+        return 130
 
 
-sys.exit(main())
+if __name__ == "__main__":
+    sys.exit(main())

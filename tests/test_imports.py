@@ -1,8 +1,11 @@
 import ast
+import importlib
 import os
 import pathlib
 import subprocess
 import sys
+
+import pytest
 
 import plenoptax
 
@@ -145,18 +148,40 @@ def test_nothing_but_the_dependencies_is_imported():
 
 
 def test_faces_only_reexport():
-    for file in FILES:
-        if file.name != "__init__.py":
-            continue
+    for file in [*ROOT.rglob("*/__init__.py"), ROOT / "__init__.pyi"]:
         docstring, *statements = ast.parse(file.read_text()).body
         assert isinstance(docstring, ast.Expr), file
         for statement in statements:
-            if file.parent == ROOT and isinstance(statement, ast.Assign):
-                assert ast.unparse(statement.targets[0]) == "__version__"
+            if isinstance(statement, ast.AnnAssign):
+                assert ast.unparse(statement) == "__version__: str"
                 continue
             assert isinstance(statement, ast.ImportFrom), file
             assert statement.level >= 1, file
             assert all(alias.asname == alias.name for alias in statement.names), file
+
+
+def test_names_are_imported_on_first_use_and_known_to_type_checkers():
+    listed = {}
+    for statement in ast.parse((ROOT / "__init__.pyi").read_text()).body:
+        if isinstance(statement, ast.ImportFrom):
+            listed |= {alias.name: statement.module for alias in statement.names}
+    names = {name: room for room, names in plenoptax._NAMES.items() for name in names}
+    assert listed == names | dict.fromkeys(plenoptax._ROOMS)
+    assert set(listed) <= set(dir(plenoptax))
+    for name, room in listed.items():
+        module = importlib.import_module(f"plenoptax.{room or name}")
+        assert getattr(plenoptax, name) is (getattr(module, name) if room else module)
+    with pytest.raises(AttributeError, match="no attribute 'metamers'"):
+        plenoptax.metamers
+
+
+def test_importing_the_package_imports_nothing_else():
+    script = (
+        "import sys; before = set(sys.modules); import plenoptax\n"
+        "print(sorted(set(sys.modules) - before))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.stdout == "['plenoptax']\n", done.stderr
 
 
 def test_files_inside_of_rooms_are_private():
@@ -167,6 +192,7 @@ def test_files_inside_of_rooms_are_private():
 def test_import_starts_no_backend_and_loads_no_matplotlib():
     script = (
         "import sys, plenoptax, jax\n"
+        "[getattr(plenoptax, name) for name in dir(plenoptax)]\n"
         "names = ('matplotlib', 'imageio', 'pooch', 'PIL', 'tifffile')\n"
         "print([m for m in names if m in sys.modules])\n"
         "jax.devices()"
