@@ -149,10 +149,14 @@ _FIRST_WEIGHT = 10.0
 
 
 class _Multiplier(eqx.Module):
-    """The multiplier of the constraint, and what its update needs. Attributes: value: The estimate
-    of the multiplier in the current stage. weight: The weight of the squared excess. violation: How
-    far the stage before was from fulfilling the conditions of optimality. losses: Of the present
-    stage. num_steps: The number of accepted steps; see `AbstractPenalizedProblem.count_steps`.
+    """The multiplier of the constraint, and what its update needs.
+
+    Attributes:
+        value: The estimate of the multiplier in the current stage.
+        weight: The weight of the squared excess.
+        violation: How far the previous stage was from satisfying the optimality conditions.
+        losses: The losses of the current stage.
+        num_steps: The number of accepted steps; see `AbstractPenalizedProblem.count_steps`.
     """
 
     value: Scalar
