@@ -35,8 +35,8 @@ class AbstractPenalizedProblem(AbstractProblem):
     def __getattr__(self, name: str) -> Any:
         if name in ("setup", "synthesize", "save", "load", "to"):
             raise AttributeError(
-                f"A problem has no {name!r}. Synthesize with plenoptax.metamer(image, model, ...) or "
-                "a similar function, continue from a state with plenoptax.run, and save with "
+                f"A problem has no {name!r}. Synthesize with plenoptax.metamer(image, model, ...) "
+                "or a similar function, continue from a state with plenoptax.run, and save with "
                 "plenoptax.io."
             )
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
@@ -201,7 +201,7 @@ def check_finite(response: PyTree) -> None:
     wrong = sum(int(np.sum(~np.isfinite(np.asarray(leaf)))) for leaf in leaves)
     if wrong:
         raise ValueError(
-            f"The model's response to the image must be finite, got {wrong} infinite or NaN values of "
-            f"{sum(leaf.size for leaf in leaves)}. Check the model for roots, logarithms and "
-            "divisions at zero or at negative numbers."
+            f"The model's response to the image must be finite, got {wrong} infinite or NaN "
+            f"values of {sum(leaf.size for leaf in leaves)}. Check the model for roots, logarithms "
+            "and divisions at zero or at negative numbers."
         )

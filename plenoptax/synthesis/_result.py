@@ -150,8 +150,8 @@ class Result:
         """
         if not isinstance(self.trace, Trace):
             raise TypeError(
-                "The result must be that of one synthesis, got that of a batch. Ask one element, such "
-                "as result[0]."
+                "The result must be that of one synthesis, got that of a batch. Ask one element, "
+                "such as result[0]."
             )
         final_image = np.asarray(self._final_image())
         return self.trace.get_progress(

@@ -34,9 +34,9 @@ def as_stage_limit(max_steps: int | None, shortest: int) -> Int[Array, ""] | Non
         return None
     if max_steps < shortest:
         raise ValueError(
-            f"max_stage_steps must be at least ctf_iters_to_check={shortest}, got {max_steps}, which "
-            "ends a stage before its criterion is checked. Increase max_stage_steps (None is no "
-            "limit), or decrease ctf_iters_to_check."
+            f"max_stage_steps must be at least ctf_iters_to_check={shortest}, got {max_steps}, "
+            "which ends a stage before its criterion is checked. Increase max_stage_steps (None is "
+            "no limit), or decrease ctf_iters_to_check."
         )
     return jnp.asarray(max_steps, jnp.int32)
 
