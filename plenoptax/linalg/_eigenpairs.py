@@ -121,8 +121,7 @@ def are_resolved(
 def end_status(
     values: Float[np.ndarray, " k"], floor: float, *, is_proven: bool, otherwise: EigenStatus
 ) -> EigenStatus:
-    """Return the status of one end: by the proof of its pairs, not by the rule that ended the
-    search."""
+    """Return the status of one end, by the proof of its pairs, not by what ended the search."""
     if not np.isfinite(values).all():
         return EigenStatus.nonfinite
     if not is_proven:

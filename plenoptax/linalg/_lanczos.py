@@ -37,8 +37,7 @@ _TINY = float(np.finfo(np.float64).tiny)
 
 @final
 class BlockLanczos(eqx.Module):
-    """Solver for both ends of the spectrum of ``F = J^T J``, from products with J and ``J^T``
-    alone.
+    """Solver for both ends of the spectrum of ``F = J^T J``, by products with J and ``J^T``.
 
     This is the two-sided (Golub-Kahan) form of block Lanczos. It keeps an orthonormal basis of
     directions and one of their images, with full reorthogonalization, so it finds the singular
@@ -173,8 +172,7 @@ class BlockLanczos(eqx.Module):
         return bool(state.is_done.all()) or not state.is_finite
 
     def step(self, state: LanczosState) -> LanczosState:
-        """Add a block of directions and choose the next one, or end with the matrix once it is
-        cheaper.
+        """Add a block of directions and choose the next; end with the matrix once that is cheaper.
 
         Ending takes as many products as there are directions or, if fewer, responses.
         """
@@ -221,8 +219,7 @@ class BlockLanczos(eqx.Module):
         return min(self.operator.input_size, self.operator.output_size)
 
     def _end_densely(self, state: LanczosState) -> LanczosState:
-        """Return the state whose bases hold both ends of the spectrum, from the matrix of the
-        map."""
+        """Compute both ends of the spectrum from the matrix of the map; return them as a state."""
         changes = dict(num_products=np.asarray(state.num_products + self._width))
         found = dense_ends(self.operator, self.k, state.noise)
         if found is None:
@@ -243,8 +240,7 @@ class BlockLanczos(eqx.Module):
         )
 
     def _choose(self, state: LanczosState) -> LanczosState:
-        """Judge the pairs at each end; the residuals of the best unfinished pairs are the next
-        block."""
+        """Judge the pairs at each end; residuals of the best unfinished ones are the next block."""
         left, singular, right = decompose(state)
         largest = max(float(state.largest), singular[0])
         size, epsilon = len(singular), float(jnp.finfo(self.operator.dtype).eps)
@@ -293,8 +289,7 @@ class BlockLanczos(eqx.Module):
         )
 
     def _targets(self, state: LanczosState, is_null: np.ndarray) -> tuple[np.ndarray, int]:
-        """Return the pairs to continue with, first those of the top, and the number of top
-        pairs."""
+        """Return the pairs to continue with, those of the top first, and how many top pairs."""
         size, (no_top, no_bottom) = len(is_null), state.is_done
         width = min(self.block_size, size)
         num_top = 0 if no_top else width if no_bottom else width // 2

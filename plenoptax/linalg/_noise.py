@@ -22,8 +22,7 @@ class AbstractNoise(eqx.Module):
     def coordinates(
         self, response: Float[Array, " m"], center: Float[Array, " m"]
     ) -> Float[Array, " coordinates"]:
-        """Return a function of the response whose Jacobian B at `center` has ``B^T B`` = the
-        metric.
+        """Return a function of the response with Jacobian B at `center`, ``B^T B`` = the metric.
 
         Args:
             response: The response, as a flat vector.
@@ -99,8 +98,8 @@ class GaussianNoise(AbstractNoise):
         given = self.covariance(response) if callable(self.covariance) else self.covariance
         if given.shape not in ((), (1,), response.shape, response.shape * 2):
             raise ValueError(
-                f"covariance must be a scalar, a vector of length {response.size} or a square matrix "
-                f"of that size, got the shape {given.shape}."
+                f"covariance must be a scalar, a vector of length {response.size} or a square "
+                f"matrix of that size, got the shape {given.shape}."
             )
         return given.astype(response.dtype)
 

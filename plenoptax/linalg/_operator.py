@@ -116,8 +116,7 @@ class LinearMap(eqx.Module):
         return self.T(vectors)
 
     def fisher(self, vectors: Float[Array, "k n"]) -> Float[Array, "k n"]:
-        """Compute ``J^T J v``: products with the Fisher information, if the map includes the
-        noise."""
+        """Compute ``J^T J v``: with the Fisher information, if the map includes the noise."""
         return self.T(self(vectors))
 
     @functools.cached_property

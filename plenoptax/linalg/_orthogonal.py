@@ -12,8 +12,7 @@ PRECISION = jax.lax.Precision.HIGHEST
 def project(
     rows: Float[Array, "c n"], block: Float[Array, "b n"]
 ) -> tuple[Float[Array, "b c"], Float[Array, "b n"]]:
-    """Return the coefficients of a block in orthonormal rows, and its projection onto their
-    span."""
+    """Return the coefficients of a block in orthonormal rows, and its projection on their span."""
     coefficients = jnp.matmul(block, rows.T, precision=PRECISION)
     return coefficients, jnp.matmul(coefficients, rows, precision=PRECISION)
 

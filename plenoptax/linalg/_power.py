@@ -35,8 +35,7 @@ class PowerState(eqx.Module):
 
 @final
 class Power(eqx.Module):
-    """The block power method (orthogonal iteration) of plenoptic, as ``init``, ``step``,
-    ``finish``.
+    """The block power method (orthogonal iteration) of plenoptic; ``init``, ``step``, ``finish``.
 
     The top is iterated first, then the bottom with F shifted by the largest eigenvalue. Both start
     from noise. (In plenoptic they start from F times noise, which has no component in the null
@@ -86,8 +85,7 @@ class Power(eqx.Module):
         )
 
     def is_finished(self, state: PowerState) -> bool:
-        """Return whether both ends have converged or reached the limit; a higher limit
-        continues."""
+        """Return whether both ends have converged or reached the limit (a higher one continues)."""
         return not self._unfinished(state).any()
 
     def _unfinished(self, state: PowerState) -> Bool[np.ndarray, "2"]:

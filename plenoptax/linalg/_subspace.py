@@ -115,8 +115,8 @@ def window(weights: Float[Array, "*shape"] | Float[np.ndarray, "*shape"]) -> Win
     indices = np.flatnonzero(flat)
     if indices.size == 0:
         raise ValueError(
-            "The mask or window must have a nonzero element, got only zeros, which leave no direction "
-            "to search."
+            "The mask or window must have a nonzero element, got only zeros, which leave no "
+            "direction to search."
         )
     return Window(jnp.asarray(flat[indices]), jnp.asarray(indices), np.shape(weights))
 

@@ -166,8 +166,7 @@ class _Multiplier(eqx.Module):
     num_steps: Int[Array, ""] | None
 
     def penalize(self, excess: Scalar) -> Scalar:
-        """Return the term of the augmented Lagrangian; its slope in the excess is the next
-        multiplier."""
+        """Return the Lagrangian's term for an excess; its slope is the next multiplier."""
         return (self._next(excess) ** 2 - self.value**2) / (2 * self.weight)
 
     def push(self, loss: Scalar, num_steps: Int[Array, ""] | None) -> "_Multiplier":
@@ -183,8 +182,7 @@ class _Multiplier(eqx.Module):
         return small & (self.losses.count >= _WINDOW)
 
     def update(self, excess: Scalar) -> "_Multiplier":
-        """Return the next stage's multiplier, with more weight unless the violation fell to a
-        quarter."""
+        """Return the next multiplier, with more weight unless the violation fell to a quarter."""
         value = self._next(excess)
         violation = jnp.abs(value - self.value) / self.weight
         losses = Window(self.losses.values, jnp.zeros_like(self.losses.count))

@@ -221,8 +221,7 @@ def _extremes(
 
 
 def _angles(changes: Float[np.ndarray, "3 k n"]) -> Float[np.ndarray, "3 k"]:
-    """Return degrees between the lines of the second and first, second and third, first and
-    third."""
+    """Return the angles in degrees: second to first, second to third, first to third line."""
     lines = changes / np.linalg.norm(changes, axis=-1, keepdims=True)
     pairs = [(lines[i], lines[j]) for i, j in ((1, 0), (1, 2), (0, 2))]
     chords = [

@@ -41,8 +41,7 @@ class LocalSpectrum(eqx.Module):
 
     @eqx.filter_jit
     def blind(self, noise: Float[Array, "b n"]) -> Float[Array, "b n"]:
-        """Return the part of noise in the band that the model sees least, invisible if it sees
-        none."""
+        """Return the part of noise in the band that the model sees least."""
         images = self.lift(noise).reshape(-1, *self.local.shape)
         return self.lower(_inverse_cosine(_cosine(images) * self.band[None]))
 

@@ -251,8 +251,7 @@ def default_optimizer(model: Callable, loss: Callable | None = None) -> AnyOptim
 
 
 def default_amsgrad(learning_rate: float) -> optax.GradientTransformation:
-    """Return Adam with amsgrad, whose learning rate is part of the state, so stages can reset
-    it."""
+    """Return Adam with amsgrad and its learning rate in the state, for stages and schedules."""
     of_rate = optax.inject_hyperparams(amsgrad, static_args=("b1", "b2", "eps"))
     return of_rate(learning_rate=learning_rate)
 

@@ -220,8 +220,7 @@ class Geodesic(AbstractOneStageProblem):
         return energy_of_steps(represent_path(self.model, geodesic))
 
     def deviation_from_line(self, geodesic: Path) -> Float[Array, "frames 2"]:
-        """Compute how far each frame's representation is along the line between the ends and from
-        it.
+        """Compute how far each frame's representation is along the line of the ends, and from it.
 
         Both are in units of the distance between the two ends.
         """

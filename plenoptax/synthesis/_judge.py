@@ -213,8 +213,7 @@ def correlate(a: np.ndarray, b: np.ndarray) -> float:
 
 
 def _ranks(rows: Float[np.ndarray, "row number"]) -> Float[np.ndarray, "row number"]:
-    """Return twice the rank of each value in its row; equal values share the mean of their
-    ranks."""
+    """Return twice the rank of each value in its row; equal values share their mean rank."""
     pairs = zip(np.sort(rows), rows, strict=True)
     found = [
         ordered.searchsorted(row) + ordered.searchsorted(row, "right") for ordered, row in pairs

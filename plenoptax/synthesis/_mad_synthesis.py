@@ -174,8 +174,7 @@ def _keep_start(record: Record | int | None) -> Record:
 
 
 def _warned_of_lost(result: Result) -> Result:
-    """Return the result; warn if its constraint was not met, perhaps because no image can meet
-    it."""
+    """Return the result; warn if its constraint was not met (perhaps no image can meet it)."""
     for index, trace in enumerate(result.trace.elements):
         problem: Any = result.problem.element(index, None)[0]
         if problem.metric_tradeoff_lambda is not None:

@@ -127,8 +127,7 @@ class Metamer(AbstractParametrizedProblem, AbstractOneStageProblem, AbstractLeas
         self.parametrization = as_parametrization(parametrization)
 
     def initial_image(self, key: Key) -> Array:
-        """Return the model's own initial image, such as Portilla-Simoncelli's, else uniform
-        noise."""
+        """Return the model's own start (`PortillaSimoncelli.initial_image`), else uniform noise."""
         return default_initial_image(self.model, self.image, key)
 
     def objective(

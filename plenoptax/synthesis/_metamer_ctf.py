@@ -227,8 +227,7 @@ class MetamerCTF(AbstractParametrizedProblem, AbstractPenalizedProblem, Abstract
         return jax.tree.map(jnp.subtract, self.model(self.decode(z)), self.target)
 
     def scales_timing(self, trace: Trace) -> dict[str, np.ndarray]:
-        """Return the steps that a trace spent in each stage that it reached, by the stage's
-        name."""
+        """Return the steps of a trace in each stage that it reached, by the stage's name."""
         stage = trace.terms["stage"][:-1]
         found = ((name, np.flatnonzero(stage == i)) for i, name in enumerate(self.scales))
         return {name: steps for name, steps in found if steps.size}

@@ -76,8 +76,7 @@ class PrincipalDistortions(AbstractSaved):
     provenance: dict[str, Any]
 
     def __str__(self) -> str:
-        """Return the log ratio of each model, their variance, and the status of the ascent, as
-        text."""
+        """Return as text the log ratios of the models, their variance, and the status."""
         lines = ["log ratio of the squared sensitivities to the first change and the second", ""]
         ratios = zip(self.log_ratios, self.names, strict=True)
         lines += [f"  {ratio:10.4g}  {name}" for ratio, name in ratios]

@@ -59,8 +59,7 @@ class AbstractPenalizedProblem(AbstractProblem):
         return loss + weighted.astype(loss.dtype), {"penalty": penalty}
 
     def count_steps(self, num_steps: Int[Array, ""] | None = None) -> Int[Array, ""] | None:
-        """Return the step count of a weight that follows a schedule, plus one; None for a
-        constant."""
+        """Return the next step count of a weight that follows a schedule; None for a constant."""
         if not callable(self.penalty_lambda):
             return None
         return jnp.zeros((), jnp.int32) if num_steps is None else num_steps + 1
@@ -147,8 +146,7 @@ def _warn_of_lone_channels(model: Callable, image: Array) -> None:
 
 
 def _as_target(given: PyTree, wanted: PyTree) -> PyTree:
-    """Check a representation given instead of the image's own: same structure, shapes and
-    dtypes."""
+    """Check that a given representation matches the image's in structure, shapes and dtypes."""
     given = jax.tree.map(as_jax, given)
     found, expected = (
         str(jax.tree.map(lambda leaf: describe(leaf) if is_array(leaf) else repr(leaf), tree))

@@ -68,8 +68,7 @@ class Result:
 
     @property
     def is_batch(self) -> bool:
-        """Whether this is the result of several syntheses; then ``result[i]`` is the result of
-        one."""
+        """Whether this is the result of several syntheses (``result[i]`` is the result of one)."""
         return self.state.num_steps.ndim > 0
 
     @property
