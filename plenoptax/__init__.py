@@ -1,4 +1,4 @@
-"""Synthesize stimuli that show what a model of perception sees and what it is blind to."""
+"""Synthesis of stimuli that show what a model of perception sees and what it is blind to."""
 
 from . import data as data
 from . import io as io

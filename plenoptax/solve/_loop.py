@@ -83,10 +83,8 @@ class Info(eqx.Module):
         gradient_norm: The norm of the gradient with respect to ``z``.
         pixel_change_norm: The norm of the change of the image, in units of pixel values.
         learning_rate: The learning rate of the optimizer, if it is known (see `Solver`); else NaN.
-        num_evaluations: The number of evaluations of the objective: 1, plus those of an inner line
-            search.
-        accepted: Whether the point was accepted. An optimizer without trials accepts every finite
-            point.
+        num_evaluations: Evaluations of the objective: 1, plus those of an inner line search.
+        accepted: Whether the point was accepted. Optimizers without trials accept finite points.
         terms: The other terms of the problem, and the index of the ``"stage"`` if it has stages.
     """
 
