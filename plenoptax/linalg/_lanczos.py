@@ -52,7 +52,7 @@ class BlockLanczos(eqx.Module):
     loop.
 
     The top is accepted if ``|F v - l v| <= rtol l_max``. The bottom waits until l_max is known (to
-    a tenth, if the top is not sought). It is accepted if an eigenvalue is below the floor ``(16
+    a tenth, if the top is not searched). It is accepted if an eigenvalue is below the floor ``(16
     eps)^2 l_max``, or if ``|F v - l v| <= 0.025 l``, so that a true eigenvalue is within 2.5 %. It
     is also accepted, as ``stagnated``, if it fell by less than 2.5 % while the number of products
     doubled, to at least 256. A search with as many products as there are directions (or responses,

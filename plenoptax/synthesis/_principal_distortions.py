@@ -242,7 +242,7 @@ def _ascend(
         return -jnp.var(logs[:, 0] - logs[:, 1])
 
     negative, gradient = jax.value_and_grad(negative_variance)(pair)
-    # optax multiplies its counter, an integer, with numbers of floating point.
+    # optax multiplies its counter, an integer, by floating-point numbers.
     with jax.numpy_dtype_promotion("standard"):
         updates, state = optimizer.update(gradient, state)
     # Steps are of the size of a unit vector's elements.

@@ -159,7 +159,7 @@ def test_synthesis_animate_processes_images():
     [
         ({"rescale_ylim": "rescale0"}, "rescale_ylim was 'rescale0'"),
         ({"rescale_ylim": True}, "rescale_ylim was True"),
-        ({"framerate": 0}, "framerate is a finite number above 0; got 0"),
+        ({"framerate": 0}, "framerate must be a finite number above 0, got 0"),
         ({"included_plots": ["loss"]}, "a plot was named 'loss'"),
     ],
 )

@@ -275,7 +275,7 @@ def test_imshow_of_what_is_not_finite_is_drawn():
         ({}, "2 images of 3 channels each leaves open"),
         ({"as_rgb": True, "channel_idx": 0}, "as_rgb shows all the channels at once"),
         ({"batch_idx": 0, "title": ["a"]}, "1 titles for 3 images"),
-        ({"batch_idx": 0, "col_wrap": 0}, "col_wrap is a whole number, at least 1; got 0"),
+        ({"batch_idx": 0, "col_wrap": 0}, "col_wrap must be a whole number, at least 1, got 0"),
     ],
 )
 def test_imshow_refuses(options, message, rng):
