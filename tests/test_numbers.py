@@ -267,9 +267,9 @@ REFUSED = {
         lambda: plx.MetamerCTF(image(), MODEL, change_scale_loss=np.nan),
         "change_scale_loss must be a finite number at least 0",
     ),
-    "checkpoint": (lambda: plx.Checkpoint("run.npz", seconds=np.nan), "seconds is a finite"),
-    "negative checkpoint": (lambda: plx.Checkpoint("run.npz", -1), "seconds is a finite"),
-    "checkpoint in words": (lambda: plx.Checkpoint("run.npz", "30"), "seconds is a finite"),
+    "checkpoint": (lambda: plx.Checkpoint("run.npz", seconds=np.nan), "seconds must be a finite"),
+    "negative checkpoint": (lambda: plx.Checkpoint("run.npz", -1), "seconds must be a finite"),
+    "checkpoint in words": (lambda: plx.Checkpoint("run.npz", "30"), "seconds must be a finite"),
     "record": (lambda: plx.Record(every=2.0), "every must be a whole number, at least 0"),
     "band": (
         lambda: plx.process.SteerablePyramidFreq((16, 16), 1, 1).recon_pyr({}, bands=1.0),

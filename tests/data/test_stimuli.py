@@ -143,7 +143,7 @@ def test_synthetic_stimuli_draw_only_the_fractal():
     ("make", "message"),
     [
         (lambda: data.grating(0), "size must be a whole number, at least 1"),
-        (lambda: data.zone_plate((8, -1)), "size is"),
+        (lambda: data.zone_plate((8, -1)), "size must be"),
         (lambda: data.grating(8, period=0.0), "period must be a finite number above 0"),
         (
             lambda: data.grating(8, contrast=1.5),
