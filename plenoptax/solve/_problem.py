@@ -28,8 +28,9 @@ class AbstractProblem(eqx.Module):
     A problem with several stages carries a `Stage`.
 
     A single problem has the same methods as a batch, so the loop does not need to distinguish the
-    two. In a batch, elements are the first axis of every array. In its programs, a single problem
-    has no such axis; the host sees it as a batch of one, by `rows`.
+    two. In a batch, the first axis of everything that belongs to an element (state, key, image)
+    indexes the elements. In its programs, a single problem has no such axis; the host sees it as a
+    batch of one, by `rows`.
     """
 
     @abc.abstractmethod
