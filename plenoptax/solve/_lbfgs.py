@@ -92,7 +92,7 @@ class LBFGSState(NamedTuple):
 
 @final
 class LBFGS(AbstractOptimizer):
-    """L-BFGS with one evaluation of the objective a step; made by `lbfgs`.
+    """L-BFGS with one evaluation of the objective per step; made by `lbfgs`.
 
     When the objective changes, it starts again at the last accepted point, because the next trial
     was chosen for the old objective.

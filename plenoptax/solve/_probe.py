@@ -15,7 +15,7 @@ from ._problem import AbstractProblem, AnyProblem, describe_problem
 
 
 class LoadWarning(UserWarning):
-    """Warns that a loaded file may not belong to the current problem."""
+    """A warning that a loaded file may not belong to the current problem."""
 
 
 # The second probe image spreads the values of the first around 0.5 by this factor, because

@@ -18,10 +18,11 @@ from ._result import Result
 
 
 class ConditionalGeodesic(AbstractConstrained):
-    """Among the paths nearly as short as a geodesic of a model, find the shortest in pixels.
+    """The problem of a conditional geodesic: almost a geodesic of a model, and short in pixels.
 
-    A geodesic is not determined in the null space of its model. This problem minimizes the energy
-    of the path in pixels under the constraint that its energy in the model's responses is at most
+    Among the paths that are nearly as short as a geodesic, it is the shortest in pixels. A geodesic
+    is not determined in the null space of its model. This problem minimizes the energy of the path
+    in pixels under the constraint that its energy in the model's responses is at most
     `energy_bound`. If the model makes the images of a natural transformation lie on a straight
     line, its conditional geodesic is that transformation; otherwise the path shows what the model
     would have to learn.
@@ -214,7 +215,7 @@ def conditional_geodesic(
     progress: bool = True,
     checkpoint: Checkpoint | str | os.PathLike | None = None,
 ) -> Result:
-    """Among the paths nearly as short as a geodesic of a model, find the shortest in pixels.
+    """Find the shortest path in pixels among the paths nearly as short as a model's geodesic.
 
     Args:
         result: The result of `geodesic`: the problem, a path to start from, and the energy to hold.

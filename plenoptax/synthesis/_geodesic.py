@@ -49,7 +49,7 @@ _CITATION = """@inproceedings{henaff2016geodesics,
 
 
 class Geodesic(AbstractOneStageProblem):
-    """Find the shortest path between two images, measured by a model.
+    """The problem of a geodesic: the shortest path between two images, measured by a model.
 
     A path is a sequence of `n_steps` + 1 images; the first and the last are given. The objective is
     its energy, ``mean(step_energy)`` with ``step_energy[t] = sum((model(x[t + 1]) -

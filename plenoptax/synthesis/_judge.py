@@ -20,7 +20,7 @@ _SMALLEST_GROUP = 16
 
 @dataclasses.dataclass(frozen=True)
 class Group:
-    """How well one group of a representation was matched.
+    """The match of one group of a representation.
 
     Attributes:
         size: The number of values in it, without those that are constant over the null images.

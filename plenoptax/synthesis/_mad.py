@@ -42,7 +42,7 @@ _CITATION = """@article{wang2008maximum,
 
 
 class MADCompetition(AbstractOneStageProblem, AbstractConstrained):
-    """Minimize or maximize one metric while another is held fixed.
+    """The problem of MAD competition: one metric minimized or maximized, another held fixed.
 
     If the metrics disagree, the image looks much better or much worse than the fixed metric
     predicts. Two kinds of problem hold that metric:

@@ -42,7 +42,7 @@ _CITATION = """@article{freeman2011metamers,
 
 
 class Metamer(AbstractParametrizedProblem, AbstractOneStageProblem, AbstractLeastSquares):
-    """Find an image that a model cannot distinguish from a target.
+    """The problem of a metamer: an image that a model cannot distinguish from a target.
 
     The objective is ``loss_function(model(x), model(image)) + penalty_lambda *
     penalty_function(x)``.

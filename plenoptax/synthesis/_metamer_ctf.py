@@ -38,7 +38,7 @@ from ._stages import as_stage_limit, CoarseToFine, plan_stages
 
 
 class MetamerCTF(AbstractParametrizedProblem, AbstractPenalizedProblem, AbstractLeastSquares):
-    """Find a metamer from coarse to fine: one scale of the model after another, then all at once.
+    """The problem of a metamer from coarse to fine: one scale of the model after another, then all.
 
     The model has ``scales``, a list of labels from coarse to fine. Called with ``scales=``, some of
     these labels, it represents an image by these scales alone. There is one stage per scale, and a

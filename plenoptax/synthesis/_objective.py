@@ -24,7 +24,7 @@ from ._result import Result
 
 
 class Objective(AbstractParametrizedProblem, AbstractOneStageProblem):
-    """Find an image, or a set of images, that minimizes an objective of your own.
+    """The problem of an image, or a set of images, that minimizes an objective of your own.
 
     The objective is ``objective_function(x) + penalty_lambda * penalty_function(x)``. Examples are
     most exciting images, images with a given representation, images about which two models

@@ -24,7 +24,7 @@ Saved = TypeVar("Saved", bound="AbstractSaved")
 
 
 class AbstractSaved(eqx.Module):
-    """A result without a solver state: its fields are all that a file needs to hold."""
+    """A result that does not come from the loop; its file holds just its fields."""
 
     def save(self, path: str | os.PathLike) -> None:
         """Write the result to a file, as `plenoptax.io.save` does.
