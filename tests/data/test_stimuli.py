@@ -147,7 +147,7 @@ def test_synthetic_stimuli_draw_only_the_fractal():
         (lambda: data.grating(8, period=0.0), "period must be a finite number above 0"),
         (
             lambda: data.grating(8, contrast=1.5),
-            "contrast is .* at most 1",
+            "contrast must be .* at most 1",
         ),
         (
             lambda: data.checkerboard(8, square_size=0),
