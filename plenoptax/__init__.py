@@ -1,4 +1,4 @@
-"""Synthesize stimuli that show what a model of perception sees and what it is blind to."""
+"""Synthesis of stimuli that show what a model of perception sees and what it is blind to."""
 
 # Rooms are imported on first use, so that a command line that is interrupted while it imports JAX
 # ends with one line. Type checkers read the same names in `__init__.pyi`.

@@ -1,4 +1,4 @@
-"""What a model, a loss or a metric may say of itself, looked up by name."""
+"""Look-up of optional properties of a model, a loss or a metric, by name."""
 
 import functools
 from collections.abc import Callable
@@ -11,19 +11,19 @@ T = TypeVar("T", bound=Callable)
 
 
 def inside(part: Any) -> Any:
-    """The function within a partial or a compiled function; None within anything else."""
+    """Return the function inside a partial or a compiled function, else None."""
     if isinstance(part, functools.partial | eqx.Partial):
         return part.func
     return getattr(part, "__wrapped__", None)
 
 
 def answer(part: Any, name: str, default: Any = None) -> Any:
-    """An optional attribute or method of a part, or of what is wrapped in it.
+    """Return an optional attribute or method of a part, or of the function inside it.
 
     Args:
         part: A model, a loss or a metric.
-        name: The attribute.
-        default: Returned where there is no such attribute, or it is None.
+        name: The name of the attribute.
+        default: The value to return if there is no such attribute, or it is None.
     """
     while part is not None:
         found = getattr(part, name, None)
@@ -34,17 +34,17 @@ def answer(part: Any, name: str, default: Any = None) -> Any:
 
 
 def name_of(part: Any) -> str:
-    """What a model or a metric is called: the name of the function, or of the class."""
+    """Return the name of a model or a metric: that of the function, or of the class."""
     while (inner := inside(part)) is not None:
         part = inner
     return getattr(part, "__name__", type(part).__name__)
 
 
 def cites(entry: str) -> Callable[[T], T]:
-    """Attach the paper behind a function or a class to it, as its ``citation``.
+    """Attach a paper to a function or a class, as its ``citation``.
 
     Args:
-        entry: In BibTeX.
+        entry: The paper, in BibTeX.
     """
 
     def attach(part: T) -> T:
@@ -55,5 +55,5 @@ def cites(entry: str) -> Callable[[T], T]:
 
 
 def citations(*entries: Any) -> str:
-    """The BibTeX entries among what parts have as ``citation``, each once."""
+    """Join the BibTeX entries among the ``citation`` values of parts, each once."""
     return "\n\n".join(dict.fromkeys(entry for entry in entries if isinstance(entry, str)))

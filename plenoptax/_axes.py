@@ -1,4 +1,4 @@
-"""Messages about images whose axes are in another order than (channel, height, width)."""
+"""Messages about images whose axes are not in the order (channel, height, width)."""
 
 import contextlib
 from collections.abc import Iterator, Sequence
@@ -6,41 +6,41 @@ from collections.abc import Iterator, Sequence
 from ._warnings import warn_caller
 
 
-# What the last axis of an image read by another library holds: gray, colors, or colors and opacity.
+# Typical sizes of the last axis of an image read by another library: gray, RGB, RGB with opacity.
 _CHANNELS = (1, 3, 4)
 
 
 def has_channels_last(shape: Sequence[int]) -> bool:
-    """Whether a shape looks like (height, width, channel), after any leading axes.
+    """Return whether a shape looks like (height, width, channel), after any leading axes.
 
-    An image of 3 columns has such a shape too, so this alone is no reason to refuse one.
+    An image of 3 columns has such a shape too, so this alone is not a reason to reject it.
     """
     return len(shape) > 2 and shape[-1] in _CHANNELS and min(shape[-3:-1]) > max(_CHANNELS)
 
 
 def advise_on_axes(shape: Sequence[int]) -> str:
-    """A sentence to end a message with, that says how to move the channels; else nothing."""
+    """Return a final sentence for a message that says how to move the channels, or nothing."""
     if not has_channels_last(shape):
         return ""
     before = {3: "", 4: "image, "}.get(len(shape), "..., ")
     name, to = ("image", 0) if len(shape) == 3 else ("images", len(shape) - 3)
     return (
-        f" The shape {tuple(shape)} looks like ({before}height, width, channel): plenoptax wants "
-        f"({before}channel, height, width), which is jnp.moveaxis({name}, -1, {to})."
+        f" The shape {tuple(shape)} looks like ({before}height, width, channel). plenoptax needs "
+        f"({before}channel, height, width): use jnp.moveaxis({name}, -1, {to})."
     )
 
 
 def advise_on_size(size: Sequence[int]) -> str:
-    """As `advise_on_axes`, for two numbers that are to be a height and a width."""
+    """Return such a sentence for two numbers that should be a height and a width."""
     first, second = size
     if second in _CHANNELS and first > max(_CHANNELS):
         return (
-            f" If {tuple(size)} ends the shape of an image (height, width, channel): plenoptax "
-            "wants (channel, height, width), which is jnp.moveaxis(image, -1, 0)."
+            f" If {tuple(size)} is the end of an image shape (height, width, channel): plenoptax "
+            "needs (channel, height, width), so use jnp.moveaxis(image, -1, 0)."
         )
     if first in _CHANNELS and second > max(_CHANNELS):
         return (
-            f" If {tuple(size)} begins the shape of an image (channel, height, width), give "
+            f" If {tuple(size)} is the start of an image shape (channel, height, width), give "
             "image.shape[-2:]."
         )
     return ""
@@ -48,7 +48,7 @@ def advise_on_size(size: Sequence[int]) -> str:
 
 @contextlib.contextmanager
 def advised_on_axes(shape: Sequence[int]) -> Iterator[None]:
-    """Add the advice to whatever a user's function says about an image of this shape."""
+    """Add the advice to any error that a user's function raises for an image of this shape."""
     try:
         yield
     except Exception as error:
@@ -59,6 +59,6 @@ def advised_on_axes(shape: Sequence[int]) -> Iterator[None]:
 
 
 def warn_of_axes(shape: Sequence[int]) -> None:
-    """Warn of an image whose last axis looks like channels, where it can be used nevertheless."""
+    """Warn about a usable image whose last axis looks like channels."""
     if has_channels_last(shape):
         warn_caller(f"The image has {shape[-1]} columns.{advise_on_axes(shape)}")

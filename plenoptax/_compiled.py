@@ -15,20 +15,20 @@ from ._tree import is_array
 
 Options = tuple[tuple[str, Any], ...]
 
-# Numbers in an image. With more, a synthesis of usual length loses more than a hurry saves it.
+# A number of pixel values. Above this size, slower steps cost more than faster compilation saves.
 _LARGEST_IN_A_HURRY = 2**17
 
-# Equations of a step that takes seconds to compile: textures have 2000 and more, front ends 600.
+# A step with more equations takes seconds to compile: textures have at least 2000, front ends 600.
 _LONG_STEP = 1000
 
 
 class Plan(NamedTuple):
-    """How the steps of a synthesis are taken, and how they are compiled.
+    """A plan for taking and compiling the steps of a synthesis.
 
     Attributes:
         driver: ``"host"``, a Python loop over the compiled step, or ``"chunk"``, a compiled loop.
-        in_turn: Whether a chunk takes one element after another, each alone, or all at once.
-        options: What XLA is told.
+        in_turn: Whether a chunk processes one element after another, or all elements together.
+        options: The compiler options for XLA.
     """
 
     driver: str
@@ -46,21 +46,21 @@ def plan_steps(
     num_elements: int = 1,
     num_devices: int = 1,
 ) -> Plan:
-    """Choose how to take steps; a pure function, whose choices docs/decisions.md measures.
+    """Choose how to take steps; a pure function. docs/decisions.md has the measurements.
 
-    On CPU, XLA runs convolutions over several channels inside of compiled loops up to 50 times
-    slower than outside (JAX issue 12868), so there the loop is Python's. Where there are none, one
-    CPU takes one element of a batch after another, all steps of a chunk at a time: its arrays stay
-    in the cache, and an element that has stopped costs nothing.
+    On CPU, XLA runs convolutions over several channels up to 50 times slower inside compiled loops
+    than outside (JAX issue 12868), so then the loop is in Python. Without such convolutions, a
+    single CPU processes the elements of a batch one after another, all steps of a chunk at a time:
+    the arrays stay in the cache, and an element that has stopped costs nothing.
 
     Args:
-        platform: ``"cpu"``, ``"gpu"``, ``"cuda"``, ``"rocm"`` or ``"tpu"``.
-        version: That of jaxlib.
-        size: How many numbers one element's image is.
-        num_equations: Those of a step, with all functions inside of it.
+        platform: The platform: ``"cpu"``, ``"gpu"``, ``"cuda"``, ``"rocm"`` or ``"tpu"``.
+        version: The version of jaxlib.
+        size: The number of pixel values in the image of one element.
+        num_equations: The number of equations of a step, including all inner functions.
         has_convolutions: Whether a step convolves over several channels.
-        num_elements: How many elements there are.
-        num_devices: How many devices they are on.
+        num_elements: The number of elements.
+        num_devices: The number of devices that hold them.
     """
     is_slow_inside = platform == "cpu" and has_convolutions
     is_alone = num_elements == 1
@@ -74,17 +74,17 @@ def plan_steps(
 def xla_options(
     platform: str, version: tuple[int, ...], size: int, *, is_long: bool = True
 ) -> Options:
-    """What XLA should do otherwise than by default, on the CPU; nothing on other devices.
+    """Return compiler options for the CPU; empty on other devices.
 
-    Half of the compilation time and 400 MB go into the fusion emitters. Without them a step of a
-    texture takes a sixth longer, and one of a front end up to half. That is worth it for programs
-    that run a few hundred times on small images and take seconds to compile.
+    The fusion emitters take half of the compilation time and 400 MB. Without them, a texture step
+    takes a sixth longer, and a front-end step up to half longer. This pays for programs that run a
+    few hundred times on small images and take seconds to compile.
 
     Args:
-        platform: See `plan_steps`, as the next.
-        version: See there.
-        size: How many numbers the images are that the program works on.
-        is_long: Whether the program takes seconds to compile otherwise.
+        platform: The platform, as for `plan_steps`.
+        version: The version of jaxlib.
+        size: The number of pixel values in the images of the program.
+        is_long: Whether the program takes seconds to compile without these options.
     """
     if platform != "cpu":
         return ()
@@ -98,22 +98,22 @@ def xla_options(
 
 
 def fft_deadlocks(version: tuple[int, ...]) -> bool:
-    """Whether this jaxlib lets FFTs take all threads of the CPU and then wait for one."""
+    """Return whether FFTs of this jaxlib can occupy all CPU threads and then wait for one."""
     return (0, 11, 1) <= version < (0, 12)
 
 
-# Of jaxlib.
+# The version of jaxlib.
 VERSION = tuple(int(part) for part in re.findall(r"\d+", jaxlib.__version__)[:3])
 
 
 def plan_loop(traced: Any, devices: set, size: int, num_elements: int) -> Plan:
-    """As `plan_steps`, for a traced step and the devices at hand.
+    """Choose how to take steps, given the jaxpr of a step and the available devices.
 
     Args:
-        traced: The program of a step.
-        devices: Those that its arrays are on.
-        size: See `plan_steps`.
-        num_elements: See there.
+        traced: The jaxpr of a step.
+        devices: The devices that hold its arrays.
+        size: The number of pixel values in the image of one element.
+        num_elements: The number of elements.
     """
     equations = [*_equations(traced)]
     plan = plan_steps(
@@ -129,7 +129,7 @@ def plan_loop(traced: Any, devices: set, size: int, num_elements: int) -> Plan:
 
 
 def _equations(jaxpr: Any) -> Iterator[Any]:
-    """The equations of a traced function and of all functions inside of it."""
+    """Yield the equations of a jaxpr and of all functions inside it."""
     for equation in jaxpr.eqns:
         yield equation
         for inner in _programs_in([*equation.params.values()]):
@@ -137,7 +137,7 @@ def _equations(jaxpr: Any) -> Iterator[Any]:
 
 
 def _programs_in(parameters: list) -> list:
-    """The programs among the parameters of an equation, which may be in lists."""
+    """Return the jaxprs among the parameters of an equation, which may be in lists."""
     found = []
     for part in parameters:
         if hasattr(part, "eqns"):
@@ -156,7 +156,7 @@ def _is_multichannel_convolution(equation: Any) -> bool:
 
 
 def _unless_set(options: Options) -> Options:
-    """The options but for what the environment or JAX's settings say already."""
+    """Return the options that neither the environment nor JAX's settings already set."""
     if jax.config.read("jax_disable_most_optimizations"):
         options = tuple(option for option in options if "optimization_level" not in option[0])
     given = os.environ.get("XLA_FLAGS", "")
@@ -164,7 +164,7 @@ def _unless_set(options: Options) -> Options:
 
 
 def warn_of_deadlock() -> None:
-    """Say that FFTs may never return on the CPU, where that is so and nothing is done about it."""
+    """Warn if this jaxlib's CPU FFTs can deadlock and no workaround is active."""
     flag = "xla_cpu_multi_thread_eigen"
     if (
         fft_deadlocks(VERSION)
@@ -172,7 +172,7 @@ def warn_of_deadlock() -> None:
         and flag not in os.environ.get("XLA_FLAGS", "")
     ):
         warnings.warn(
-            f"FFTs of jaxlib {jaxlib.__version__} can wait for each other forever on the CPU. Take "
+            f"FFTs of jaxlib {jaxlib.__version__} can wait for each other forever on the CPU. Use "
             f"another version, or set the environment variable XLA_FLAGS=--{flag}=false.",
             RuntimeWarning,
             stacklevel=3,
@@ -180,11 +180,11 @@ def warn_of_deadlock() -> None:
 
 
 def compiled(size: Callable[..., int] | None = None) -> Callable[[Callable], Callable]:
-    """Compile a function as `equinox.filter_jit` does, by `xla_options`.
+    """Compile a function as `equinox.filter_jit` does, with `xla_options`.
 
     Args:
-        size: From the positional arguments of the function to how many numbers its images are; by
-            default the size of the largest array.
+        size: A function that returns the image size, given the positional arguments; by default the
+            size of the largest array.
     """
     measure = size or _largest
 
@@ -201,26 +201,26 @@ def compiled(size: Callable[..., int] | None = None) -> Callable[[Callable], Cal
 
 @functools.cache
 def jit(function: Callable, options: Options, donate: str = "none") -> Callable:
-    """`equinox.filter_jit` of a function that is defined once, with options for XLA."""
+    """Apply `equinox.filter_jit` to a function that is defined once, with options for XLA."""
     told: dict[str, Any] = {"donate": donate, "compiler_options": dict(options) or None}
     return eqx.filter_jit(function, **told)
 
 
 def options_here(arguments: Any, size: int) -> Options:
-    """The `xla_options` of a call; none within another program, where they are that one's.
+    """Return the `xla_options` of a call; none inside another program, which has its own.
 
     Args:
         arguments: All arguments of the call.
-        size: How many numbers its images are.
+        size: The number of pixel values in its images.
     """
-    # Inside of jax.jit constants are traced, too.
+    # Inside jax.jit, JAX traces constants, too.
     leaves = [_constant(), *jax.tree.leaves(arguments)]
     if any(isinstance(leaf, Tracer) for leaf in leaves):
         return ()
     return _unless_set(xla_options(jax.default_backend(), VERSION, size))
 
 
-# Compiled, because that takes a fifth of the time that it takes to make an array.
+# Compiled, because this takes a fifth of the time of creating an array.
 _constant = jax.jit(lambda: 0)
 
 
@@ -230,5 +230,5 @@ def _largest(*arguments: Any) -> int:
 
 @compiled()
 def call_compiled(function: Callable, *arguments: Any) -> Any:
-    """Call a function of arrays, by one compiled program for all who call it with their like."""
+    """Call a function of arrays through a shared compilation cache."""
     return function(*arguments)

@@ -1,7 +1,7 @@
-"""Half precision: computed in float32, or refused.
+"""Half precision: computed in float32, or rejected.
 
-Sums of squares, variances and divisions by small constants lose everything in the 8 or 11
-significant bits of bfloat16 and float16. So nothing of ours is computed in them.
+Sums of squares, variances and divisions by small constants lose all accuracy in the 8 or 11
+significant bits of bfloat16 and float16. So plenoptax computes nothing in them.
 """
 
 import functools
@@ -27,18 +27,19 @@ _NOTE = (
 
 
 def in_single_precision(*names: str) -> Callable[[Function], Function]:
-    """Decorate a function to compute in float32 what it is given in half precision.
+    """Decorate a function to compute in float32 if its arguments are in half precision.
 
-    The result is rounded to the half precision of the arguments; complex numbers, for which there
-    is no half precision, stay complex64. The docstring gets a sentence that says so. Arguments of
-    other precisions reach the function as they are.
+    The result is rounded to the half precision of the arguments; complex numbers stay complex64,
+    because they have no half precision. The docstring gets a sentence about this. Arguments of
+    other precisions reach the function unchanged.
 
     Args:
-        names: The arguments that decide, arrays or trees of arrays. The other ones follow them.
+        names: The arguments that determine the precision, arrays or trees of arrays. The others
+            follow.
 
     Raises:
         TypeError: When the function is called, if one of these arguments is in half precision and
-            another real one is not of the same.
+            another real one has a different dtype.
     """
 
     def decorate(function: Function) -> Function:
@@ -73,20 +74,20 @@ def to_single(tree: PyTree) -> PyTree:
 
 
 def refuse_half(what: str, dtype: DTypeLike) -> None:
-    """Refuse half precision where it cannot work.
+    """Raise an error for half precision, where it cannot work.
 
     Raises:
         TypeError: If the dtype is float16 or bfloat16.
     """
     if jnp.dtype(dtype) in _HALF:
         raise TypeError(
-            f"{what} must be in float32 or float64, got {jnp.dtype(dtype)}, in which differences "
-            "and steps of the usual sizes are rounded off. Convert with .astype(jnp.float32)."
+            f"{what} must be in float32 or float64, got {jnp.dtype(dtype)}, which rounds off "
+            "differences and steps of the usual sizes. Convert with .astype(jnp.float32)."
         )
 
 
 def is_half(leaf: Any) -> bool:
-    """Whether a leaf of a tree is an array in half precision."""
+    """Return whether a leaf of a tree is an array in half precision."""
     return getattr(leaf, "dtype", None) in _HALF
 
 
@@ -113,7 +114,7 @@ def _is_dictionary(node: Any) -> bool:
 
 
 def _floating_dtypes(tree: PyTree) -> list[Any]:
-    """The different dtypes of the real arrays of a tree, in their order."""
+    """Return the different dtypes of the real arrays of a tree, in order."""
     dtypes = [leaf.dtype for leaf in _leaves(tree) if hasattr(leaf, "dtype")]
     return list(dict.fromkeys(dtype for dtype in dtypes if jnp.issubdtype(dtype, jnp.floating)))
 

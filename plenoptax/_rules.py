@@ -1,4 +1,4 @@
-"""Rules for the numbers that users give, declared once for each argument."""
+"""Rules for numbers given by users, declared once for each argument."""
 
 import abc
 import dataclasses
@@ -21,21 +21,21 @@ Function = TypeVar("Function", bound=Callable)
 class _AbstractRule(abc.ABC):
     @abc.abstractmethod
     def __call__(self, name: str, value: Any) -> Any:
-        """The value as the function takes it; a ValueError if it breaks the rule."""
+        """Return the value in the form that the function takes; raise a ValueError if invalid."""
 
     def of(self, name: str) -> Callable[[Any], Any]:
-        """The rule for a field of that name, as its converter."""
+        """Return the rule as a converter for a field of that name."""
         return functools.partial(self, name)
 
 
 @dataclasses.dataclass(frozen=True)
 class Whole(_AbstractRule):
-    """A whole number: Python's, NumPy's or JAX's, but no boolean, and no float even if it is whole.
+    """A whole number of Python, NumPy or JAX, but not a boolean, and not a float.
 
     Attributes:
         at_least: The smallest number allowed; None for any.
-        several: Whether a sequence of them is allowed too; it becomes a tuple.
-        words: Strings that are allowed too.
+        several: Whether a sequence of whole numbers is also allowed; it becomes a tuple.
+        words: Strings that are also allowed.
     """
 
     at_least: int | None = None
@@ -43,7 +43,7 @@ class Whole(_AbstractRule):
     words: tuple[str, ...] = ()
 
     def __call__(self, name: str, value: Any) -> Any:
-        """The number as a Python integer.
+        """Return the number as a Python integer.
 
         Raises:
             ValueError: If it breaks the rule.
@@ -57,16 +57,16 @@ class Whole(_AbstractRule):
 
 @dataclasses.dataclass(frozen=True)
 class Real(_AbstractRule):
-    """A real number, or an array of them; no boolean. The values of traced ones are not known.
+    """A real number or an array of them, not a boolean. Values traced by JAX are not checked.
 
     Attributes:
-        above: The numbers are larger than this.
+        above: The bound that all numbers must exceed.
         at_least: The smallest number allowed.
-        below: The numbers are smaller than this.
+        below: The bound that all numbers must be smaller than.
         at_most: The largest number allowed.
-        finite: Whether infinities are refused; NaN always is.
-        words: Strings that are allowed too.
-        schedule: Whether a function of the number of steps is allowed too.
+        finite: Whether infinities are rejected; NaN always is.
+        words: Strings that are also allowed.
+        schedule: Whether a function of the number of steps is also allowed.
     """
 
     above: float | None = None
@@ -78,7 +78,7 @@ class Real(_AbstractRule):
     schedule: bool = False
 
     def __call__(self, name: str, value: Any) -> Any:
-        """The number as it is; a NumPy scalar as a Python number.
+        """Return the number as it is; a NumPy scalar as a Python number.
 
         Raises:
             ValueError: If it breaks the rule.
@@ -88,7 +88,7 @@ class Real(_AbstractRule):
         if is_word or is_traced or (self.schedule and callable(value)):
             return value
         if not self._allows(value):
-            raise ValueError(f"{name} is {self._describe()}; got {value!r}.")
+            raise ValueError(f"{name} must be {self._describe()}, got {value!r}.")
         return value.item() if isinstance(value, np.generic) else value
 
     def _allows(self, value: Any) -> bool:
@@ -131,13 +131,13 @@ NUMBER, POSITIVE, NOT_NEGATIVE = Real(), Real(above=0), Real(at_least=0)
 
 
 def checked(**rules: Whole | Real) -> Callable[[Function], Function]:
-    """Decorate a function to check the numbers that it is given before it runs.
+    """Decorate a function to check its number arguments before it runs.
 
-    Whole numbers reach it as Python integers, real numbers of NumPy as Python's. None passes where
-    the annotation has it.
+    Whole numbers reach it as Python integers, NumPy real numbers as Python numbers. None passes if
+    the annotation allows it.
 
     Args:
-        rules: What each argument is, by name.
+        rules: The rule of each argument, by name.
     """
 
     def decorate(function: Function) -> Function:
@@ -164,17 +164,17 @@ def checked(**rules: Whole | Real) -> Callable[[Function], Function]:
 
 
 def as_whole_number(name: str, value: Any, *, at_least: int | None) -> int:
-    """A whole number as a Python integer; NumPy and JAX integers are accepted, floats are not.
+    """Return a whole number as a Python integer; NumPy and JAX integers pass, floats do not.
 
     Args:
-        name: What to call the number in a message.
-        value: What was given.
+        name: The name of the number in a message.
+        value: The given value.
         at_least: The smallest number allowed; None for any.
 
     Raises:
         ValueError: If it is not a whole number, or too small.
     """
-    # Booleans have an index, but nobody means a number by them.
+    # Booleans have an index, but users do not mean a number by them.
     is_boolean = isinstance(value, bool)
     try:
         number = None if is_boolean else operator.index(value)
@@ -182,12 +182,12 @@ def as_whole_number(name: str, value: Any, *, at_least: int | None) -> int:
         number = None
     if number is None or (at_least is not None and number < at_least):
         limit = "" if at_least is None else f", at least {at_least}"
-        raise ValueError(f"{name} is a whole number{limit}; got {value!r}.")
+        raise ValueError(f"{name} must be a whole number{limit}, got {value!r}.")
     return number
 
 
 def say_how_to_fit(values: tuple[float, float], allowed: tuple[float, float]) -> str:
-    """What to do about an image that leaves a range, for the end of a message.
+    """Return advice on an image that leaves a range, for the end of a message.
 
     Args:
         values: The lowest and the highest value of the image.

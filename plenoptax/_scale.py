@@ -4,10 +4,10 @@ from jaxtyping import Array, Float
 
 
 def power_of_two(size: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-    """The largest power of two that is no larger than a size; no gradient passes.
+    """Return the largest power of two that is not larger than a size; no gradient passes.
 
-    Dividing by it is exact, and makes squares of what is as small as the size representable: it is
-    for functions that do not change with the scale of their input. 1 for sizes that are not finite,
+    Dividing by it is exact, and makes squares of values of this size representable. It is for
+    functions that are invariant to the scale of their input. It is 1 for sizes that are not finite
     or smaller than the smallest normal number.
     """
     size = jax.lax.stop_gradient(size)

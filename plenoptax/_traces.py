@@ -14,18 +14,18 @@ from ._types import PyTree
 
 
 def trace(what: str, function: Callable, *arguments: PyTree) -> Any:
-    """Write down what a user's function computes, without computing it.
+    """Trace a user's function with JAX, without computing it.
 
-    The arrays of a module are the first arguments of the program, as they are where it is compiled.
+    The arrays of a module are the first arguments of the jaxpr, as in its compiled programs.
 
     Args:
-        what: What to call the function in a message.
-        function: From arrays to an array or a tree of arrays.
+        what: The name of the function in a message.
+        function: A function from arrays to an array or a tree of arrays.
         *arguments: The shapes and dtypes of its arguments.
 
     Raises:
-        TypeError: If it returns something else.
-        ValueError: If it leaves JAX on the way.
+        TypeError: If the function returns something else.
+        ValueError: If the function leaves JAX.
     """
     arrays, rest = eqx.partition(function, is_array)
     write = jax.make_jaxpr(lambda arrays, *a: _arrays(what, eqx.combine(arrays, rest)(*a)))
@@ -37,9 +37,9 @@ def trace(what: str, function: Callable, *arguments: PyTree) -> Any:
         jax.errors.UnexpectedTracerError,
     ) as error:
         raise ValueError(
-            f"{what} leaves JAX on the way, where it cannot be differentiated: use jax.numpy in "
-            "place of NumPy, and jax.lax.cond or jax.numpy.where for decisions about values. "
-            f"JAX says: {str(error).splitlines()[0]}"
+            f"{what} must stay within JAX to be differentiated, got code that leaves it. Use "
+            "jax.numpy instead of NumPy, and jax.lax.cond or jax.numpy.where for decisions about "
+            f"values. JAX says: {str(error).splitlines()[0]}"
         ) from error
 
 
@@ -48,31 +48,31 @@ def _arrays(what: str, output: PyTree) -> PyTree:
     wrong = [leaf for leaf in leaves if not (is_array(leaf) or isinstance(leaf, Tracer))]
     if wrong or not leaves:
         found = type(wrong[0]).__name__ if wrong else "nothing"
-        raise TypeError(f"{what} returns an array or a tree of arrays; got {found}.")
+        raise TypeError(f"{what} must return an array or a tree of arrays, got {found}.")
     return output
 
 
 def check_program(
     what: str, function: Callable, *arguments: PyTree, check: Callable[[Any], None]
 ) -> Any:
-    """Trace a function, once if the program is known; else twice, and check what it computes.
+    """Trace a function with JAX: once if its jaxpr is known, else twice, and check it.
 
-    Programs are compiled once for each function: that it has changed would go unnoticed.
+    Programs are compiled once for each function, so a change of the function would go unnoticed.
 
     Args:
-        what: What to call the function in a message.
-        function: See `trace`.
-        *arguments: See there.
-        check: Takes the trace of a new program; raises if it cannot be used.
+        what: The name of the function in a message.
+        function: A function from arrays to an array or a tree of arrays.
+        *arguments: The shapes and dtypes of its arguments.
+        check: A function of a new jaxpr that raises an error if it cannot be used.
 
     Returns:
-        The trace.
+        The jaxpr.
 
     Raises:
-        TypeError: As `trace`; or if the function has no hash, by which its programs are found
-            again.
-        ValueError: As `trace`; or if two calls with the same arguments compute different things, or
-            the function is known and computes something else than before.
+        TypeError: As for `trace`; or if the function has no hash, which identifies its compiled
+            programs.
+        ValueError: As for `trace`; or if two calls with the same arguments compute different
+            things, or a known function computes something else than before.
     """
     traced = trace(what, function, *arguments)
     known, digest = _known_of(what, function, traced), _digest(traced)
@@ -80,16 +80,16 @@ def check_program(
         return traced
     if _digest(trace(what, function, *arguments)) != digest:
         raise ValueError(
-            f"{what} is stochastic: two calls with the same image compute different things. Fix "
-            "its randomness: draw it once and hold it in the model, or switch dropout off "
-            "(eqx.nn.inference_mode)."
+            f"{what} must not be stochastic, got two calls with the same image that compute "
+            "different things. Fix its randomness: draw it once and store it in the model, or "
+            "switch dropout off (eqx.nn.inference_mode)."
         )
     if known:
         raise ValueError(
-            f"{what} computes something else than when it was first used: a variable or an "
-            "attribute that it reads has changed, and the programs that are compiled from it have "
-            "not. Define the function anew, or make an Equinox module whose fields hold what "
-            "changes, as arrays."
+            f"{what} must compute the same as at its first use, got another computation: a "
+            "variable or an attribute that it reads has changed, but its compiled programs have "
+            "not. Define the function again, or make an Equinox module whose fields hold the "
+            "changing values as arrays."
         )
     check(traced)
     known["digest"] = digest
@@ -97,12 +97,13 @@ def check_program(
 
 
 def _known_of(what: str, function: Callable, traced: Any) -> dict[str, bytes]:
-    """What is known of a program, found by what makes compiled programs equal."""
-    # What is traced itself, such as the parameters of a model in a batch of them, has no values.
+    """Return the record of a jaxpr, found by what makes compiled programs equal."""
+    # Constants traced by JAX, such as the parameters of a model in a batch of models, have no
+    # values.
     if any(isinstance(constant, Tracer) for constant in traced.consts):
         return {}
     leaves, treedef = jax.tree.flatten(eqx.filter(function, is_array, inverse=True))
-    # 1 and 1.0 are equal, but may make other programs.
+    # 1 and 1.0 are equal, but may give different programs.
     choices = tuple((type(leaf), leaf) for leaf in leaves)
     settings = (
         jax.config.jax_enable_x64,  # pyright: ignore[reportAttributeAccessIssue]
@@ -113,15 +114,15 @@ def _known_of(what: str, function: Callable, traced: Any) -> dict[str, bytes]:
         return _known(what, treedef, choices, tuple(traced.in_avals), settings)
     except (TypeError, ValueError) as error:
         raise TypeError(
-            f"{what} is a {type(function).__name__} without a hash, by which compiled programs are "
-            "found again: make it an equinox.Module whose static fields have one, or a dataclass "
-            "with eq=False."
+            f"{what} must have a hash, which identifies its compiled programs, got a "
+            f"{type(function).__name__} without one. Make it an equinox.Module whose static fields "
+            "have a hash, or a dataclass with eq=False."
         ) from error
 
 
 @functools.lru_cache(maxsize=64)
 def _known(*key: Hashable) -> dict[str, bytes]:
-    """Where the digest of a program is kept."""
+    """Return the cache of first-trace digests, one dict per function."""
     return {}
 
 

@@ -1,4 +1,4 @@
-"""Texts that name models, losses and optimizers, the same in every process."""
+"""Texts that describe models, losses and optimizers, the same in every process."""
 
 import dataclasses
 import enum
@@ -22,18 +22,18 @@ from ._tree import describe, is_array
 from ._types import Key, PyTree
 
 
-# Arrays of up to so many numbers are written out, and sequences of up to so many elements.
+# The largest arrays and the largest sequences that are written out.
 _FEW_NUMBERS = 4
 _FEW_ELEMENTS = 64
 
 
 def in_words(value: Any) -> str:
-    """Name an object and the numbers it holds.
+    """Describe an object and the numbers in it.
 
-    Functions are named by their definition and the variables they close over, modules by their
-    class and fields, optax transformations by the functions that built them, arrays by their
-    values or, when large, by dtype and shape. Objects that cannot be described are named by their
-    class. The text holds no memory address, so that two processes write the same.
+    Functions are described by their definition and the variables they close over, modules by their
+    class and fields, optax transformations by the functions that built them, arrays by their values
+    or, if large, by dtype and shape. Other objects are described by their class. The text contains
+    no memory address, so two processes write the same text.
 
     Args:
         value: Any object.
@@ -42,7 +42,7 @@ def in_words(value: Any) -> str:
 
 
 class _Writer:
-    """Writes one object; remembers the objects it is inside of, which may refer to themselves."""
+    """A writer for one object. It tracks the enclosing objects, which may refer to themselves."""
 
     def __init__(self) -> None:
         self._open: list[int] = []
@@ -82,7 +82,7 @@ class _Writer:
             )
         if isinstance(value, types.MethodType):
             return f"{self.write(value.__self__)}.{value.__name__}"
-        # What jax.jit and its like return stands for the function inside.
+        # The output of jax.jit and similar functions stands for the function inside.
         wrapped = getattr(value, "__wrapped__", None)
         if wrapped is not None:
             return self.write(wrapped)
@@ -94,7 +94,7 @@ class _Writer:
 
     def _object(self, value: Any) -> str:
         if hasattr(value, "__name__"):
-            # Universal functions, of NumPy and of JAX, are objects with a name.
+            # Universal functions of NumPy and JAX are objects with a name.
             return value.__name__
         name = type(value).__qualname__.replace("<locals>.", "")
         if dataclasses.is_dataclass(value):
@@ -118,7 +118,7 @@ class _Writer:
         return ", ".join(f"{name}={self.write(part)}" for name, part in parts.items())
 
     def _transformation(self, value: Any) -> str:
-        """An optax transformation, which is a pair of closures, by the function that made it."""
+        """Describe an optax transformation, a pair of closures, by the function that built it."""
         init, of_init = open_closure(value.init)
         update, of_update = open_closure(value.update)
         if update is None:
@@ -133,7 +133,7 @@ class _Writer:
         variables = _in_order_of_signature(update, name, of_init | of_update)
         step = variables.get("step_size")
         if name == "scale" and isinstance(step, int | float | jax.Array) and step < 0:
-            # All that optax.scale_by_learning_rate leaves of itself.
+            # optax.scale_by_learning_rate leaves only this behind.
             return f"scale_by_learning_rate({self.write(-step)})"
         return f"{name}({self._named(variables)})"
 
@@ -146,7 +146,7 @@ def _array_in_words(array: Any) -> str:
 
 
 def _shortest(values: Any) -> Any:
-    """The numbers of an array, each with as few digits as tell it from others of its dtype."""
+    """Return the numbers of an array, with just enough digits to identify them in their dtype."""
     if values.ndim:
         return [_shortest(row) for row in values]
     text = str(values[()])
@@ -154,10 +154,10 @@ def _shortest(values: Any) -> Any:
 
 
 def open_closure(value: Any) -> tuple[Any, dict[str, Any]]:
-    """A function and the variables that it closes over; None for what is no function."""
+    """Return a function and the variables that it closes over; None if it is not a function."""
     contents = None
     if hasattr(value, "contents") and hasattr(getattr(value, "fn", None), "fn"):
-        # Equinox's closure as a pytree.
+        # A closure as a pytree, from Equinox.
         value, contents = value.fn.fn, value.contents or ()
     if hasattr(value, "__wrapped__"):
         # A decorated function closes over the function itself.
@@ -173,15 +173,16 @@ def _content(cell: Any) -> Any:
     try:
         return cell.cell_contents
     except ValueError:
-        # A variable that has been given no value.
+        # A variable without a value.
         return None
 
 
 def _in_order_of_signature(
     function: Callable, name: str, variables: dict[str, Any]
 ) -> dict[str, Any]:
-    """The arguments of the factory of a closure, in their order, then what else it holds."""
-    # A closure that was pickled carries only those globals that it uses, so its module is asked.
+    """Return the arguments of the factory of a closure, in order, then its other variables."""
+    # A pickled closure carries only the globals that it uses, so the factory is looked up in its
+    # module.
     factory = getattr(sys.modules.get(function.__module__), name, None)
     names = list(inspect.signature(factory).parameters) if callable(factory) else []
     found = _without_helpers(variables, names)
@@ -195,7 +196,7 @@ def _is_empty(part: Any) -> bool:
 
 
 def _without_helpers(variables: dict[str, Any], arguments: list[str]) -> dict[str, Any]:
-    """The variables of a closure, with those of its inner functions in place of these."""
+    """Return the variables of a closure, with inner functions replaced by their variables."""
     found = {}
     for name, part in variables.items():
         function, inner = open_closure(part)
@@ -207,7 +208,7 @@ def _without_helpers(variables: dict[str, Any], arguments: list[str]) -> dict[st
 
 
 def describe_machine(started: float) -> dict[str, Any]:
-    """Versions, the device, and the seconds since `started`, a `time.perf_counter`."""
+    """Return versions, the device, and the seconds since `started`, a `time.perf_counter`."""
     versions = {name: metadata.version(name) for name in ("plenoptax", "jax", "optax", "equinox")}
     return {
         "versions": versions,
@@ -218,15 +219,15 @@ def describe_machine(started: float) -> dict[str, Any]:
 
 
 def describe_key(key: Key | None) -> list | None:
-    """The data of a key, for JSON."""
+    """Return the data of a key, for JSON."""
     return None if key is None else np.asarray(jax.random.key_data(key)).tolist()
 
 
 def digest(arrays: PyTree) -> str | None:
-    """What tells arrays from others: a digest of their dtypes, shapes and contents.
+    """Return a digest of the dtypes, shapes and contents of arrays.
 
     Args:
-        arrays: An array or a tree of arrays; None has none.
+        arrays: An array or a tree of arrays; None gives None.
     """
     if arrays is None:
         return None
@@ -238,7 +239,7 @@ def digest(arrays: PyTree) -> str | None:
 
 
 def describe_options(options: Mapping[str, Any]) -> dict[str, Any]:
-    """The options of a method: plain values as they are, everything else in words."""
+    """Describe the options of a method: plain values as they are, everything else in words."""
 
     def write(option: Any) -> Any:
         is_plain = option is None or isinstance(option, int | float | str)

@@ -97,7 +97,9 @@ def test_models_of_one_channel_name_the_axes(model, color):
 
 
 def test_a_height_and_a_width_that_are_none_are_named():
-    with pytest.raises(ValueError, match=r"\(3, 64\) begins the shape .* image.shape\[-2:\]"):
+    with pytest.raises(
+        ValueError, match=r"\(3, 64\) is the start of an image shape .* image.shape\[-2:\]"
+    ):
         plx.models.PortillaSimoncelli((3, 64))
     with pytest.raises(ValueError, match=r"64 pixels along each axis, got \(7, 64\)\.$"):
         plx.models.PortillaSimoncelli((7, 64))

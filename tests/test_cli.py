@@ -167,7 +167,7 @@ def test_doubts_about_a_run_are_said_and_written(folder, capsys):
     facts = json.loads((folder / "metamer.json").read_text())
     assert facts["steps"] == 51
     assert facts["success"] is False
-    assert "the target to the eye" in facts["criterion"]
+    assert "visually the target" in facts["criterion"]
     (caution,) = facts["cautions"]
     assert "RelativeLossChange" in caution
     assert caution in capsys.readouterr().out

@@ -172,7 +172,7 @@ def test_names_are_imported_on_first_use_and_known_to_type_checkers():
         module = importlib.import_module(f"plenoptax.{room or name}")
         assert getattr(plenoptax, name) is (getattr(module, name) if room else module)
     with pytest.raises(AttributeError, match="no attribute 'metamers'"):
-        plenoptax.metamers
+        plenoptax.metamers  # noqa: B018
 
 
 def test_importing_the_package_imports_nothing_else():

@@ -111,15 +111,17 @@ def test_every_number_has_a_rule():
 @pytest.mark.parametrize(("name", "parameter"), sorted(WHOLE))
 def test_whole_numbers_are_whole(name, parameter, unchecked):
     for value in (2.0, np.float64(2), np.float32(2), jnp.asarray(2.0), True, np.True_, "2"):
-        with pytest.raises(ValueError, match=f"{parameter} is a whole number"):
+        with pytest.raises(ValueError, match=f"{parameter} must be a whole number"):
             call_with(name, parameter, value)
     _, rule = RULES[name, parameter]
     least = rule.at_least
     if least is not None:
-        with pytest.raises(ValueError, match=f"{parameter} is a whole number, at least {least}"):
+        with pytest.raises(
+            ValueError, match=f"{parameter} must be a whole number, at least {least}"
+        ):
             call_with(name, parameter, np.int64(least - 1))
     if rule.several:
-        with pytest.raises(ValueError, match=f"{parameter} is a whole number"):
+        with pytest.raises(ValueError, match=f"{parameter} must be a whole number"):
             call_with(name, parameter, (2, 2.0))
 
 
@@ -135,7 +137,7 @@ def test_real_numbers_are_in_their_range(name, parameter, unchecked):
     wrong += [rule.below] if rule.below is not None else []
     wrong += [rule.at_most + 0.1] if rule.at_most is not None else []
     for value in wrong:
-        with pytest.raises(ValueError, match=f"{parameter} is a (finite )?number"):
+        with pytest.raises(ValueError, match=f"{parameter} must be a (finite )?number"):
             call_with(name, parameter, value)
 
 
@@ -154,7 +156,7 @@ def test_rules_convert_what_they_let_through():
         assert found == (3, 4)
         assert [type(one) for one in found] == [int, int]
     assert function(count=np.int64(1), height=np.int64(-3), rate=None) == (1, 3, -3, None)
-    with pytest.raises(ValueError, match="sizes is a whole number, at least 1; got None"):
+    with pytest.raises(ValueError, match="sizes must be a whole number, at least 1, got None"):
         function(1, None)
     found = function(1, rate=np.float64(0.5))[3]
     assert (type(found), found) == (float, 0.5)
@@ -257,23 +259,23 @@ REFUSED = {
     "default radius": (lambda: plx.process.disk(16, inner_radius=8), "inner_radius must not"),
     "weight of MAD": (
         lambda: plx.MADCompetition(image(), plx.metric.mse, plx.metric.mse, "min", -1.0),
-        "metric_tradeoff_lambda is a finite number at least 0 or 'auto'",
+        "metric_tradeoff_lambda must be a finite number at least 0 or 'auto'",
     ),
     "criterion": (
         lambda: plx.MetamerCTF(image(), MODEL, change_scale_criterion=-0.1),
-        "change_scale_criterion is a finite number at least 0",
+        "change_scale_criterion must be a finite number at least 0",
     ),
     "loss of a scale": (
         lambda: plx.MetamerCTF(image(), MODEL, change_scale_loss=np.nan),
-        "change_scale_loss is a finite number at least 0",
+        "change_scale_loss must be a finite number at least 0",
     ),
-    "checkpoint": (lambda: plx.Checkpoint("run.npz", seconds=np.nan), "seconds is a finite"),
-    "negative checkpoint": (lambda: plx.Checkpoint("run.npz", -1), "seconds is a finite"),
-    "checkpoint in words": (lambda: plx.Checkpoint("run.npz", "30"), "seconds is a finite"),
-    "record": (lambda: plx.Record(every=2.0), "every is a whole number, at least 0"),
+    "checkpoint": (lambda: plx.Checkpoint("run.npz", seconds=np.nan), "seconds must be a finite"),
+    "negative checkpoint": (lambda: plx.Checkpoint("run.npz", -1), "seconds must be a finite"),
+    "checkpoint in words": (lambda: plx.Checkpoint("run.npz", "30"), "seconds must be a finite"),
+    "record": (lambda: plx.Record(every=2.0), "every must be a whole number, at least 0"),
     "band": (
         lambda: plx.process.SteerablePyramidFreq((16, 16), 1, 1).recon_pyr({}, bands=1.0),
-        "bands is a whole number",
+        "bands must be a whole number",
     ),
     "label": (
         lambda: plx.models.PortillaSimoncelli((16, 16), 1, 2, 1)(image(), scales=[0.0]),
@@ -289,11 +291,11 @@ REFUSED = {
     ),
     "weight of a penalty": (
         lambda: plx.Metamer(image(), MODEL, penalty_lambda=np.inf),
-        "penalty_lambda is a finite number at least 0 or a schedule",
+        "penalty_lambda must be a finite number at least 0 or a schedule",
     ),
     "standard deviations": (
         lambda: plx.loss.ZScored(jnp.zeros(2), jnp.asarray([1.0, -1.0])),
-        "standard_deviation is a finite number at least 0",
+        "standard_deviation must be a finite number at least 0",
     ),
 }
 

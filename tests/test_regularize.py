@@ -199,13 +199,13 @@ def test_penalties_map_over_images(rng):
 
 def test_penalties_refuse(unchecked):
     image = jnp.full((1, 4, 4), 0.5)
-    with pytest.raises(ValueError, match="smoothing is a finite number at least 0; got -1"):
+    with pytest.raises(ValueError, match="smoothing must be a finite number at least 0, got -1"):
         penalize_total_variation(image, -1.0)
-    with pytest.raises(ValueError, match=r"exponent is a finite number at least 1; got 0.5"):
+    with pytest.raises(ValueError, match=r"exponent must be a finite number at least 1, got 0.5"):
         penalize_lp(image, 0.5)
     with pytest.raises(ValueError, match="a pair"):
         penalize_nonbinary(image, (0.0, 0.5, 1.0))
-    with pytest.raises(ValueError, match="floor is a finite number above 0"):
+    with pytest.raises(ValueError, match="floor must be a finite number above 0"):
         PowerSpectrum(image, floor=0.0)
     with pytest.raises(ValueError, match="broadcast"):
         Closeness(image, jnp.ones(3))

@@ -32,10 +32,10 @@ def branching(image):
 DRAWS = np.random.default_rng(0)
 MODEL_FAULTS = {
     "not a callable": (3, TypeError, "callable from an image"),
-    "no array": (lambda image: "text", TypeError, "array or a tree of arrays; got str"),
+    "no array": (lambda image: "text", TypeError, "array or a tree of arrays, got str"),
     "nothing": (lambda image: None, TypeError, "got nothing"),
-    "numpy": (lambda image: jnp.asarray(np.sqrt(np.asarray(image))), ValueError, "leaves JAX"),
-    "a decision": (branching, ValueError, "leaves JAX"),
+    "numpy": (lambda image: jnp.asarray(np.sqrt(np.asarray(image))), ValueError, "stay within JAX"),
+    "a decision": (branching, ValueError, "stay within JAX"),
     "half precision": (halved, TypeError, "float32 to float16"),
     "integers": (lambda image: jnp.round(image).astype(jnp.int32), TypeError, "to int32"),
     "no gradient": (jax.lax.stop_gradient, ValueError, "no gradient"),

@@ -1,4 +1,4 @@
-"""Operators and eigensolvers; nothing here knows of images."""
+"""Operators and eigensolvers, independent of images."""
 
 from ._eigenpairs import Eigenpairs as Eigenpairs
 from ._eigenpairs import EigenStatus as EigenStatus

@@ -14,49 +14,49 @@ from ._operator import compiled_with_operator, LinearMap
 
 
 class EigenStatus(eqx.Enumeration):
-    """How one end of a spectrum stands.
+    """The status of one end of a spectrum.
 
     Example:
         >>> import plenoptax as plx
         >>> plx.linalg.EigenStatus[plx.linalg.EigenStatus.product_limit]
-        'The limit on products was reached first; go on from the state.'
+        'The limit on products was reached; continue from the state.'
     """
 
     converged = "These are eigenvectors, to the accuracy that was asked for."
     stagnated = (
-        "The eigenvalues hardly changed any more, which does not prove them: they may be off by "
-        "some per cent."
+        "The eigenvalues have almost stopped changing. This does not prove them: they may be off "
+        "by a few percent."
     )
-    product_limit = "The limit on products was reached first; go on from the state."
+    product_limit = "The limit on products was reached; continue from the state."
     unproven = (
-        "The residuals are too large to prove these; take more directions (p) or products (q), or "
-        "another method."
+        "The residuals are too large to prove these eigenpairs; use more directions (p), more "
+        "products (q), or another method."
     )
     null_space = (
-        "The map annihilates these vectors, or the last of them, in working precision; those are "
-        "not unique."
+        "These vectors, or the last of them, are in the null space of the map in working "
+        "precision; null vectors are not unique."
     )
     ridge_dominated = (
-        "The ridge made these numbers or directions: with another ridge they are others. Report "
+        "The ridge determines these ratios or directions: another ridge changes them. Report "
         "them with the ridge, or give a subspace that both models see."
     )
-    nonfinite = "A product was infinite or not a number."
+    nonfinite = "A product was infinite or NaN."
 
 
 class Eigenpairs(NamedTuple):
-    """Eigenvalues and eigenvectors of ``J^T J``, in descending order down to the floor.
+    """Eigenvalues and eigenvectors of ``J^T J``, in descending order down to the rounding floor.
 
     Attributes:
         values: The eigenvalues, measured as ``|J v|^2``.
-        vectors: The eigenvectors, one a row.
-        residuals: ``|F v - l v| / l_max`` of each. For the smallest eigenvalues this proves
-            nothing: any vector of a small eigenvalue passes.
-        indices: Which eigenvalues they are, 0 for the largest.
-        floor: The eigenvalue below which a vector is as good as annihilated.
-        null_dimension: How many eigenvalues are below the floor: exactly for `exact`, at least so
-            many otherwise.
-        num_products: How many products with F the search took.
-        status: The `EigenStatus` of either end, or None for one that was not sought.
+        vectors: The eigenvectors, one per row.
+        residuals: ``|F v - l v| / l_max`` for each. For the smallest eigenvalues a small residual
+            proves nothing: every vector with a small eigenvalue has one.
+        indices: The indices of these among all eigenvalues, 0 for the largest.
+        floor: The rounding floor: the eigenvalue below which a vector counts as null.
+        null_dimension: The number of eigenvalues below the floor: exact for `exact`, otherwise a
+            lower bound.
+        num_products: The number of products with F that the search took.
+        status: The `EigenStatus` of each end, or None for an end that was not searched.
     """
 
     values: Float[np.ndarray, " k"]
@@ -72,14 +72,14 @@ class Eigenpairs(NamedTuple):
 def measure(
     operator: LinearMap, vectors: Float[Array, "k n"]
 ) -> tuple[Float[np.ndarray, " k"], Float[np.ndarray, " k"]]:
-    """Eigenvalues as ``|J v|^2``, and the norms of ``F v - l v``."""
+    """Measure eigenvalues as ``|J v|^2``, and the norms of ``F v - l v``."""
     scale, values, norms = (np.asarray(each, np.float64) for each in _measure(operator, vectors))
     return scale**2 * values, scale**2 * norms
 
 
 @compiled_with_operator
 def _measure(operator: LinearMap, vectors: Float[Array, "k n"]) -> tuple[Array, Array, Array]:
-    # In units of the largest response: squares of faint responses would be rounded to zero.
+    # In units of the largest response, because squares of small responses would round to zero.
     products = operator(vectors)
     scale = power_of_two(jnp.max(jnp.abs(products), initial=0))
     products = products / scale
@@ -89,8 +89,9 @@ def _measure(operator: LinearMap, vectors: Float[Array, "k n"]) -> tuple[Array, 
 
 
 def bidiagonal_floor(largest: float, dtype: jnp.dtype) -> float:
-    """What is left of an eigenvalue 0 when J, not F, is applied in working precision."""
-    # Measured on front ends: roundings of products and bases leave up to 10 eps of it.
+    """Return the rounding floor of eigenvalues when J, not F, is applied in working precision."""
+    # Measured on front ends: rounding in products and bases leaves up to 10 eps of the largest
+    # singular value.
     return float((16 * jnp.finfo(dtype).eps) ** 2 * largest)
 
 
@@ -102,14 +103,15 @@ def are_resolved(
     *,
     rtol: float = 0.05,
 ) -> bool:
-    """Whether each is annihilated, or an eigenvalue is proven to lie near.
+    """Return whether each vector is null, or its eigenvalue is proven to be near a true one.
 
     Args:
         values: The eigenvalues of one end, descending.
         norms: The norms of ``F v - l v``.
-        floor: The eigenvalue below which a vector is as good as annihilated.
-        num_null: How many of all eigenvalues are known to be 0: so many, the last, must be.
-        rtol: How near, as a part of it.
+        floor: The rounding floor: the eigenvalue below which a vector counts as null.
+        num_null: The number of eigenvalues known to be 0; that many of the last values must be
+            null.
+        rtol: The allowed distance, as a fraction of the eigenvalue.
     """
     is_null = values <= floor
     is_missed = ~is_null & (np.arange(len(values)) >= len(values) - num_null)
@@ -119,7 +121,7 @@ def are_resolved(
 def end_status(
     values: Float[np.ndarray, " k"], floor: float, *, is_proven: bool, otherwise: EigenStatus
 ) -> EigenStatus:
-    """How one end stands: by what proves its pairs, not by the rule that ended the search."""
+    """Return the status of one end, by the proof of its pairs, not by what ended the search."""
     if not np.isfinite(values).all():
         return EigenStatus.nonfinite
     if not is_proven:
@@ -128,12 +130,12 @@ def end_status(
 
 
 def end_indices(k: int, n: int, which: str = "both") -> Int[np.ndarray, " ends"]:
-    """Where the `k` largest and the `k` smallest of `n` eigenvalues are, in descending order."""
+    """Return the indices of the `k` largest and the `k` smallest of `n` descending eigenvalues."""
     return np.r_[: k * (which != "bottom"), n - k * (which != "top") : n]
 
 
 def fits_densely(operator: LinearMap) -> bool:
-    """Whether the matrix of a map is small enough to be formed and decomposed."""
+    """Return whether the matrix of a map is small enough to be formed and decomposed."""
     sides = operator.input_size, operator.output_size
     return min(sides) <= 10_000 and sides[0] * sides[1] <= 2**28
 
@@ -141,10 +143,10 @@ def fits_densely(operator: LinearMap) -> bool:
 def dense_ends(
     operator: LinearMap, k: int, noise: Float[Array, "noises n"]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, int] | None:
-    """The `k` largest and `k` smallest singular triplets from the matrix of the map, and its rank.
+    """Compute the `k` largest and `k` smallest singular triplets from the matrix, and its rank.
 
-    Right vectors of a null space are the projections of `noise` onto it. None if the matrix is not
-    finite.
+    Right vectors of a null space are the projections of `noise` onto it. Return None if the matrix
+    is not finite.
     """
     matrix = np.asarray(operator.dense(), np.float64)
     if not np.all(np.isfinite(matrix)):
@@ -152,7 +154,7 @@ def dense_ends(
     values, rows = _decompose(matrix, operator.dtype)
     rows = rows[values > bidiagonal_floor(values[0], operator.dtype)]
     rank, n = rows.shape
-    # Where fewer than k are seen, both ends have null vectors, and no vector belongs to both.
+    # If the rank is less than k, both ends have null vectors, and no vector belongs to both.
     num_null = min(n - rank, max(k, 2 * k - rank))
     null = _null_members(rows, np.asarray(noise, np.float64)[:num_null])
     ends = np.concatenate([rows, null])
@@ -167,18 +169,18 @@ def dense_ends(
 def exact(
     operator: LinearMap, *, k: int | None = None, which: str = "both", key: Key | None = None
 ) -> tuple[Eigenpairs, Float[Array, "m n"]]:
-    """All eigenpairs, or the `k` at either end, from the map as a matrix.
+    """Compute all eigenpairs, or the `k` at each end, from the map as a matrix.
 
-    The matrix is formed in the precision of the map and decomposed in float64: that of a map in
-    float32 through ``J^T J``, or ``J J^T`` where outputs are fewer than inputs, and that of one in
-    float64 itself, since squaring would lose half of its digits.
+    The matrix is formed in the precision of the map and decomposed in float64. A float32 matrix is
+    decomposed through ``J^T J``, or ``J J^T`` if there are fewer outputs than inputs. A float64
+    matrix is decomposed itself, because squaring would lose half its digits.
 
     Args:
         operator: The map J.
-        k: How many at either end; by default all of them.
+        k: The number of eigenpairs at each end; by default all.
         which: ``"top"``, ``"bottom"`` or ``"both"``; without `k` all are found.
-        key: Draws the noise whose projection onto the null space is the last vector, and the second
-            noise for the one before it. By default key 0.
+        key: Draws noise. Its projections onto the null space are the null vectors, the first draw
+            for the last vector, the second for the one before it. By default key 0.
 
     Returns:
         The eigenpairs, and the matrix.
@@ -195,15 +197,19 @@ def exact(
     n, m = operator.input_size, operator.output_size
     if not fits_densely(operator) or (k is None and n > 10_000):
         raise ValueError(
-            f"The Jacobian has {m} x {n} elements, too many to decompose. Use the method "
+            "The Jacobian must have at most 2**28 elements and a shorter side of at most 10000 "
+            f"(without k also at most 10000 columns), got {m} x {n}. Use the method "
             "'block_lanczos', or a smaller image."
         )
     jacobian = operator.dense()
     matrix = np.asarray(jacobian, np.float64)
     if not np.all(np.isfinite(matrix)):
-        raise ValueError("The Jacobian has elements that are infinite or not a number.")
+        raise ValueError(
+            "The Jacobian must be finite, got infinite or NaN elements. Check the derivatives of "
+            "the function at this point."
+        )
     values, rows = _decompose(matrix, operator.dtype)
-    # J was rounded once in working precision; what is decomposed in float32's is F in float64.
+    # J was rounded once, in working precision; for float32, F is decomposed in float64.
     floor = float(jnp.finfo(operator.dtype).eps ** 2 * values[0])
     if _is_double(operator.dtype):
         floor = bidiagonal_floor(values[0], operator.dtype)
@@ -217,7 +223,7 @@ def exact(
     null = dict(zip(missing, _null_members(rows, draw), strict=True))
     vectors = np.stack([rows[i] if i < len(rows) else null[i] for i in chosen])
     found = np.sum((vectors @ matrix.T) ** 2, axis=1)
-    # Of the vectors as they are given back: rounded to the precision of the map.
+    # Residuals of the returned vectors, which are rounded to the precision of the map.
     rounded = np.asarray(jnp.asarray(vectors, operator.dtype), np.float64)
     residuals = np.linalg.norm(rounded @ matrix.T @ matrix - found[:, None] * rounded, axis=1)
     ends: dict[str, Any] = {"top": EigenStatus.converged, "bottom": EigenStatus.converged}
@@ -245,7 +251,7 @@ def _is_double(dtype: jnp.dtype) -> bool:
 
 
 def _decompose(matrix: Float[np.ndarray, "m n"], dtype: jnp.dtype) -> tuple[np.ndarray, np.ndarray]:
-    """Eigenvalues of F in descending order, as many as the shorter side, and their vectors."""
+    """Return the eigenvalues of F in descending order, as many as the shorter side, and vectors."""
     if _is_double(dtype):
         _, singular, rows = np.linalg.svd(matrix, full_matrices=False)
         return singular**2, rows
@@ -258,8 +264,8 @@ def _decompose(matrix: Float[np.ndarray, "m n"], dtype: jnp.dtype) -> tuple[np.n
         return np.zeros(1), np.zeros((1, n))
     lifted = vectors @ matrix
     norms = np.linalg.norm(lifted, axis=1)
-    # Lifting divides by the singular value: what is small loses its orthogonality, which the
-    # factorization restores without touching what is large.
+    # Lifting divides by the singular value, so vectors of small values lose their orthogonality.
+    # The factorization restores it without changing vectors of large values.
     kept = norms**2 > 8 * np.finfo(float).eps * values[0]
     rows, mixing = np.linalg.qr((lifted[kept] / norms[kept, None]).T)
     return values[kept], (rows * np.sign(np.diag(mixing))).T
@@ -268,7 +274,7 @@ def _decompose(matrix: Float[np.ndarray, "m n"], dtype: jnp.dtype) -> tuple[np.n
 def _null_members(
     rows: Float[np.ndarray, "rank n"], draw: Float[np.ndarray, "count n"]
 ) -> np.ndarray:
-    """Projections of noise onto the complement of some rows, the one drawn first at the end."""
+    """Project noise onto the orthogonal complement of some rows; the first draw comes last."""
     draw = draw.T
     for _ in range(2):
         draw = draw - rows.T @ (rows @ draw)

@@ -37,36 +37,37 @@ _TINY = float(np.finfo(np.float64).tiny)
 
 @final
 class BlockLanczos(eqx.Module):
-    """Both ends of the spectrum of ``F = J^T J`` from products with J and its transpose alone.
+    """Solver for both ends of the spectrum of ``F = J^T J``, by products with J and ``J^T``.
 
-    The two-sided (Golub-Kahan) form of block Lanczos: an orthonormal basis of directions and one
-    of their images are kept, with full reorthogonalization, so that the singular values of J are
-    found without squaring its condition number. It goes on with the residuals of the best pairs at
-    either end that have not converged; a direction that has become dependent is redrawn, so that
-    multiple eigenvalues and null spaces are found; and when the bases are full it restarts with the
-    best half of them (thick restart). A preconditioner makes it a Davidson method at the bottom,
-    where eigenvalues are clustered and Lanczos hardly moves.
+    This is the two-sided (Golub-Kahan) form of block Lanczos. It keeps an orthonormal basis of
+    directions and one of their images, with full reorthogonalization, so it finds the singular
+    values of J without squaring its condition number. The next block consists of the residuals of
+    the best pairs at each end that have not converged. A direction that has become dependent is
+    redrawn, so multiple eigenvalues and null spaces are found. When the bases are full, it restarts
+    with the best half of them (thick restart). A preconditioner makes it a Davidson method at the
+    bottom, where eigenvalues are clustered and Lanczos converges very slowly.
 
-    ``init``, ``step`` and ``finish`` are pure. A Python loop calls ``step``, one product of either
-    kind with a block: it can be interrupted, and no convolution sits in a compiled loop.
+    ``init``, ``step`` and ``finish`` are pure. A Python loop calls ``step``, which multiplies one
+    block by J and by ``J^T``: the loop can be interrupted, and no convolution is inside a compiled
+    loop.
 
-    The top is accepted when ``|F v - l v| <= rtol l_max``. The bottom waits until l_max is known
-    (to a tenth, if the top is not sought), and is accepted when an eigenvalue is below the floor
-    ``(16 eps)^2 l_max``, when ``|F v - l v| <= 0.025 l`` (so that one lies within 2.5 % of it), or
-    when it lost under 2.5 % while the products doubled, to 256 at least: it is ``stagnated`` then.
-    A search that has taken as many products as there are directions (or responses, if these are
-    fewer) has cost as much as the matrix of J. It ends with that matrix, if it fits into memory
-    (``2**28`` elements), and its pairs are exact.
+    The top is accepted if ``|F v - l v| <= rtol l_max``. The bottom waits until l_max is known (to
+    a tenth, if the top is not searched). It is accepted if an eigenvalue is below the floor ``(16
+    eps)^2 l_max``, or if ``|F v - l v| <= 0.025 l``, so that a true eigenvalue is within 2.5 %. It
+    is also accepted, as ``stagnated``, if it fell by less than 2.5 % while the number of products
+    doubled, to at least 256. A search with as many products as there are directions (or responses,
+    if these are fewer) has cost as much as the matrix of J. It then ends with that matrix, if it
+    fits into memory (``2**28`` elements), and its pairs are exact.
 
     Attributes:
         operator: The map J.
-        k: How many eigenpairs at either end.
+        k: The number of eigenpairs at each end.
         which: ``"top"``, ``"bottom"`` or ``"both"``.
         rtol: The tolerance of the top.
-        preconditioner: From a block of residuals to directions: about the inverse of F. Used for
-            the bottom. By default none.
-        block_size: How many directions a step adds.
-        capacity: How many directions are kept at most.
+        preconditioner: A function from a block of residuals to directions, an approximate inverse
+            of F. Used for the bottom. By default None.
+        block_size: The number of directions that a step adds.
+        capacity: The maximum number of directions kept.
 
     References:
         Golub and Kahan (1965), SIAM Journal on Numerical Analysis 2, 205-224; Wu and Stathopoulos
@@ -105,24 +106,27 @@ class BlockLanczos(eqx.Module):
         """Set the attributes.
 
         Args:
-            operator: See above.
-            k: See above.
-            which: See above.
-            rtol: See above.
-            preconditioner: See above.
-            block_size: By default one for each pair sought, and at least 6.
-            capacity: By default 128, more if the block is large.
+            operator: The map J.
+            k: The number of eigenpairs at each end.
+            which: ``"top"``, ``"bottom"`` or ``"both"``.
+            rtol: The tolerance of the top.
+            preconditioner: An approximate inverse of F, for the bottom; see above.
+            block_size: The number of directions per step, by default one for each pair, and at
+                least 6.
+            capacity: The maximum number of directions kept, by default 128, more if the block is
+                large.
 
         Raises:
             ValueError: If there are fewer than ``2 k`` dimensions, or `which` is unknown.
         """
         if which not in ("top", "bottom", "both"):
-            raise ValueError(f"which is 'top', 'bottom' or 'both'; got {which!r}.")
+            raise ValueError(f"which must be 'top', 'bottom' or 'both', got {which!r}.")
         n = operator.input_size
         num_wanted = k * (2 if which == "both" else 1)
         if not 1 <= num_wanted <= n:
             raise ValueError(
-                f"There are {n} eigenvectors; k={k} with which={which!r} asks for more."
+                f"The number of eigenvectors must be at most {n}, got k={k} with which={which!r}. "
+                "Give a smaller k."
             )
         self.operator = operator
         self.k = k
@@ -133,12 +137,12 @@ class BlockLanczos(eqx.Module):
         self.capacity = min(max(capacity or 128, 4 * self.block_size), n)
 
     def init(self, *, key: Key, start: Callable | None = None) -> LanczosState:
-        """The state before the first step.
+        """Return the state before the first step.
 
         Args:
             key: Draws the first directions, and those that replace dependent ones.
-            start: From the first directions, a block, to more of them to search besides, such as
-                guesses of the eigenvectors.
+            start: A function from the first block of directions to additional directions to search,
+                such as guesses of the eigenvectors.
         """
         n, dtype = self.operator.input_size, self.operator.dtype
         key, subkey = jax.random.split(key)
@@ -164,13 +168,13 @@ class BlockLanczos(eqx.Module):
         )
 
     def is_finished(self, state: LanczosState) -> bool:
-        """Whether both ends are done, or nothing finite can come."""
+        """Return whether both ends are done, or a product was not finite."""
         return bool(state.is_done.all()) or not state.is_finite
 
     def step(self, state: LanczosState) -> LanczosState:
-        """Add a block of directions, and choose the next one; or, once that is cheaper, end it.
+        """Add a block of directions and choose the next; end with the matrix once that is cheaper.
 
-        The last step takes as many products as there are directions or, if fewer, responses.
+        Ending takes as many products as there are directions or, if fewer, responses.
         """
         n = self.operator.input_size
         if state.num_products >= self._width and fits_densely(self.operator):
@@ -211,11 +215,11 @@ class BlockLanczos(eqx.Module):
 
     @property
     def _width(self) -> int:
-        """How many products the matrix of the map takes."""
+        """The number of products that form the matrix of the map."""
         return min(self.operator.input_size, self.operator.output_size)
 
     def _end_densely(self, state: LanczosState) -> LanczosState:
-        """The state whose bases hold both ends of the spectrum, from the matrix of the map."""
+        """Compute both ends of the spectrum from the matrix of the map; return them as a state."""
         changes = dict(num_products=np.asarray(state.num_products + self._width))
         found = dense_ends(self.operator, self.k, state.noise)
         if found is None:
@@ -236,7 +240,7 @@ class BlockLanczos(eqx.Module):
         )
 
     def _choose(self, state: LanczosState) -> LanczosState:
-        """Judge the pairs at either end; the residuals of the best unfinished ones come next."""
+        """Judge the pairs at each end; residuals of the best unfinished ones are the next block."""
         left, singular, right = decompose(state)
         largest = max(float(state.largest), singular[0])
         size, epsilon = len(singular), float(jnp.finfo(self.operator.dtype).eps)
@@ -250,14 +254,14 @@ class BlockLanczos(eqx.Module):
             pad_rows(right[:, targets], self.capacity, self.operator.dtype),
             jnp.asarray(singular[targets], self.operator.dtype),
         )
-        # Of F, as fractions of the largest eigenvalue.
+        # The residual norms of F.
         of_pair = dict(zip(targets, np.asarray(norms) * singular[targets], strict=True))
         wanted = min(self.k, size)
         top = np.asarray([of_pair.get(i, np.inf) for i in range(wanted)])
         bottom = np.asarray([of_pair.get(size - 1 - i, np.inf) for i in range(wanted)])
         lowest = singular[::-1][:wanted] ** 2
         is_done = state.is_done.copy()
-        # The largest eigenvalue must be known before anything can be called small.
+        # The largest eigenvalue must be known before an eigenvalue can count as small.
         enough = (
             top[:1] <= 0.1 * largest**2 if self.which == "bottom" else top <= self.rtol * largest**2
         )
@@ -285,12 +289,12 @@ class BlockLanczos(eqx.Module):
         )
 
     def _targets(self, state: LanczosState, is_null: np.ndarray) -> tuple[np.ndarray, int]:
-        """The pairs to go on with, those of the top first, and how many those are."""
+        """Return the pairs to continue with, those of the top first, and how many top pairs."""
         size, (no_top, no_bottom) = len(is_null), state.is_done
         width = min(self.block_size, size)
         num_top = 0 if no_top else width if no_bottom else width // 2
         upward = np.flatnonzero(~is_null)[::-1]
-        # A pair below the floor is settled; what is left of it is rounding.
+        # A pair below the floor is settled; its remaining value is rounding.
         upward = np.concatenate([upward, np.flatnonzero(is_null)])
         if (~is_null).sum() < width:
             upward = np.arange(size)[::-1]
@@ -315,10 +319,10 @@ class BlockLanczos(eqx.Module):
         )
 
     def finish(self, state: LanczosState) -> Eigenpairs:
-        """The eigenpairs of a state.
+        """Return the eigenpairs of a state.
 
-        Of a null space the members given are the projections of the first directions drawn by the
-        key, so that the last vector is that of the first of them.
+        The vectors of a null space are projections onto it of the first directions drawn with the
+        key; the last vector is that of the first direction.
         """
         _, singular, right = decompose(state)
         n, size = self.operator.input_size, len(singular)
@@ -358,12 +362,12 @@ class BlockLanczos(eqx.Module):
         floor = bidiagonal_floor(largest, self.operator.dtype)
         is_exact = bool(state.rank >= 0)
         if is_exact:
-            # Of what is annihilated, rounding may leave the measured value above the floor.
+            # Rounding may leave the measured value of a null vector above the floor.
             values = np.minimum(values, exact)
         top, bottom = slice(self.k), slice(-self.k, None)
         num_null = self.operator.input_size - self.operator.output_size
         is_resolved = are_resolved(values[bottom], norms[bottom], floor, num_null)
-        # Nothing is small until the largest eigenvalue is known.
+        # No eigenvalue counts as small until the largest eigenvalue is known.
         limit, is_done = EigenStatus.product_limit, state.is_done
         is_known = (
             is_done[0] or state.residuals[0, 0] <= 0.1 or bool(np.all(values[bottom] <= floor))

@@ -1,4 +1,4 @@
-"""What block Lanczos keeps from step to step, and the arithmetic on it."""
+"""The state of block Lanczos, and the arithmetic on it."""
 
 from typing import Any
 
@@ -15,11 +15,11 @@ from ._orthogonal import orthonormal_rows, PRECISION, project
 
 
 class LanczosState(eqx.Module):
-    """What the next step of ``BlockLanczos`` needs; immutable, all its leaves are arrays.
+    """The state that the next step of ``BlockLanczos`` needs; immutable, all leaves are arrays.
 
-    ``J basis = images coefficients`` holds, both with orthonormal rows (rows that are not in use
-    yet, and images of vectors that add no new direction, are zero). The rank is -1 until the
-    directions are exhausted, and the pairs exact.
+    ``J basis = images coefficients`` holds. Both have orthonormal rows, except for zero rows: rows
+    that are not yet in use, and images of vectors that add no new direction. The rank is -1 until
+    the directions are exhausted and the pairs are exact.
     """
 
     basis: Float[Array, "capacity n"]
@@ -84,7 +84,7 @@ def extend(
     key: Key,
     negligible: Float[Array, ""],
 ) -> tuple[Array, Array, Array, Array]:
-    """Append new directions to the basis, and what is new in their images to the images."""
+    """Append new directions to the basis, and the new part of their images to the images."""
     block = block / safe_divisor(jnp.linalg.norm(block, axis=1, keepdims=True))
     rows, weights = orthonormal_rows(block - project(basis, block)[1], 1e-4)
     drawn = jax.random.normal(key, rows.shape, rows.dtype)

@@ -12,38 +12,39 @@ from .._rules import checked, NOT_NEGATIVE, POSITIVE
 
 
 class AbstractNoise(eqx.Module):
-    """What corrupts a model's response, as a change of coordinates that makes it standard normal.
+    """Noise of a model's response, as a change of coordinates that makes it standard normal.
 
-    A noise of your own defines ``coordinates``; the Fisher information about the input is then
-    ``B^T B``, with B the Jacobian of the coordinates with respect to the input.
+    To define a noise of your own, write ``coordinates``. The Fisher information about the input is
+    then ``B^T B``, where B is the Jacobian of the coordinates with respect to the input.
     """
 
     @abstractmethod
     def coordinates(
         self, response: Float[Array, " m"], center: Float[Array, " m"]
     ) -> Float[Array, " coordinates"]:
-        """A function of the response whose Jacobian B at `center` has ``B^T B`` = the metric.
+        """Return a function of the response with Jacobian B at `center`, ``B^T B`` = the metric.
 
         Args:
-            response: The variable, flat.
-            center: The response where the metric is wanted; constants may be computed from it.
+            response: The response, as a flat vector.
+            center: The response at which the metric is evaluated; constants may be computed from
+                it.
         """
 
     def check(self, response: Float[Array, " m"]) -> None:
-        """Refuse, by a ValueError, a response that cannot have this noise."""
+        """Raise a ValueError if a response cannot have this noise."""
 
 
 @final
 class GaussianNoise(AbstractNoise):
-    """Gaussian noise, of constant covariance or of one that depends on the response.
+    """Gaussian noise, with a covariance that is constant or depends on the response.
 
-    With a constant covariance S the information is ``J^T S^-1 J``. If S depends on the response,
-    it also tells about the input, which adds ``1/2 tr(S^-1 dS_i S^-1 dS_j)``.
+    With a constant covariance S the information is ``J^T S^-1 J``. If S depends on the response, S
+    is itself informative about the input, which adds ``1/2 tr(S^-1 dS_i S^-1 dS_j)``.
 
     Attributes:
         covariance: A variance, the variance of each response, a covariance matrix, or a function
             from the flat response to one of these.
-        mean_term_only: Whether to leave out the information in the covariance itself.
+        mean_term_only: Whether to ignore the information in the covariance itself.
 
     References:
         Kay (1993), Fundamentals of Statistical Signal Processing: Estimation Theory, section 3.9.
@@ -91,27 +92,27 @@ class GaussianNoise(AbstractNoise):
         """See ``AbstractNoise``."""
         covariance = self._covariance(response)
         variances = covariance if covariance.ndim < 2 else jnp.linalg.eigvalsh(covariance)
-        _require_positive(variances, "The covariance of Gaussian noise is positive definite")
+        _require_positive(variances, "The variances (or eigenvalues of the covariance)")
 
     def _covariance(self, response: Float[Array, " m"]) -> Array:
         given = self.covariance(response) if callable(self.covariance) else self.covariance
         if given.shape not in ((), (1,), response.shape, response.shape * 2):
             raise ValueError(
-                f"The covariance has shape {given.shape}; for {response.size} responses it is a "
-                "scalar, a vector of that length or a square matrix of that size."
+                f"covariance must be a scalar, a vector of length {response.size} or a square "
+                f"matrix of that size, got the shape {given.shape}."
             )
         return given.astype(response.dtype)
 
 
 @final
 class PoissonNoise(AbstractNoise):
-    """Independent Poisson counts, or counts that vary more than Poisson's.
+    """Noise of independent Poisson counts, or of counts that vary more than Poisson counts.
 
     The information is ``duration * J^T diag(1 / r) J`` at rates r. With a `dispersion` s the
-    variance of a count of mean c is ``c + s^2 c^2``, and only the mean is taken to inform.
+    variance of a count of mean c is ``c + s^2 c^2``, and only the information in the mean counts.
 
     Attributes:
-        duration: For how long the responses, as rates, are counted.
+        duration: The counting time; the responses are rates.
         dispersion: The standard deviation of a gain that multiplies the rate; 0 for Poisson counts.
 
     References:
@@ -145,18 +146,16 @@ class PoissonNoise(AbstractNoise):
 
     def check(self, response: Float[Array, " m"]) -> None:
         """See ``AbstractNoise``."""
-        _require_positive(
-            response, "The responses of a model with Poisson noise are rates, above 0"
-        )
+        _require_positive(response, "The rates of Poisson noise (the responses of the model)")
 
 
 @final
 class MetricNoise(AbstractNoise):
-    """A Fisher metric of the responses that you give as a function.
+    """Noise given by your own Fisher metric of the responses, as a function.
 
     Attributes:
-        metric: From the flat response to the diagonal of the metric, or the whole matrix, which is
-            symmetric and has no negative eigenvalues.
+        metric: A function from the flat response to the diagonal of the metric, or to the full
+            matrix, which is symmetric and has no negative eigenvalues.
 
     Example:
         >>> import jax.numpy as jnp, plenoptax as plx
@@ -183,4 +182,4 @@ def _require_positive(values: Array, rule: str) -> None:
         return
     smallest = float(jnp.min(values))
     if not smallest > 0:
-        raise ValueError(f"{rule}; the smallest value here is {smallest:.3g}.")
+        raise ValueError(f"{rule} must be positive, got a smallest value of {smallest:.3g}.")

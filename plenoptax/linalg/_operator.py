@@ -19,8 +19,8 @@ from ._subspace import AbstractSubspace
 def compiled_with_operator(function: Callable) -> Callable:
     """Compile a function of an operator and arrays.
 
-    The operator is taken apart once. `equinox.filter_jit` does it at each call, which takes longer
-    than a product with a small operator.
+    The operator is flattened once. `equinox.filter_jit` flattens it at each call, which takes
+    longer than a product with a small operator.
     """
 
     @functools.cache
@@ -36,7 +36,7 @@ def compiled_with_operator(function: Callable) -> Callable:
     @functools.wraps(function)
     def call(operator: "LinearMap", *arguments: Any, **named: Any) -> Any:
         rest, arrays = operator._parts
-        # The images are on the other side of a transpose.
+        # For a transpose, the image is the output.
         is_transposed = isinstance(operator.function, _Transpose)
         size = operator.output_size if is_transposed else operator.input_size
         options = options_here((arrays, arguments, named), size)
@@ -46,18 +46,19 @@ def compiled_with_operator(function: Callable) -> Callable:
 
 
 class LinearMap(eqx.Module):
-    """A linear map between flat vectors, known by its products, many vectors at a time.
+    """A linear map between flat vectors, given by its products with blocks of vectors.
 
-    Made by ``linearize``. Its products reuse the one linearization, and are compiled once for all
-    points of the same shape. ``J.T`` is the transpose, and ``J @ A`` the map that applies A, a map
-    or a subspace, and then J.
+    ``linearize`` makes it. Its products reuse one linearization, and are compiled once for all
+    points of the same shape. ``J.T`` is the transpose. ``J @ A`` applies A, a map or a subspace,
+    and then J.
 
     Attributes:
-        function: From one vector to one vector; linear. A pytree, whose arrays are leaves.
-        input_size: The length of the vectors that it takes, ``n``.
-        output_size: The length of the vectors that it gives, ``m``.
-        dtype: The type of both.
-        response: What the linearized function gave at the point of linearization, or None.
+        function: A linear function from one vector to one vector; a pytree with its arrays as
+            leaves.
+        input_size: The length of the input vectors, ``n``.
+        output_size: The length of the output vectors, ``m``.
+        dtype: The dtype of both.
+        response: The value of the function at the point of linearization, or None.
 
     Raises:
         TypeError: If the dtype, or that of the vectors of a product, is half precision.
@@ -83,7 +84,7 @@ class LinearMap(eqx.Module):
 
     @compiled_with_operator
     def __call__(self, vectors: Float[Array, "k n"]) -> Float[Array, "k m"]:
-        """The products with a block of vectors, one a row: ``J v``."""
+        """Multiply a block of vectors, one per row: ``J v``."""
         refuse_half("The vectors of a linear map", vectors.dtype)
         return jax.vmap(self.function)(vectors)
 
@@ -94,33 +95,33 @@ class LinearMap(eqx.Module):
         return LinearMap(function, self.output_size, self.input_size, self.dtype)
 
     def __matmul__(self, inner: "LinearMap | AbstractSubspace") -> "LinearMap":
-        """This map after another one, or restricted to a subspace.
+        """Compose this map with another one applied first, or restrict it to a subspace.
 
         Raises:
-            ValueError: If `inner` gives vectors of another length than this map takes.
+            ValueError: If the output length of `inner` differs from the input length of this map.
         """
         is_map = isinstance(inner, LinearMap)
         function, size = (inner.function, inner.input_size) if is_map else (inner, inner.size)
         found = eqx.filter_eval_shape(function, jax.ShapeDtypeStruct((size,), self.dtype))
         if found.size != self.input_size:
             raise ValueError(
-                f"The map takes {self.input_size} numbers, but the {type(inner).__name__} before "
-                f"it gives the shape {found.shape}. A mask or a window has the shape of the input."
+                f"The {type(inner).__name__} applied first must give {self.input_size} values, got "
+                f"the shape {found.shape}. Give a mask or window the shape of the input."
             )
         function = _After(self.function, function)
         return LinearMap(function, size, self.output_size, self.dtype, self.response)
 
     def transpose(self, vectors: Float[Array, "k m"]) -> Float[Array, "k n"]:
-        """The products of the transpose with a block of vectors: ``J^T u``."""
+        """Multiply a block of vectors by the transpose: ``J^T u``."""
         return self.T(vectors)
 
     def fisher(self, vectors: Float[Array, "k n"]) -> Float[Array, "k n"]:
-        """The products ``J^T J v``: of the Fisher information, if the noise is in the map."""
+        """Compute ``J^T J v``: with the Fisher information, if the map includes the noise."""
         return self.T(self(vectors))
 
     @functools.cached_property
     def _parts(self) -> tuple[Any, list[Array]]:
-        """The structure and the leaves that are not arrays, which are hashable, and the arrays."""
+        """The structure with the leaves that are not arrays (hashable), and the arrays."""
         leaves, structure = jax.tree.flatten(self)
         arrays = [leaf for leaf in leaves if eqx.is_array(leaf)]
         rest = tuple(None if eqx.is_array(leaf) else leaf for leaf in leaves)
@@ -128,10 +129,10 @@ class LinearMap(eqx.Module):
 
     @checked(block=COUNT)
     def dense(self, block: int = 64, *, progress: bool = False) -> Float[Array, "m n"]:
-        """The map as a matrix, by rows or by columns, whichever are fewer.
+        """Return the map as a matrix, computed by rows or by columns, whichever are fewer.
 
         Args:
-            block: How many products to take at a time.
+            block: The number of products to compute at a time.
             progress: Whether to show a progress bar.
         """
         by_rows = self.output_size < self.input_size
@@ -144,7 +145,7 @@ class LinearMap(eqx.Module):
         with ProgressBar(size, "product", visible=progress) as bar:
             for start in starts:
                 products = multiply(jnp.eye(width, size, start, dtype=self.dtype))[: size - start]
-                # JAX returns before it has computed: the bar would run ahead of the products.
+                # JAX returns before it has computed, so the bar would run ahead of the products.
                 blocks.append(jax.block_until_ready(products) if progress else products)
                 bar.update(len(products), {})
         return jnp.concatenate(blocks) if by_rows else jnp.concatenate(blocks).T
@@ -180,21 +181,21 @@ def linearize(
     noise: AbstractNoise | None = None,
     subspace: AbstractSubspace | None = None,
 ) -> LinearMap:
-    """Linearize a function once; products with its Jacobian and the transpose follow from that.
+    """Linearize a function once, for products with its Jacobian and the transpose.
 
     Args:
-        function: From an array to an array or a tree of arrays. Complex responses count as pairs of
-            real ones.
-        x: Where to linearize, in float32 or float64.
-        noise: What corrupts the response: the map then goes to the coordinates of the response in
-            which the noise is standard normal, so that ``fisher`` is the Fisher information. By
-            default independent noise of variance 1.
+        function: A function from an array to an array or a tree of arrays. Complex responses count
+            as pairs of real ones.
+        x: The point of linearization, in float32 or float64.
+        noise: The noise of the response. The map then goes to the coordinates in which this noise
+            is standard normal, so that ``fisher`` is the Fisher information. By default independent
+            noise of variance 1.
         subspace: Restricts the map J to some directions, ``J @ subspace``: see ``mask``,
             ``window`` and ``complement``.
 
     Returns:
-        The map, between flat vectors: of the elements of `x` (or the coordinates of the subspace),
-        and of all responses.
+        The map between flat vectors, from the elements of `x` (or the coordinates of the subspace)
+        to all responses.
 
     Raises:
         ValueError: If the noise does not fit the response, or the subspace `x`.
@@ -229,11 +230,11 @@ def _linearize(
 
 
 def jacobian(function: Callable, x: Float[Array, "*shape"]) -> Float[Array, "m n"]:
-    """The Jacobian of a function as a matrix.
+    """Return the Jacobian of a function as a matrix.
 
     Args:
-        function: As for ``linearize``.
-        x: Where to differentiate.
+        function: A function from an array to an array or a tree of arrays, as for ``linearize``.
+        x: The point at which to differentiate.
 
     Example:
         >>> import jax.numpy as jnp, plenoptax as plx
@@ -246,15 +247,15 @@ def jacobian(function: Callable, x: Float[Array, "*shape"]) -> Float[Array, "m n
 def fisher(
     function: Callable, x: Float[Array, "*shape"], *, noise: AbstractNoise | None = None
 ) -> Callable[[Float[Array, "k n"]], Float[Array, "k n"]]:
-    """Products with the Fisher information ``J^T S^-1 J`` of the responses about an input.
+    """Return a function that multiplies by the Fisher information ``J^T S^-1 J`` about an input.
 
     Args:
-        function: As for ``linearize``.
+        function: A function from an array to an array or a tree of arrays, as for ``linearize``.
         x: The input.
-        noise: As for ``linearize``.
+        noise: The noise of the response, as for ``linearize``.
 
     Returns:
-        A function of a block of flat vectors, one a row.
+        A function of a block of flat vectors, one per row.
 
     Example:
         >>> import jax.numpy as jnp, plenoptax as plx
@@ -269,12 +270,12 @@ def fisher(
 def fisher_matrix(
     function: Callable, x: Float[Array, "*shape"], *, noise: AbstractNoise | None = None
 ) -> Float[Array, "n n"]:
-    """The Fisher information of the responses about an input, as a matrix.
+    """Return the Fisher information of the responses about an input, as a matrix.
 
     Args:
-        function: As for ``linearize``.
+        function: A function from an array to an array or a tree of arrays, as for ``linearize``.
         x: The input, of a few thousand elements at most.
-        noise: As for ``linearize``.
+        noise: The noise of the response, as for ``linearize``.
 
     Example:
         >>> import jax.numpy as jnp, plenoptax as plx

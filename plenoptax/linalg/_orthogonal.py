@@ -12,7 +12,7 @@ PRECISION = jax.lax.Precision.HIGHEST
 def project(
     rows: Float[Array, "c n"], block: Float[Array, "b n"]
 ) -> tuple[Float[Array, "b c"], Float[Array, "b n"]]:
-    """The coefficients of a block in orthonormal rows, and the part of it that they span."""
+    """Return the coefficients of a block in orthonormal rows, and its projection on their span."""
     coefficients = jnp.matmul(block, rows.T, precision=PRECISION)
     return coefficients, jnp.matmul(coefficients, rows, precision=PRECISION)
 
@@ -20,11 +20,11 @@ def project(
 def orthonormal_rows(
     block: Float[Array, "b n"], negligible: Float[Array, ""] | float = 0.0
 ) -> tuple[Float[Array, "b n"], Float[Array, "b b"]]:
-    """Orthonormal rows and a triangular matrix whose product is the block.
+    """Return orthonormal rows and a triangular matrix whose product is the block.
 
-    Gram-Schmidt, twice. A row of which no more than `negligible`, or than rounding, is new is zero.
-    (LAPACK's QR of a few long columns took 300 ms where this takes 10: 12 vectors of 65536, 2 CPU
-    cores.)
+    This is Gram-Schmidt, applied twice. If the new part of a row is not larger than `negligible` or
+    than rounding, the row becomes zero. (LAPACK's QR of a few long columns took 300 ms where this
+    takes 10: 12 vectors of 65536, 2 CPU cores.)
     """
     negligible = jnp.asarray(negligible, block.dtype)
 
@@ -38,7 +38,7 @@ def orthonormal_rows(
         rounding = 8 * jnp.finfo(block.dtype).eps * jnp.linalg.norm(row)
         is_new = norm > jnp.maximum(negligible, rounding)
         unit = jnp.where(is_new, rest / jnp.where(is_new, norm, 1), 0)
-        # What rounding left of a dependent row is new, but not yet orthogonal.
+        # The remainder of a dependent row comes from rounding; it is new, but not yet orthogonal.
         unit = unit - project(rows, unit[None])[1][0]
         unit = unit / safe_divisor(jnp.linalg.norm(unit))
         coefficients = (first + second)[0].at[index].set(jnp.where(is_new, norm, 0))
@@ -50,7 +50,7 @@ def orthonormal_rows(
 
 @jax.jit
 def fill_with_noise(rows: Float[Array, "b n"], key: Key) -> Float[Array, "b n"]:
-    """Orthonormal rows, of which those that are zero are drawn anew."""
+    """Replace the zero rows among orthonormal rows by random rows, and orthonormalize."""
     drawn = jax.random.normal(key, rows.shape, rows.dtype)
     for _ in range(2):
         drawn = drawn - project(rows, drawn)[1]

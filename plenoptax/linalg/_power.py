@@ -22,7 +22,7 @@ from ._orthogonal import fill_with_noise, orthonormal_rows, PRECISION
 
 
 class PowerState(eqx.Module):
-    """What the next step of ``Power`` needs; immutable, all its leaves are arrays."""
+    """The state that the next step of ``Power`` needs; immutable, all leaves are arrays."""
 
     vectors: Float[Array, "2 k n"]
     values: Float[np.ndarray, "2 k"]
@@ -35,19 +35,20 @@ class PowerState(eqx.Module):
 
 @final
 class Power(eqx.Module):
-    """The block power method (orthogonal iteration), as plenoptic has it; ``init, step, finish``.
+    """The block power method (orthogonal iteration) of plenoptic; ``init``, ``step``, ``finish``.
 
     The top is iterated first, then the bottom with F shifted by the largest eigenvalue. Both start
-    from noise, and not, as plenoptic's do, from F times noise, which has nothing of a null space.
-    It stops when the eigenvalues change by no more than `stop_criterion`, absolute, or than the
-    largest one is rounded. That says little about the vectors: they are ``converged`` where ``|F v
-    - l v| <= 0.05 l``, else ``stagnated``. ``BlockLanczos`` needs far fewer products. One product
-    with F is taken a step, which serves the eigenvalues and the next step.
+    from noise. (In plenoptic they start from F times noise, which has no component in the null
+    space.) The iteration stops when the eigenvalues change by no more than `stop_criterion`, in
+    absolute terms, or by no more than the rounding of the largest one. This says little about the
+    vectors: they are ``converged`` if ``|F v - l v| <= 0.05 l``, else ``stagnated``.
+    ``BlockLanczos`` needs far fewer products. A step takes one product with F, which serves both
+    the eigenvalues and the next step.
 
     Attributes:
         operator: The map J.
-        k: How many eigenpairs at either end.
-        max_iter: How many steps at either end at most.
+        k: The number of eigenpairs at each end.
+        max_iter: The maximum number of steps at each end.
         stop_criterion: The norm of the change of the eigenvalues at which to stop.
 
     References:
@@ -70,7 +71,7 @@ class Power(eqx.Module):
     )
 
     def init(self, *, key: Key) -> PowerState:
-        """The state before the first step."""
+        """Return the state before the first step."""
         n, dtype = self.operator.input_size, self.operator.dtype
         drawn = jax.random.normal(key, (2, self.k, n), dtype)
         return PowerState(
@@ -84,7 +85,7 @@ class Power(eqx.Module):
         )
 
     def is_finished(self, state: PowerState) -> bool:
-        """Whether both ends have converged or reached the limit: a higher one makes them go on."""
+        """Return whether both ends have converged or reached the limit (a higher one continues)."""
         return not self._unfinished(state).any()
 
     def _unfinished(self, state: PowerState) -> Bool[np.ndarray, "2"]:
@@ -92,7 +93,7 @@ class Power(eqx.Module):
         return ~state.is_done & (state.num_steps < self.max_iter) & finite
 
     def step(self, state: PowerState) -> PowerState:
-        """One iteration at the end that is being worked on."""
+        """Take one iteration at the current end of the spectrum."""
         end = int(np.argmax(self._unfinished(state)))
         first = state.num_steps[end] == 0
         shift = float(state.values[0, 0]) if end else 0.0
@@ -103,7 +104,7 @@ class Power(eqx.Module):
             jnp.asarray(shift, self.operator.dtype),
         )
         values = np.asarray(values, np.float64)
-        # The first change is from infinity, where a product may be, too.
+        # The first change is from infinity, and a product may be infinite, too.
         with np.errstate(invalid="ignore"):
             change = np.linalg.norm(values - state.values[end])
         is_done = state.is_done.copy()
@@ -123,7 +124,7 @@ class Power(eqx.Module):
         )
 
     def finish(self, state: PowerState) -> Eigenpairs:
-        """The eigenpairs of a state."""
+        """Return the eigenpairs of a state."""
         n = self.operator.input_size
         vectors = state.vectors.reshape(-1, n)
         values, norms = measure(self.operator, vectors)
@@ -134,7 +135,7 @@ class Power(eqx.Module):
         num_null = n - self.operator.output_size
         for i, end in enumerate(("top", "bottom")):
             part = slice(i * self.k, (i + 1) * self.k)
-            # A top that has not settled is held to the tolerance of the other methods.
+            # A top that has not settled must meet the tolerance of the other methods.
             rtol = 0.05 if end == "bottom" or state.is_done[i] else 1e-4
             status[end] = end_status(
                 values[part],
@@ -159,7 +160,8 @@ def _iterate(
     operator: LinearMap, vectors: Array, products: Array | None, shift: Array
 ) -> tuple[Array, Array, Array]:
     products = operator.fisher(vectors) if products is None else products
-    # What a map only scales leaves nothing but rounding once it is shifted: noise is as good.
+    # If the map only scales a vector, the shift leaves nothing but rounding, which noise can
+    # replace.
     rounding = 8 * jnp.finfo(shift.dtype).eps * shift
     rows, _ = orthonormal_rows(products - shift * vectors, rounding)
     vectors = fill_with_noise(rows, jax.random.key(0))
@@ -176,19 +178,19 @@ def _orthonormal_products(operator: LinearMap, rows: Float[Array, "b n"]) -> Flo
 def randomized_svd(
     operator: LinearMap, k: int = 1, *, key: Key, p: int = 5, q: int = 2
 ) -> tuple[Eigenpairs, float]:
-    """The largest eigenvalues from the range of F, found with noise.
+    """Compute the largest eigenvalues from the range of F, found with noise.
 
     Args:
         operator: The map J.
-        k: How many eigenpairs.
+        k: The number of eigenpairs.
         key: Draws the noise.
-        p: How many directions to draw besides.
-        q: How many further products to take, which sharpens the spectrum. The directions are
+        p: The number of extra directions to draw.
+        q: The number of further products, which sharpen the spectrum. The directions are
             orthogonalized between them.
 
     Returns:
-        The eigenpairs, and an estimate of the error: the mean length of what F makes of 20 random
-        vectors outside of the range.
+        The eigenpairs, and an estimate of the error: for 20 random vectors, the mean length of the
+        part of their product with F that is outside the range.
 
     References:
         Halko, Martinsson and Tropp (2011), SIAM Review 53, 217-288.

@@ -19,20 +19,20 @@ def solve(
 ) -> tuple[Eigenpairs, Any]:
     """Take steps until a solver is finished, the limit is reached, or Ctrl-C is pressed.
 
-    Steps are pure, so nothing is lost: the state goes on as if nothing had happened. Ctrl-C ends
-    the search after the step under way; a second one raises `KeyboardInterrupt`.
+    Steps are pure, so nothing is lost: a search can continue from the state exactly. The first
+    Ctrl-C ends the search after the current step; the second raises `KeyboardInterrupt`.
 
     Args:
-        solver: ``BlockLanczos`` or ``Power``.
+        solver: The solver, ``BlockLanczos`` or ``Power``.
         state: Its state, a ``LanczosState`` or a ``PowerState``, from ``init`` or an earlier call.
-        max_products: How many products with F the state may have cost in all.
+        max_products: The maximum number of products with F, including those of earlier calls.
         progress: Whether to show a progress bar.
 
     Returns:
-        The eigenpairs, and the state to go on from.
+        The eigenpairs, and the state to continue from.
 
     Raises:
-        ValueError: If not even one step is allowed.
+        ValueError: If `max_products` is less than 1.
 
     Example:
         >>> import jax, jax.numpy as jnp, plenoptax as plx

@@ -15,16 +15,16 @@ from .._safe import safe_divisor
 class AbstractSubspace(eqx.Module):
     """A linear map A from coordinates z, a flat vector, to an input of a model.
 
-    Eigenvectors z of ``A^T F A`` are found and ``A z`` is given back. Where the columns of A are
-    orthonormal, that is F restricted to their span. Elsewhere, ``|z|`` is what is held at 1, so
-    that A says what a change costs.
+    The search finds eigenvectors z of ``A^T F A`` and returns ``A z``. If the columns of A are
+    orthonormal, this restricts F to their span. Otherwise ``|z|``, not ``|A z|``, is 1, so A
+    defines the cost of a change.
     """
 
     size: eqx.AbstractVar[int]
 
     @abc.abstractmethod
     def __call__(self, z: Float[Array, " size"]) -> Float[Array, "*shape"]:
-        """The input of coordinates."""
+        """Map coordinates to an input."""
 
 
 @final
@@ -32,8 +32,8 @@ class Linear(AbstractSubspace):
     """Any linear map from coordinates to inputs.
 
     Attributes:
-        function: From a flat vector of coordinates to an input; linear.
-        size: How many coordinates there are.
+        function: A linear function from a flat vector of coordinates to an input.
+        size: The number of coordinates.
 
     Example:
         >>> import jax.numpy as jnp, plenoptax as plx
@@ -46,19 +46,19 @@ class Linear(AbstractSubspace):
     size: int = eqx.field(static=True, converter=COUNT.of("size"))
 
     def __call__(self, z: Float[Array, " size"]) -> Float[Array, "*shape"]:
-        """The input of coordinates."""
+        """Map coordinates to an input."""
         return self.function(z)
 
 
 @final
 class Window(AbstractSubspace):
-    """Some elements of an input, each with a weight; made by ``mask`` and ``window``.
+    """A selection of weighted elements of an input; made by ``mask`` and ``window``.
 
     Attributes:
-        weights: The weights of the elements, in their order.
-        indices: Where they are in the flattened input.
+        weights: The weights of the selected elements, in order.
+        indices: Their indices in the flattened input.
         shape: The shape of the input.
-        size: How many elements there are.
+        size: The number of selected elements.
     """
 
     weights: Float[Array, " size"]
@@ -70,7 +70,7 @@ class Window(AbstractSubspace):
         self.size = self.weights.size
 
     def __call__(self, z: Float[Array, " size"]) -> Float[Array, "*shape"]:
-        """The input of coordinates."""
+        """Map coordinates to an input."""
         flat = jnp.zeros(int(np.prod(self.shape)), z.dtype)
         weighted = z * self.weights.astype(z.dtype)
         return flat.at[self.indices].set(weighted, unique_indices=True).reshape(self.shape)
@@ -94,11 +94,11 @@ def mask(selected: Bool[Array, "*shape"] | Bool[np.ndarray, "*shape"]) -> Window
 
 
 def window(weights: Float[Array, "*shape"] | Float[np.ndarray, "*shape"]) -> Window:
-    """Weigh the elements of an input by a soft window W.
+    """Weight the elements of an input by a soft spatial window W.
 
-    The eigenvectors z of ``W F W`` are found, on the support of W, and the distortion is ``W z``:
-    it fades as the window does, and ``|z| = 1``. The generalized problem ``W F W z = l W^2 z`` has
-    other solutions: it is F restricted to the support, which ``mask`` gives.
+    The search finds eigenvectors z of ``W F W`` on the support of W. The distortion is ``W z``: it
+    fades with the window, and ``|z| = 1``. The generalized problem ``W F W z = l W^2 z`` has other
+    solutions: it restricts F to the support, as ``mask`` does.
 
     Args:
         weights: The window, of the shape of the input, in [0, 1].
@@ -114,17 +114,20 @@ def window(weights: Float[Array, "*shape"] | Float[np.ndarray, "*shape"]) -> Win
     flat = np.asarray(weights).ravel()
     indices = np.flatnonzero(flat)
     if indices.size == 0:
-        raise ValueError("The mask or window is zero everywhere: it leaves no direction to search.")
+        raise ValueError(
+            "The mask or window must have a nonzero element, got only zeros, which leave no "
+            "direction to search."
+        )
     return Window(jnp.asarray(flat[indices]), jnp.asarray(indices), np.shape(weights))
 
 
 @final
 class Complement(AbstractSubspace):
-    """All directions orthogonal to a few; made by ``complement``.
+    """All directions orthogonal to given ones; made by ``complement``.
 
     Attributes:
-        reflectors: Unit vectors; the product of the reflections at them takes the last coordinates
-            to an orthonormal basis of the complement.
+        reflectors: Unit vectors; the product of their reflections maps the last coordinates to an
+            orthonormal basis of the complement.
         shape: The shape of the input.
         size: The dimension of the complement.
     """
@@ -137,7 +140,7 @@ class Complement(AbstractSubspace):
         self.size = self.reflectors.shape[1] - self.reflectors.shape[0]
 
     def __call__(self, z: Float[Array, " size"]) -> Float[Array, "*shape"]:
-        """The input of coordinates."""
+        """Map coordinates to an input."""
         x = jnp.pad(z, (len(self.reflectors), 0))
         for reflector in self.reflectors[::-1].astype(z.dtype):
             x = x - 2 * reflector * jnp.dot(reflector, x, precision=jax.lax.Precision.HIGHEST)
@@ -145,17 +148,17 @@ class Complement(AbstractSubspace):
 
 
 def complement(*vectors: Float[Array, "*shape"]) -> Complement:
-    """Only directions that are orthogonal to all of some arrays.
+    """Restrict a map to directions that are orthogonal to all given arrays.
 
-    A model that ignores the mean, or the contrast, is blind to adding a constant or the image
-    itself. ``complement(jnp.ones_like(image), image)`` leaves out both, for they are seldom what
-    one wants to be shown.
+    A model that ignores the mean or the contrast is blind to adding a constant or the image itself.
+    ``complement(jnp.ones_like(image), image)`` leaves out both, because they are rarely of
+    interest.
 
     Args:
         *vectors: Arrays of one shape.
 
     Raises:
-        ValueError: If there are none, their shapes differ, or they are linearly dependent.
+        ValueError: If no array is given, their shapes differ, or they are linearly dependent.
 
     Example:
         >>> import jax.numpy as jnp, plenoptax as plx
@@ -165,15 +168,20 @@ def complement(*vectors: Float[Array, "*shape"]) -> Complement:
     """
     shapes = {np.shape(vector) for vector in vectors}
     if len(shapes) != 1:
-        raise ValueError(f"The arrays have one common shape; got {sorted(shapes) or 'none'}.")
+        raise ValueError(
+            f"The arrays must have one common shape, got {sorted(shapes) or 'no arrays'}."
+        )
     columns = np.stack([np.asarray(v, np.float64).ravel() for v in vectors], axis=1)
     columns = columns / safe_divisor(np.linalg.norm(columns, axis=0))
     singular = np.linalg.svd(columns, compute_uv=False)
     if not singular[-1] > 1e-6:
-        raise ValueError("The arrays are linearly dependent (or zero): leave some of them out.")
+        raise ValueError(
+            "The arrays must be linearly independent, got dependent (or zero) ones. Leave some of "
+            "them out."
+        )
     reflectors = []
     for i in range(columns.shape[1]):
-        # A Householder reflection: column i is taken to coordinate i, earlier ones stay.
+        # A Householder reflection that maps column i to coordinate i; earlier columns stay.
         reflector = np.where(np.arange(len(columns)) >= i, columns[:, i], 0.0)
         reflector[i] += np.copysign(np.linalg.norm(reflector), reflector[i])
         reflector /= np.linalg.norm(reflector)

@@ -17,25 +17,25 @@ from ._optimizer import AbstractOptimizer, Outcome
 class InverseHessian(NamedTuple):
     """The limited-memory BFGS approximation of an inverse Hessian.
 
-    Optax's `scale_by_lbfgs` computes the same product by a recursion over the pairs. Here it is the
-    compact representation: two products with the matrices of all steps and changes and two small
-    triangular solves, which at 100 pairs of 256 x 256 pixels takes a third of the time on CPU. A
-    long memory is worth it: with 100 pairs in place of 20, Portilla-Simoncelli metamers take about
-    a third fewer evaluations.
+    Optax's `scale_by_lbfgs` computes the same product by a recursion over the pairs. This is the
+    compact representation: two products with the matrices of all steps and changes, and two small
+    triangular solves. With 100 pairs of 256 x 256 pixels it takes a third of the time on CPU. A
+    long memory pays: with 100 pairs instead of 20, Portilla-Simoncelli metamers take about a third
+    fewer evaluations.
 
     Attributes:
         point: The point of the newest gradient, flat.
         gradient: The newest gradient.
-        steps: Differences between successive points, one a row, in a ring.
-        changes: The differences between the gradients there.
-        steps_by_changes: The inner products of each row of `steps` with each of `changes`. Those of
-            older steps with newer changes are kept up; the others mean nothing. An empty row has a
-            zero on the diagonal.
+        steps: The differences between successive points, one per row, in a ring buffer.
+        changes: The differences between the gradients at these points.
+        steps_by_changes: The inner products of each row of `steps` with each of `changes`. Only
+            those of older steps with newer changes are updated; the others are meaningless. An
+            empty row has a zero on the diagonal.
         changes_by_changes: The inner products of the rows of `changes`.
         steps_on: The inner products of the rows of `steps` with `gradient`.
-        changes_on: Those of the rows of `changes` with it.
-        scale: The inverse Hessian where the memory knows nothing.
-        count: How many rows have ever been written.
+        changes_on: The inner products of the rows of `changes` with `gradient`.
+        scale: The inverse Hessian along directions that are not in memory.
+        count: The number of rows written so far.
 
     References:
         Byrd, Nocedal and Schnabel (1994), Mathematical Programming 63, 129-156, section 2.
@@ -56,22 +56,22 @@ class InverseHessian(NamedTuple):
 class LBFGSState(NamedTuple):
     """The state of `lbfgs`: an anchor, and a line search under way from it.
 
-    All values, gradients and slopes in it are those of the objective times `normalizer`.
+    All its values, gradients and slopes are those of the objective times `normalizer`.
 
     Attributes:
-        normalizer: A power of two, by which the largest element of the first gradient is about 1.
-            Inner products of gradients then stay in the range of their dtype.
-        memory: The inverse Hessian. Its `point` and `gradient` are the anchor, which is the point
-            accepted last, and the gradient there, of the elements that can follow it.
-        blocked: 1 for the elements that a constraint keeps from becoming larger, -1 for those that
-            it keeps from becoming smaller, else 0.
+        normalizer: A power of two that makes the largest element of the first gradient about 1. It
+            keeps inner products of gradients in the range of their dtype.
+        memory: The inverse Hessian. Its `point` is the anchor, the last accepted point. Its
+            `gradient` is the gradient there, with zeros for the blocked elements.
+        blocked: 1 for the elements that a constraint keeps from growing, -1 for those that it keeps
+            from shrinking, else 0.
         anchor_value: The objective at the anchor.
         direction: The direction of the search.
-        slope: The derivative of the objective along it at the anchor; negative.
-        learning_rate: The step length of the trial that is evaluated next.
+        slope: The derivative of the objective along `direction` at the anchor; negative.
+        learning_rate: The step length of the next trial.
         low: The longest step length known to be too short, 0 if none is.
         high: The shortest step length known to be too long, infinity if none is.
-        num_trials: Trials rejected since the anchor.
+        num_trials: The number of trials rejected since the anchor.
         fresh: Whether there is no anchor yet.
         restarted: Whether the search from this anchor already follows the bare gradient.
     """
@@ -92,16 +92,16 @@ class LBFGSState(NamedTuple):
 
 @final
 class LBFGS(AbstractOptimizer):
-    """L-BFGS with one evaluation of the objective a step; made by `lbfgs`.
+    """L-BFGS with one evaluation of the objective per step; made by `lbfgs`.
 
-    When the objective becomes another, it begins again at the point accepted last: the next trial
+    When the objective changes, it starts again at the last accepted point, because the next trial
     was chosen for the old objective.
 
     Attributes:
-        memory_size: See `lbfgs`, as the rest.
-        sufficient_decrease: See there.
-        curvature: See there.
-        max_trials: See there.
+        memory_size: The number of pairs in memory; see `lbfgs`.
+        sufficient_decrease: The fraction of the predicted decrease that a step must reach.
+        curvature: The fraction of the slope that may remain at an accepted point.
+        max_trials: The maximum number of trials from one anchor.
     """
 
     memory_size: int = eqx.field(static=True)
@@ -163,12 +163,12 @@ class LBFGS(AbstractOptimizer):
         gradient: Float[Array, " size"],
         value: Scalar,
     ) -> tuple[LBFGSState, Bool[Array, ""], Bool[Array, ""]]:
-        """The search after a trial, whether this is accepted, and whether there is no other."""
+        """Return the search after a trial, whether it is accepted, and whether no trial is left."""
         value = state.normalizer * value.astype(state.anchor_value.dtype)
         gradient = state.normalizer * gradient
         finite = jnp.isfinite(value)
         predicted = jnp.vdot(state.memory.gradient, point - state.memory.point)
-        # In the last digits rounding alone can hide a decrease.
+        # In the last digits, rounding can hide a decrease.
         rounding = jnp.finfo(value.dtype).eps * jnp.abs(state.anchor_value)
         decreased = value <= state.anchor_value + self.sufficient_decrease * predicted + rounding
         decreased &= finite
@@ -183,8 +183,8 @@ class LBFGS(AbstractOptimizer):
         restart = _along_gradient(state)
         given_up = last_trial & ~accepted
         new = tree_where(accepted, moved, tree_where(given_up & ~state.restarted, restart, trial))
-        # Where the trial is rejected, the pair in the oldest row is meaningless, but that row is
-        # written again before it is read: to copy it back would cost more than all the rest.
+        # If the trial is rejected, the pair in the oldest row is meaningless. But that row is
+        # written again before it is read, and copying it back would cost more than everything else.
         memory = new.memory._replace(steps=moved.memory.steps, changes=moved.memory.changes)
         exhausted = ~accepted & (state.fresh | (given_up & state.restarted))
         return new._replace(memory=memory), accepted, exhausted
@@ -203,42 +203,44 @@ def lbfgs(
     curvature: float = 0.9,
     max_trials: int = 20,
 ) -> LBFGS:
-    """L-BFGS that takes one evaluation of the objective a step.
+    """Build an L-BFGS optimizer that takes one evaluation of the objective per step.
 
-    The line search is a state machine: each step evaluates one trial, accepts it or not by the weak
-    Wolfe conditions, and says where to evaluate next. Hence one copy
-    of the objective in the compiled program, no loop around it (which XLA runs many times slower
-    on CPU where the model convolves), and a step of known cost. The losses of a trace include the
-    rejected trials; `Info.accepted` tells which.
+    The line search is a state machine: each step evaluates one trial, accepts or rejects it by the
+    weak Wolfe conditions, and chooses the next point to evaluate. So the compiled program contains
+    one copy of the objective, no loop around it (which XLA runs many times slower on CPU if the
+    model convolves), and a step has a known cost. The losses of a trace include the rejected
+    trials; `Info.accepted` marks the accepted ones.
 
-    A trial that is not finite is rejected like one that does not decrease. When the trials run out
-    the search starts again along the bare gradient; when they run out there too, the synthesis is
-    on a plateau (or nonfinite, if the trials were).
+    A trial that is not finite is rejected like one that does not decrease the objective. When the
+    trials run out, the search starts again along the negative gradient. When they run out there
+    too, the synthesis is on a plateau: no trial gives a smaller loss (or it is nonfinite, if the
+    trials were).
 
     The unit of the objective does not matter: multiplied by a power of two, it leads to the same
-    points bit for bit, as long as its own values and gradients stay in the range of their dtype.
-    The first step, and one that starts again along the bare gradient, is one unit long, or a
-    thousandth of the norm of the point where that is more.
+    points bit for bit, if its values and gradients stay in the range of their dtype. The first
+    step, and a step that starts again along the negative gradient, has the length 1, or a
+    thousandth of the norm of the point if that is larger.
 
-    With a hard constraint both conditions are judged by where the projection lets the step end. An
-    element that it does not let move, such as a pixel at its bound, is left out of the gradient
-    and of the directions until the gradient points away from there.
+    With a hard constraint, both conditions are evaluated at the projected end of the step. An
+    element that the projection keeps from moving, such as a pixel at its bound, is left out of the
+    gradient and of the directions until the gradient points away from the bound.
 
     Args:
-        memory_size: Pairs of differences that make up the inverse Hessian. Each takes the memory
-            of two images. At 256 x 256 pixels 100 pairs are 52 MB and cost about 3 ms a step.
-        sufficient_decrease: The share of the decrease predicted by the slope that must come true.
-        curvature: The share of the slope that may remain at an accepted point. Below 1, it keeps
-            the inverse Hessian positive definite.
-        max_trials: Trials from one anchor before the search gives up.
+        memory_size: The number of pairs of differences in the inverse Hessian. Each takes the
+            memory of two images. At 256 x 256 pixels, 100 pairs take 52 MB and about 3 ms per step.
+        sufficient_decrease: The fraction of the decrease predicted by the slope that a step must
+            reach.
+        curvature: The fraction of the slope that may remain at an accepted point. A value below 1
+            keeps the inverse Hessian positive definite.
+        max_trials: The maximum number of trials from one anchor.
 
     Returns:
-        The optimizer. It is no optax transformation: its update wants the keyword argument
-        ``value`` and returns an `Outcome`, too.
+        The optimizer. It is not an optax transformation: its update requires the keyword argument
+        ``value`` and also returns an `Outcome`.
 
     References:
-        Liu and Nocedal (1989), Mathematical Programming 45, 503-528; the bracketing is that of
-        Lewis and Overton (2013), Mathematical Programming 141, 135-163.
+        Liu and Nocedal (1989), Mathematical Programming 45, 503-528; the bracketing follows Lewis
+        and Overton (2013), Mathematical Programming 141, 135-163.
 
     Example:
         >>> import jax, jax.numpy as jnp, plenoptax as plx
@@ -258,10 +260,10 @@ def lbfgs(
 def _find_blocked(
     state: LBFGSState, point: Float[Array, " size"], gradient: Float[Array, " size"]
 ) -> Float[Array, " size"]:
-    """Which elements have been asked to move, did not, and would be asked the same again."""
+    """Find the elements that did not follow the step and that the gradient moves the same way."""
     anchor, step = state.memory.point, state.learning_rate * state.direction
     stayed = (point == anchor) & ~state.fresh
-    # A step of less would be lost in rounding where nothing holds the element.
+    # A smaller step is lost in rounding even if nothing blocks the element.
     asked = jnp.abs(step) > 16 * jnp.finfo(step.dtype).eps * jnp.maximum(jnp.abs(anchor), 1)
     side = jnp.where(stayed, jnp.where(asked, jnp.sign(step), state.blocked), 0)
     return jnp.where(side * gradient < 0, side, 0)
@@ -270,14 +272,14 @@ def _find_blocked(
 def _from_new_anchor(
     state: LBFGSState, point: Float[Array, " size"], gradient: Float[Array, " size"], value: Scalar
 ) -> LBFGSState:
-    """The search that starts at the point just evaluated."""
+    """Return the search that starts at the point just evaluated."""
     begins, factor = _normalize(state, gradient, value)
     gradient, value = factor * gradient, factor * value
     first_scale, steepest, steepest_slope = _steepest(point, gradient)
     ascent, memory = learn_and_apply(state.memory, point, gradient, begins, first_scale)
     ascent = jnp.where(state.blocked == 0, ascent, 0)
     slope = -jnp.vdot(ascent, gradient)
-    # Rounding can spoil the direction where the pairs are nearly dependent: forget them then.
+    # If the pairs are nearly dependent, rounding can spoil the direction: forget them then.
     descends = slope < 0
     return state._replace(
         normalizer=factor * state.normalizer,
@@ -299,14 +301,14 @@ def _from_new_anchor(
 def _normalize(
     state: LBFGSState, gradient: Float[Array, " size"], value: Scalar
 ) -> tuple[Bool[Array, ""], Scalar]:
-    """Whether to begin at this point, with an empty memory, and the power of two to multiply by.
+    """Return whether to begin here, with an empty memory, and the power of two to multiply by.
 
-    The first point is one to begin at. So is one where the gradient has grown or fallen so far
-    since then that inner products would soon overflow or vanish.
+    The search begins at the first point. It also begins at a point where the gradient has grown or
+    fallen so far that inner products would soon overflow or vanish.
     """
     limits = jnp.finfo(gradient.dtype)
     far = 2.0 ** (3 * limits.maxexp // 8)
-    # The value has to stay in range too, however small the gradient is.
+    # The value must stay in range too, even if the gradient is small.
     size = jnp.maximum(jnp.max(jnp.abs(gradient)), jnp.abs(value) / far)
     begins = state.fresh | (size > far) | ((size > 0) & (size < 1 / far))
     factor = jax.lax.reduce_precision(1 / jnp.where(size > 0, size, 1), limits.nexp, 0)
@@ -317,11 +319,12 @@ def _normalize(
 def _next_trial(
     state: LBFGSState, value: Scalar, decreased: Bool[Array, ""], max_trials: int
 ) -> LBFGSState:
-    """The search with the rejected trial taken into its bracket."""
+    """Return the search with the rejected trial included in its bracket."""
     length = state.learning_rate
     low = jnp.where(decreased, length, state.low)
     high = jnp.where(decreased, state.high, length)
-    # The parabola through the anchor, its slope and the trial; kept off both ends.
+    # The minimum of the parabola through the anchor, its slope and the trial, kept away from both
+    # ends.
     excess = value - state.anchor_value - length * state.slope
     has_minimum = jnp.isfinite(excess) & (excess > 0)
     vertex = -state.slope * length**2 / (2 * jnp.where(has_minimum, excess, 1))
@@ -329,13 +332,13 @@ def _next_trial(
     bisected = 0.5 * (low + jnp.where(jnp.isfinite(high), high, low))
     length = jnp.where(jnp.isfinite(high), jnp.where(low > 0, bisected, shorter), 2 * length)
     num_trials = state.num_trials + 1
-    # A point that decreased is better than none.
+    # At the last trial, use a point that decreased the objective.
     length = jnp.where((num_trials >= max_trials) & (low > 0), low, length)
     return state._replace(learning_rate=length, low=low, high=high, num_trials=num_trials)
 
 
 def _along_gradient(state: LBFGSState) -> LBFGSState:
-    """The search from the same anchor, along the bare gradient and with an empty memory."""
+    """Return the search from the same anchor, along the gradient, with an empty memory."""
     _, direction, slope = _steepest(state.memory.point, state.memory.gradient)
     return state._replace(
         memory=forget(state.memory),
@@ -352,9 +355,10 @@ def _along_gradient(state: LBFGSState) -> LBFGSState:
 def _steepest(
     point: Float[Array, " size"], gradient: Float[Array, " size"]
 ) -> tuple[Scalar, Float[Array, " size"], Scalar]:
-    """The inverse Hessian where nothing is known, the direction that it gives, and the slope.
+    """Return the initial scale of the inverse Hessian, its direction, and the slope.
 
-    The length of the direction does not depend on the gradient, whose unit is the objective's.
+    The length of the direction does not depend on the gradient, which has the unit of the
+    objective.
     """
     length = jnp.linalg.norm(gradient)
     scale = jnp.maximum(1, 1e-3 * jnp.linalg.norm(point)) / jnp.where(length > 0, length, 1)
@@ -362,7 +366,7 @@ def _steepest(
 
 
 def empty_inverse_hessian(size: int, memory_size: int, dtype: jnp.dtype) -> InverseHessian:
-    """The approximation before the first gradient."""
+    """Return the approximation before the first gradient."""
     return InverseHessian(
         point=jnp.zeros((size,), dtype),
         gradient=jnp.zeros((size,), dtype),
@@ -384,15 +388,15 @@ def learn_and_apply(
     is_first: Bool[Array, ""],
     first_scale: Scalar,
 ) -> tuple[Float[Array, " size"], InverseHessian]:
-    """Take in the gradient at a new point, and multiply it by the approximation.
+    """Add the gradient at a new point to the memory, and multiply it by the approximation.
 
     A pair whose curvature is not safely positive is left out, and its row stays empty.
 
     Args:
-        memory: What is known.
+        memory: The current approximation.
         point: The new point.
         gradient: The gradient there.
-        is_first: Whether to start with this point: what was known before is forgotten.
+        is_first: Whether to start with this point and forget the memory.
         first_scale: The inverse Hessian at the first point.
 
     Returns:
@@ -406,8 +410,8 @@ def learn_and_apply(
     size = memory.steps.shape[0]
     slot = memory.count % size
     steps, changes = memory.steps.at[slot].set(step), memory.changes.at[slot].set(change)
-    # A pass over all pairs takes as long as all else together: the products with the change are
-    # the differences of those with the gradients before and after it.
+    # A pass over all pairs takes as long as everything else together. So the products with the
+    # change are computed as differences of those with the gradients before and after it.
     steps_on, changes_on = steps @ gradient, changes @ gradient
     changes_by_change = (changes_on - memory.changes_on).at[slot].set(roughness)
     steps_by_changes = jnp.where(is_first, 0, memory.steps_by_changes)
@@ -442,7 +446,7 @@ def _solve(
     changes_on: Float[Array, " pairs"],
     scale: Scalar,
 ) -> tuple[Float[Array, " pairs"], Float[Array, " pairs"]]:
-    """The coefficients of the changes and of the steps in the product, oldest pair first."""
+    """Return the coefficients of the changes and the steps in the product, oldest pair first."""
     curvatures = jnp.diagonal(steps_by_changes)
     known = curvatures > 0
     both = known[:, None] & known[None]
@@ -455,5 +459,5 @@ def _solve(
 
 
 def forget(memory: InverseHessian) -> InverseHessian:
-    """The approximation with the same point and no pairs."""
+    """Return the approximation with the same point and no pairs."""
     return memory._replace(steps_by_changes=jnp.zeros_like(memory.steps_by_changes))

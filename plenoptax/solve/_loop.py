@@ -29,7 +29,7 @@ from ._problem import (
 
 
 class Best(eqx.Module):
-    """The accepted point of the smallest loss so far.
+    """The accepted point with the smallest loss so far.
 
     Attributes:
         z: The point; meaningless while the loss is infinite.
@@ -41,21 +41,21 @@ class Best(eqx.Module):
 
 
 class State(eqx.Module):
-    """What the next step needs, and nothing else. Saved, it resumes exactly.
+    """Everything the next step needs. A saved state resumes exactly.
 
-    In a batch every leaf has one leading axis more.
+    In a batch every leaf has an extra leading axis.
 
     Attributes:
         z: The point that is evaluated next.
-        accepted_z: The last accepted point, of which the image is made. After `run` it is the point
-            that the last loss of the trace belongs to.
+        accepted_z: The last accepted point, which gives the image. After `run` it is the point of
+            the last loss of the trace.
         accepted_loss: The objective there.
-        optimizer_state: The optimizer's.
-        stop_state: The stop rule's.
-        memory: The problem's.
-        num_steps: Steps taken.
-        num_evaluations: Evaluations of the objective in these steps.
-        status: How the synthesis stands.
+        optimizer_state: The state of the optimizer.
+        stop_state: The state of the stop rule.
+        memory: The memory of the problem.
+        num_steps: The number of steps taken.
+        num_evaluations: The number of evaluations of the objective in these steps.
+        status: The status of the synthesis.
         best: The best point, if the solver is a `BestSoFar`; else None.
     """
 
@@ -75,18 +75,17 @@ class State(eqx.Module):
 
 
 class Info(eqx.Module):
-    """What a human wants to see of one step, or of many in a `Trace`, stacked by NumPy.
+    """The report of one step, or of many steps in a `Trace`, stacked by NumPy.
 
     Attributes:
-        loss: The whole objective at the point that the step evaluated.
+        loss: The full objective at the point that the step evaluated.
         penalty: The penalty there, before its weight.
         gradient_norm: The norm of the gradient with respect to ``z``.
-        pixel_change_norm: How far the step moved the image, in units of pixel values.
-        learning_rate: The optimizer's, where it is known (see `Solver`); else not a number.
-        num_evaluations: Evaluations of the objective: 1, and those of a line search inside.
-        accepted: Whether the point was accepted; always, where the optimizer has no trials and the
-            point is finite.
-        terms: What else the problem reports, and the index of the ``"stage"`` if it has stages.
+        pixel_change_norm: The norm of the change of the image, in units of pixel values.
+        learning_rate: The learning rate of the optimizer, if it is known (see `Solver`); else NaN.
+        num_evaluations: Evaluations of the objective: 1, plus those of an inner line search.
+        accepted: Whether the point was accepted. Optimizers without trials accept finite points.
+        terms: The other terms of the problem, and the index of the ``"stage"`` if it has stages.
     """
 
     loss: Float[Array | np.ndarray, "..."]
@@ -100,29 +99,29 @@ class Info(eqx.Module):
 
 
 class AbstractSolver(eqx.Module):
-    """How one problem is minimized, step by step; pure."""
+    """A pure, stepwise minimizer of one problem."""
 
     optimizer: eqx.AbstractVar[AbstractOptimizer]
     stop: eqx.AbstractVar[stop_rules.AbstractStop]
 
     @abc.abstractmethod
     def init(self, problem: AbstractProblem, z: PyTree) -> State:
-        """The state before the first step, from the ``z`` of an image."""
+        """Return the state before the first step, from the ``z`` of an image."""
 
     @abc.abstractmethod
     def step(self, problem: AbstractProblem, state: State) -> tuple[State, Info]:
-        """One step of one problem."""
+        """Take one step of one problem."""
 
 
 @final
 class Solver(AbstractSolver):
-    """How a problem is minimized: an optimizer and a rule for stopping.
+    """A method to minimize a problem: an optimizer and a stop rule.
 
     Attributes:
-        optimizer: What moves ``z``. A transformation of optax is kept as a pytree, so that
-            rebuilding the same one does not recompile. A learning rate given as an array is a leaf
-            and can be swept without recompiling; a Python float is a constant, and another one
-            compiles once more.
+        optimizer: The optimizer of ``z``. An optax transformation is kept as a pytree, so that
+            rebuilding it does not recompile. A learning rate given as an array is a leaf, and
+            changing it does not recompile; a Python float is a constant, and changing it
+            recompiles.
         stop: The rule; see `plenoptax.stop`.
 
     Example:
@@ -142,23 +141,23 @@ class Solver(AbstractSolver):
 
         Args:
             optimizer: `plenoptax.lbfgs`, another `AbstractOptimizer`, or any optax transformation,
-                with or without extra arguments. The latter is given the keyword arguments
-                ``value``, ``grad`` and ``value_fn`` at each update, and rejects no point. Its
-                learning rate is reported if it is injected, scheduled or found by a line search.
-                When a problem goes to its next stage, its rates, schedules, line searches and the
-                memory of L-BFGS begin again, and its moments stay.
-            stop: When to stop, by default ``LossChange(1e-4, window=50)`` as plenoptic does.
+                with or without extra arguments. An optax transformation receives the keyword
+                arguments ``value``, ``grad`` and ``value_fn`` at each update, and rejects no point.
+                Its learning rate is reported if it is injected, scheduled or found by a line
+                search. When a problem enters its next stage, its learning rates, schedules, line
+                searches and the memory of L-BFGS start again, and its moments stay.
+            stop: The stop rule, by default ``LossChange(1e-4, window=50)`` as in plenoptic.
 
         Raises:
-            TypeError: If `optimizer` is no optimizer or `stop` not a rule.
+            TypeError: If `optimizer` is not an optimizer, or `stop` is not a stop rule.
         """
         self.optimizer = as_optimizer(optimizer)
         if stop is None:
             stop = stop_rules.LossChange(1e-4, window=50)
         if not isinstance(stop, stop_rules.AbstractStop):
             raise TypeError(
-                "The stop rule comes from plenoptax.stop (Never() turns it off); got "
-                f"{type(stop).__name__}."
+                f"stop must be a rule of plenoptax.stop, got {type(stop).__name__}. Use Never() to "
+                "turn it off."
             )
         self.stop = stop
 
@@ -187,7 +186,7 @@ class Solver(AbstractSolver):
             return problem.objective(z, state.memory)
 
         (loss, terms), gradient = jax.value_and_grad(objective, has_aux=True)(state.z)
-        # The norm of finite elements may still be too large for their dtype.
+        # The norm of finite elements may still overflow their dtype.
         finite = jnp.isfinite(loss) & all_finite(gradient)
         updates, optimizer_state, outcome = self.optimizer.update(
             gradient,
@@ -225,7 +224,7 @@ class Solver(AbstractSolver):
         optimizer_state: PyTree,
         outcome: Outcome,
     ) -> State:
-        """The state after a step that reports `info` and whose optimizer goes on to `z`."""
+        """Return the state after a step that reports `info` and whose optimizer moves to `z`."""
         accepted = outcome.accepted
         stop_state = self.stop.update(state.stop_state, info)
         met = self.stop.fires(stop_state) & accepted
@@ -251,7 +250,7 @@ class Solver(AbstractSolver):
         return tree_where(changed, self._begin_stage(new), new)
 
     def _begin_stage(self, state: State) -> State:
-        """The state at the start of a stage, whose objective is another than that of the last."""
+        """Return the state at the start of a stage, which has another objective than the last."""
         z, optimizer_state = self.optimizer.restart(
             state.optimizer_state, state.z, state.accepted_z
         )
@@ -267,14 +266,13 @@ class Solver(AbstractSolver):
 
 @final
 class BestSoFar(AbstractSolver):
-    """A solver that also keeps the best point, for optimizers that do not end at theirs.
+    """A solver that also keeps the best point, for optimizers that do not end at it.
 
-    The best point is the accepted one of the smallest loss. Where there are stages, only the last
-    one's objective counts; where there is a constraint, only points that meet it count (see
-    `AbstractConstrained.is_met`).
+    The best point is the accepted point with the smallest loss. With stages, only the last stage
+    counts; with a constraint, only points that meet it count (see `AbstractConstrained.is_met`).
 
     Attributes:
-        solver: What minimizes.
+        solver: The solver that minimizes.
 
     Example:
         >>> import jax, optax, plenoptax as plx
@@ -294,12 +292,12 @@ class BestSoFar(AbstractSolver):
 
     @property
     def optimizer(self) -> AbstractOptimizer:
-        """That of the solver inside."""
+        """Taken from the wrapped solver."""
         return self.solver.optimizer
 
     @property
     def stop(self) -> stop_rules.AbstractStop:
-        """That of the solver inside."""
+        """Taken from the wrapped solver."""
         return self.solver.stop
 
     def init(self, problem: AbstractProblem, z: PyTree) -> State:
@@ -322,7 +320,7 @@ class BestSoFar(AbstractSolver):
 
 
 def with_best(state: State) -> State:
-    """A state of which no point is the best one yet."""
+    """Return a state without a best point."""
     nothing = jnp.full_like(state.accepted_loss, jnp.inf)
     return dataclasses.replace(state, best=Best(state.accepted_z, nothing))
 
@@ -331,11 +329,11 @@ AnySolver: TypeAlias = AbstractSolver | AnyOptimizer
 
 
 def as_solver(solver: AnySolver) -> AbstractSolver:
-    """A solver as it is; a bare optimizer with the default stop rule."""
+    """Return a solver as it is; an optimizer alone with the default stop rule."""
     if solver is None:
         raise ValueError(
-            "A solver is wanted, and None was given. A result that was loaded from a file has one "
-            "if plenoptax.io.load_result was given solver=."
+            "solver must be a solver or an optimizer, got None. Give solver= to "
+            "plenoptax.io.load_result if it comes from a loaded result."
         )
     return solver if isinstance(solver, AbstractSolver) else Solver(solver)
 
@@ -347,20 +345,20 @@ def init(
     key: Key | None = None,
     initial_image: Array | None = None,
 ) -> State:
-    """The state before the first step.
+    """Return the state before the first step.
 
     Args:
-        problem: What is minimized, or a batch of it.
-        solver: How, or a bare optimizer.
-        key: Draws the problem's own initial image. A batch splits it, one key an element.
-        initial_image: The image to start from instead. For a batch it may have a leading axis, or
-            not, and then every element starts from the same image.
+        problem: The problem to minimize, or a batch of problems.
+        solver: The solver, or an optimizer alone.
+        key: Draws the problem's own initial image. A batch splits it into one key per element.
+        initial_image: The image to start from instead. For a batch it may have a leading axis;
+            without it, every element starts from the same image.
 
     Raises:
         ValueError: If neither or both of `key` and `initial_image` are given, if the initial image
-            is not finite, or if the model does not take it.
+            is not finite, or the model does not accept it.
         TypeError: If the initial image is not an array of real numbers in float32 or float64, or
-            the problem or the key is none.
+            the problem or the key has a wrong type.
 
     Example:
         >>> import jax, plenoptax as plx
@@ -373,12 +371,12 @@ def init(
     check_problem(problem)
     solver = as_solver(solver)
     if key is not None and not isinstance(key, jax.Array | np.ndarray):
-        raise TypeError(f"key= takes a key, such as jax.random.key(0); got {key!r}.")
+        raise TypeError(f"key must be a key such as jax.random.key(0), got {key!r}.")
     if (key is None) == (initial_image is None):
         given = "neither" if key is None else "both"
         raise ValueError(
-            "Give key= (draws the usual initial image) or initial_image= (starts from yours), not "
-            f"both; {given} was given."
+            "Exactly one of key= (draws the usual initial image) and initial_image= (starts from "
+            f"yours) must be given, got {given}."
         )
     if initial_image is None:
         return _init_from_key(problem, solver, key)
@@ -389,7 +387,7 @@ def init(
 
 @compiled()
 def _init_from_key(problem: AnyProblem, solver: AbstractSolver, key: Key) -> State:
-    # Compiled as a whole: one by one, its little operations take a second to compile.
+    # Compiled together, because its small operations take a second to compile one by one.
     images = problem.map(lambda p, k: p.initial_image(k), problem.split(key=key))
     return _init_from_image(problem, solver, images)
 
@@ -400,30 +398,30 @@ def _init_from_image(problem: AnyProblem, solver: AbstractSolver, images: Array)
 
 
 def _check_initial_image(image: Array) -> Array:
-    """Refuse what no synthesis can start from."""
+    """Raise an error if no synthesis can start from an image."""
     if not hasattr(image, "dtype"):
-        raise TypeError(f"The initial image is an array; got {type(image).__name__}.")
+        raise TypeError(f"initial_image must be an array, got {type(image).__name__}.")
     if not jnp.issubdtype(image.dtype, jnp.floating):
         raise TypeError(
-            f"The initial image is an array of floating-point numbers; got {image.dtype}. "
-            "plenoptax.load_images reads image files as such."
+            f"initial_image must be an array of floating-point numbers, got {image.dtype}. "
+            "Read image files with plenoptax.load_images."
         )
     if not isinstance(image, Tracer) and not np.isfinite(np.asarray(image)).all():
-        raise ValueError("The initial image has values that are infinite or not a number.")
+        raise ValueError("initial_image must be finite, got infinite or NaN values.")
     return jnp.asarray(image)
 
 
 def _check_objective(problem: AbstractProblem, initial_image: Array) -> None:
-    """Refuse an initial image that the model does not take; evaluates nothing but shapes."""
+    """Raise an error if the model does not accept an initial image; evaluate only shapes."""
     usual = jax.eval_shape(problem.initial_image, jax.random.key(0))
     if initial_image.dtype != usual.dtype:
         raise TypeError(
-            f"The initial image is {initial_image.dtype}, but the target is {usual.dtype}; convert "
-            "one to the other's dtype."
+            f"initial_image must have the dtype of the target, {usual.dtype}, got "
+            f"{initial_image.dtype}. Convert one of them."
         )
     if initial_image.shape != usual.shape:
         warnings.warn(
-            f"The initial image has shape {initial_image.shape}, the target {usual.shape}: the "
+            f"The initial image has shape {initial_image.shape}, the target {usual.shape}. The "
             "result will have the shape of the initial image.",
             UserWarning,
             stacklevel=3,
@@ -435,8 +433,8 @@ def _check_objective(problem: AbstractProblem, initial_image: Array) -> None:
             )
         except (TypeError, ValueError) as error:
             raise ValueError(
-                f"The model's representation of an initial image of shape {initial_image.shape} "
-                f"cannot be compared with that of the target of shape {usual.shape}: {error}"
+                "initial_image must have a representation that can be compared with that of the "
+                f"target of shape {usual.shape}, got the shape {initial_image.shape}. {error}"
             ) from error
 
 
@@ -445,21 +443,21 @@ def step(
     solver: AnySolver,
     state: State,
 ) -> tuple[State, Info]:
-    """One step of a synthesis; pure, and yours to compile, map or scan.
+    """Take one step of a synthesis; a pure function to compile, map or scan.
 
-    The objective and its gradient are evaluated at ``state.z``, and the optimizer says where to
-    evaluate next. In a batch, elements that have stopped stay as they are (`run` lets them go on).
+    The step evaluates the objective and its gradient at ``state.z``, and the optimizer chooses the
+    next point. In a batch, elements that have stopped stay as they are (`run` continues them).
 
     Args:
-        problem: What is minimized, or a batch of it.
-        solver: How, or a bare optimizer with the default stop rule.
-        state: What `init` or an earlier step returned.
+        problem: The problem to minimize, or a batch of problems.
+        solver: The solver, or an optimizer alone with the default stop rule.
+        state: The state from `init` or an earlier step.
 
     Returns:
-        The next state, and what there is to see of this step.
+        The next state, and the report of this step.
 
     Raises:
-        ValueError: If the state does not belong to the problem and the solver; names the leaf.
+        ValueError: If the state does not match the problem and the solver; names the leaf.
 
     Example:
         >>> import equinox as eqx, jax, optax, plenoptax as plx
@@ -478,7 +476,7 @@ def step(
         leaves_by_path(state),
         {jax.tree_util.keystr(path): x for path, x in jax.tree_util.tree_leaves_with_path(wanted)},
         lambda fault: (
-            f"The state does not belong to this problem and solver: {fault}. Make one with "
+            f"The state does not match this problem and solver: {fault}. Make one with "
             "init(problem, solver, ...)."
         ),
     )
@@ -486,7 +484,7 @@ def step(
     return problem.hold(state.status != Status.running, state, new), info
 
 
-# Written down once, whichever program contains it.
+# JAX traces it once, whichever program contains it.
 traced_step = eqx.filter_jit(step)
 
 
@@ -497,24 +495,25 @@ def advance(
     state: State,
     num_steps: int,
 ) -> tuple[State, Info]:
-    """Take many steps; pure, and yours to compile, map, scan or shard.
+    """Take many steps; a pure function to compile, map, scan or shard.
 
-    As `run`, without the host: no images, no files, no Ctrl-C. On CPU, models with convolutions
+    This is `run` without the host: no images, no files, no Ctrl-C. On CPU, models that convolve
     over several channels are many times slower in it than in `run`.
 
     Args:
-        problem: See `step`.
-        solver: See `step`.
-        state: What `init`, `run` or an earlier call returned. A state that `run` left because of
-            its limit, or of Ctrl-C, goes on; one that has stopped by itself stays as it is.
-        num_steps: How many steps to take, or fewer if nothing is running any more; at least 1.
+        problem: The problem to minimize, or a batch of problems.
+        solver: The solver, or an optimizer alone with the default stop rule.
+        state: The state from `init`, `run` or an earlier call. A state that `run` left at its step
+            limit, or at Ctrl-C, continues; a state that has stopped for another reason stays as it
+            is.
+        num_steps: The number of steps to take, at least 1; fewer if all elements stop earlier.
 
     Returns:
-        The state, and the reports of the steps as arrays with `num_steps` rows. Of these,
-        ``new.num_steps - state.num_steps`` were taken, and the rest are 0.
+        The state, and the reports of the steps as arrays with `num_steps` rows. The first
+        ``new.num_steps - state.num_steps`` rows are steps taken; the others are 0.
 
     Raises:
-        ValueError: If the state does not belong to the problem and the solver; names the leaf.
+        ValueError: If the state does not match the problem and the solver; names the leaf.
 
     Example:
         >>> import equinox as eqx, jax, optax, plenoptax as plx
@@ -534,7 +533,7 @@ def advance(
 def advance_within(
     problem: AnyProblem, solver: AbstractSolver, state: State, num_rows: int, limit: Array
 ) -> tuple[State, Info]:
-    """As `advance`, with a limit that is an array, of at most as many steps as there are rows."""
+    """Advance with a limit that is an array, at most the number of rows."""
 
     def take_step(state: State) -> tuple[State, Info]:
         return traced_step(problem, solver, state)
@@ -557,12 +556,12 @@ def advance_within(
 
 @compiled()
 def decode(problem: AnyProblem, z: PyTree) -> Array:
-    """The image of a ``z``, or one for each element."""
+    """Return the image of ``z``, or one image for each element."""
     return problem.map(lambda p, z: p.decode(z), z)
 
 
 def with_status(state: State, is_kept: Bool[Array, "..."], status: Status) -> State:
-    """The state with another status where its own is not kept."""
+    """Return the state with another status where its own is not kept."""
     chosen = jax.tree.map(lambda old, new: jnp.where(is_kept, old, new), state.status, status)
     return dataclasses.replace(state, status=chosen)
 
@@ -574,13 +573,13 @@ def _remember(
     outcome: Outcome,
     met: Bool[Array, ""],
 ) -> tuple[PyTree, Bool[Array, ""]]:
-    """The memory after a step, and whether the synthesis ends with it.
+    """Return the memory after a step, and whether the synthesis ends with it.
 
     Args:
         problem: The problem.
         state: The state before the step.
-        terms: For `AbstractProblem.advance`.
-        outcome: What the optimizer said.
+        terms: The terms for `AbstractProblem.advance`.
+        outcome: The outcome of the optimizer's update.
         met: Whether the stop rule fires.
     """
     memory = state.memory
@@ -588,9 +587,9 @@ def _remember(
         advanced = problem.advance(memory, state.z, terms)
         return tree_where(outcome.accepted, advanced, memory), outcome.exhausted | met
     memory = dataclasses.replace(memory, num_steps=memory.num_steps + 1)
-    # A line search that finds nothing better has come to the end of its stage, not of the run.
+    # A line search that finds nothing better ends its stage, not the run.
     goes_on = outcome.finite & ~memory.is_last
-    # A stage may be over at a rejected trial, from whose anchor the next then starts.
+    # A stage may end at a rejected trial; the next stage then starts from its anchor.
     is_over = memory.at_limit & ~memory.is_last & ~(outcome.exhausted & ~outcome.finite)
     advanced = problem.advance(memory, state.z, terms)
     advanced = dataclasses.replace(advanced, num_steps=memory.num_steps)

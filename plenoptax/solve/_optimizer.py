@@ -19,14 +19,15 @@ from .._words import in_words, open_closure
 
 
 class Outcome(eqx.Module):
-    """What an optimizer says of the point that it was told the value of.
+    """The report of an optimizer on the point that it evaluated.
 
     Attributes:
         accepted: Whether the point is accepted; a line search rejects trials.
-        exhausted: Whether the optimizer can go no further from where it is.
-        finite: Whether the value, and all that the optimizer keeps, are finite.
-        num_evaluations: Evaluations of the objective: 1, and those made inside of the update.
-        learning_rate: The rate or step length in use; not a number where it is not known.
+        exhausted: Whether the optimizer cannot move further from its point.
+        finite: Whether the value, and the state of the optimizer, are finite.
+        num_evaluations: The number of evaluations of the objective: 1, plus those inside the
+            update.
+        learning_rate: The learning rate or step length in use; NaN if it is unknown.
     """
 
     accepted: Bool[Array, ""] = eqx.field(converter=jnp.asarray)
@@ -37,48 +38,49 @@ class Outcome(eqx.Module):
 
 
 class AbstractOptimizer(eqx.Module):
-    """What moves ``z``: an optimizer that says what happened.
+    """An optimizer of ``z`` that reports the outcome of each update.
 
-    `lbfgs` is one; a transformation of optax becomes one in `Solver`.
+    `lbfgs` is one; `Solver` turns an optax transformation into one.
     """
 
     @abc.abstractmethod
     def init(self, z: PyTree) -> PyTree:
-        """The state before the first update."""
+        """Return the state before the first update."""
 
     @abc.abstractmethod
     def update(
         self, gradient: PyTree, state: PyTree, z: PyTree, *, value: Scalar, value_fn: Callable
     ) -> tuple[PyTree, PyTree, Outcome]:
-        """The next point to evaluate, as a difference to this one.
+        """Return the next point to evaluate, as a difference from this one.
 
         Args:
             gradient: The gradient at `z`.
-            state: What the last update, or `init`, returned.
+            state: The state from the last update, or from `init`.
             z: The point.
-            value: The objective there; not a number if it or the gradient is not finite.
-            value_fn: From a point to the objective there, for searches within one update.
+            value: The objective at `z`; NaN if it or the gradient is not finite.
+            value_fn: A function from a point to the objective there, for line searches inside the
+                update.
 
         Returns:
-            The difference, the next state, and what happened. Where the optimizer is exhausted the
-            loop stays where it is.
+            The difference, the next state, and the outcome. If the optimizer is exhausted, the loop
+            does not move.
         """
 
     @abc.abstractmethod
     def restart(self, state: PyTree, z: PyTree, accepted_z: PyTree) -> tuple[PyTree, PyTree]:
-        """Where to go on, and with which state, once the objective has become another.
+        """Return the point and the state to continue with after the objective has changed.
 
         Args:
-            state: What the last update returned.
+            state: The state from the last update.
             z: The point that would be evaluated next.
-            accepted_z: The point that was accepted last.
+            accepted_z: The last accepted point.
 
         Returns:
-            The point to be evaluated next, one of the two, and the state.
+            The next point to evaluate, one of the two, and the state.
         """
 
 
-# What an optimizer has learned of one objective and must not apply to another.
+# States learned from one objective, which must not be used for another.
 _LEARNED = (
     optax.ScaleByLBFGSState,
     optax.ScaleByBacktrackingLinesearchState,
@@ -92,18 +94,18 @@ _SEARCHES = (optax.ScaleByBacktrackingLinesearchState, optax.ScaleByZoomLinesear
 
 @final
 class OptaxOptimizer(AbstractOptimizer):
-    """A transformation of optax.
+    """An optax transformation as an optimizer.
 
-    It rejects no point, and ends where a value, a gradient or a moment is not finite. The learning
-    rate is reported of `optax.inject_hyperparams`, schedules and line searches, times the factor of
-    a plateau schedule; it is not a number where there are none of these, or several. When the
-    objective changes, injected rates, schedules, plateau schedules, line searches and the memory of
-    L-BFGS begin again, and all moments stay.
+    It rejects no point, and stops if a value, a gradient or a moment is not finite. The learning
+    rate is reported for `optax.inject_hyperparams`, schedules and line searches, multiplied by the
+    factor of a plateau schedule; it is NaN if there is no such rate, or several. When the objective
+    changes, injected rates, schedules, plateau schedules, line searches and the memory of L-BFGS
+    start again, and all moments stay.
 
     Attributes:
         arrays: The arrays of the transformation.
-        rest: The rest of it. Rebuilding the same transformation gives the same rest, and does not
-            recompile.
+        rest: The parts that are not arrays. Rebuilding the same transformation gives the same rest,
+            and does not recompile.
     """
 
     arrays: PyTree
@@ -117,11 +119,11 @@ class OptaxOptimizer(AbstractOptimizer):
 
     @property
     def transformation(self) -> optax.GradientTransformationExtraArgs:
-        """The transformation, whose closures are pytrees."""
+        """The transformation, with closures as pytrees."""
         return eqxi.hashable_combine(self.arrays, self.rest.parts)
 
     def __reduce__(self) -> tuple[Callable, tuple[bytes]]:
-        # Transformations are made of closures, which have no name to be pickled by.
+        # Transformations consist of closures, which pickle cannot find by name.
         return _rebuild, (cloudpickle.dumps(self.transformation),)
 
     def init(self, z: PyTree) -> PyTree:
@@ -132,15 +134,15 @@ class OptaxOptimizer(AbstractOptimizer):
         self, gradient: PyTree, state: PyTree, z: PyTree, *, value: Scalar, value_fn: Callable
     ) -> tuple[PyTree, PyTree, Outcome]:
         """See `AbstractOptimizer.update`."""
-        # optax mixes integers and floating-point numbers, which strict promotion would refuse.
+        # optax mixes integers and floating-point numbers, which strict promotion rejects.
         with jax.numpy_dtype_promotion("standard"):
             updates, new = self.transformation.update(
                 gradient, state, z, value=value, grad=gradient, value_fn=value_fn
             )
         new = cast_like(new, state)
         old, found = jax.tree.leaves(state), jax.tree.leaves(new)
-        # One whose second moments have overflowed would stand still without a word. Line searches
-        # have scalars that are infinite at times.
+        # An optimizer whose second moments have overflowed would stop moving silently. Line
+        # searches have scalars that are sometimes infinite.
         was_finite, is_finite = (all_finite([x for x in tree if x.ndim]) for tree in (old, found))
         finite = jnp.isfinite(value) & ~(was_finite & ~is_finite)
         outcome = Outcome(
@@ -163,7 +165,7 @@ class OptaxOptimizer(AbstractOptimizer):
         counts = [node.count for node in _nodes(state, optax.ScaleByScheduleState)]
         schedules = _find_schedules(self.transformation.update) if counts else []
         with jax.numpy_dtype_promotion("standard"):
-            # That of the step just taken; it has the sign of a descent.
+            # The rate of the step just taken; the schedule has the sign of a descent.
             rates += [
                 jnp.abs(schedule(count - 1))
                 for schedule, count in zip(schedules, counts, strict=False)
@@ -183,9 +185,9 @@ def _rebuild(content: bytes) -> OptaxOptimizer:
 
 
 class _Rest:
-    """What of a transformation is no array; equal to itself alone, and so quickly compared.
+    """The parts of a transformation that are not arrays, compared by identity for speed.
 
-    A closure as a pytree is compared by the source text of its function, which takes a millisecond.
+    A closure as a pytree is compared by the source text of its function, which takes 1 ms.
     """
 
     def __init__(self, parts: Hashable):
@@ -194,7 +196,7 @@ class _Rest:
 
 @functools.lru_cache(maxsize=256)
 def _find_rest(parts: Hashable) -> _Rest:
-    """The one rest of these parts."""
+    """Return the unique `_Rest` of these parts."""
     return _Rest(parts)
 
 
@@ -202,7 +204,7 @@ AnyOptimizer: TypeAlias = AbstractOptimizer | optax.GradientTransformation
 
 
 def as_optimizer(optimizer: AnyOptimizer) -> AbstractOptimizer:
-    """An optimizer as it is; a transformation of optax as one.
+    """Return an optimizer as it is, and an optax transformation as an optimizer.
 
     Raises:
         TypeError: If it is neither.
@@ -213,29 +215,29 @@ def as_optimizer(optimizer: AnyOptimizer) -> AbstractOptimizer:
         hasattr(optimizer, "init") and hasattr(optimizer, "update")
     ):
         raise TypeError(
-            "The optimizer is an optax transformation such as optax.adam(0.01) or "
-            f"plenoptax.lbfgs(); got {type(optimizer).__name__}."
+            "optimizer must be an optax transformation such as optax.adam(0.01), or "
+            f"plenoptax.lbfgs(), got {type(optimizer).__name__}."
         )
     return OptaxOptimizer(optimizer)
 
 
 def describe_optimizer(optimizer: AbstractOptimizer) -> str:
-    """An optimizer in words, a transformation of optax as one."""
+    """Describe an optimizer in words; an optax transformation as such."""
     is_of_optax = isinstance(optimizer, OptaxOptimizer)
     return in_words(optimizer.transformation if is_of_optax else optimizer)
 
 
 def _as_pytree(function: Callable) -> PyTree:
-    # A closure is another object whenever an optimizer is built; as a pytree it equals its twin.
+    # Building an optimizer again creates a new closure object; as pytrees, the two are equal.
     try:
         return eqxi.closure_to_pytree(function)
     except ValueError:
-        # Some closures of optax have variables without a value, which no pytree can hold.
+        # Some closures of optax have variables without a value, which a pytree cannot hold.
         return function
 
 
 def _nodes(state: PyTree, kinds: type | tuple[type, ...]) -> list:
-    """The parts of a state that are of some types."""
+    """Return the parts of a state that have some types."""
 
     def is_one(node: PyTree) -> bool:
         return isinstance(node, kinds)
@@ -244,13 +246,13 @@ def _nodes(state: PyTree, kinds: type | tuple[type, ...]) -> list:
 
 
 def _count_trials(state: PyTree) -> Array:
-    """Evaluations that the line searches of optax made in the last update."""
+    """Return the number of evaluations by optax's line searches in the last update."""
     counts = [node.info.num_linesearch_steps for node in _nodes(state, _SEARCHES) if node.info]
     return jnp.asarray(sum(counts), jnp.int32)
 
 
 def _find_schedules(part: PyTree) -> list[Callable]:
-    """The schedules in the closure of an update, in their order."""
+    """Return the schedules in the closure of an update, in order."""
     function, variables = open_closure(part)
     if function is None:
         return []
@@ -261,7 +263,7 @@ def _find_schedules(part: PyTree) -> list[Callable]:
 
 
 def _without_learned(fresh: PyTree, old: PyTree) -> PyTree:
-    """The old state, with the fresh one in place of what was learned."""
+    """Return the old state, with the learned parts replaced by those of the fresh state."""
 
     def choose(fresh: PyTree, old: PyTree) -> PyTree:
         if isinstance(old, _WITH_HYPERPARAMETERS):
@@ -279,9 +281,9 @@ class AMSGradState(NamedTuple):
     """The state of `amsgrad`.
 
     Attributes:
-        count: Steps taken.
+        count: The number of steps taken.
         mu: The first moment of the gradient.
-        root: The square root of the second moment, whose square can be out of range.
+        root: The square root of the second moment; the moment itself can be out of range.
         root_max: The largest root so far.
     """
 
@@ -298,21 +300,23 @@ def amsgrad(
     b2: float = 0.999,
     eps: float = 1e-8,
 ) -> optax.GradientTransformation:
-    """Adam whose step lengths never grow, with the bias corrected as torch does.
+    """Build Adam with step lengths that never grow, and the bias correction of torch.
 
     A step is divided by the root of the largest second moment so far. `optax.amsgrad` takes the
-    largest of the moments after their bias is corrected; early gradients, which the correction
-    blows up the most, then hold the steps down for good, and a metamer of a linear model stands at
-    several times the loss after 500 steps. Here the largest is taken first and corrected last, as
-    in torch, so that plenoptic's and plenoptax's default optimizers take the same steps.
+    largest moment after the bias correction. Early gradients, which the correction enlarges most,
+    then limit the steps permanently: after 500 steps, the loss of a metamer of a linear model is
+    several times higher. Here, as in torch, the largest moment is taken first and corrected
+    afterwards, so the default optimizers of plenoptic and plenoptax take the same steps.
 
     Args:
-        learning_rate: The length of the first step in each pixel, or an optax schedule. Under
-            `optax.inject_hyperparams` make the others static: ``static_args=("b1", "b2", "eps")``.
-        b1: Decay of the first moment, at least 0 and below 1.
-        b2: Decay of the second moment, at least 0 and below 1.
-        eps: Added to the root of the second moment, so that a gradient of zero makes no step. It
-            has the unit of the gradient: elements below it make shorter steps, as in torch.
+        learning_rate: The length of the first step in each pixel, or an optax schedule. With
+            `optax.inject_hyperparams` make the other arguments static: ``static_args=("b1", "b2",
+            "eps")``.
+        b1: The decay of the first moment, at least 0 and below 1.
+        b2: The decay of the second moment, at least 0 and below 1.
+        eps: A constant added to the root of the second moment, so that a zero gradient makes no
+            step. It has the unit of the gradient: elements smaller than it make shorter steps, as
+            in torch.
 
     Returns:
         An optax transformation.
@@ -335,7 +339,8 @@ def amsgrad(
         ['0.99', '-1.99']
     """
 
-    # Not by the decorator: `optax.inject_hyperparams` would make it a part of the optimizer.
+    # Not with the decorator, because `optax.inject_hyperparams` would make it part of the
+    # optimizer.
     learning_rate = Real(above=0, schedule=True)("learning_rate", learning_rate)
     b1, b2 = (Real(at_least=0, below=1)(*pair) for pair in (("b1", b1), ("b2", b2)))
     eps = NOT_NEGATIVE("eps", eps)
@@ -368,5 +373,5 @@ def amsgrad(
 
 
 def _share_seen(decay: float, count: Int[Array, ""], dtype: jnp.dtype) -> Scalar:
-    """``1 - decay**count``, of full relative precision also at the first counts."""
+    """Compute ``1 - decay**count``, with full relative precision even for small counts."""
     return -jnp.expm1(count.astype(dtype) * (math.log(decay) if decay else -math.inf))

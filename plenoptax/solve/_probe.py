@@ -15,20 +15,20 @@ from ._problem import AbstractProblem, AnyProblem, describe_problem
 
 
 class LoadWarning(UserWarning):
-    """What is loaded may not belong to the problem at hand."""
+    """A warning that a loaded file may not belong to the current problem."""
 
 
-# The second probe image spreads the values of the first about 0.5 by this factor: penalties on
-# [0, 1] and on [0, 255] agree at images inside of [0, 1].
+# The second probe image spreads the values of the first around 0.5 by this factor, because
+# penalties on [0, 1] and on [0, 255] agree for images within [0, 1].
 _SPREAD = 1000
 
-# The second probe image is evaluated with the memory after so many steps: schedules differ there.
+# The second probe image is evaluated with the memory after this many steps, where schedules differ.
 _NUM_STEPS = 100
 
 _PROBE, _OBJECTIVE = ".probe.", ".probe.objective"
 
-# Other terms, such as the remaining gradient of a competition, can be mostly rounding: they only
-# name what the objective shows.
+# Other terms, such as the remaining gradient of a competition, can be mostly rounding. They only
+# name the cause of a difference in the objective.
 _EXACT = (_OBJECTIVE, ".probe.penalty", ".probe.z")
 _COARSE = 1e-4
 
@@ -40,10 +40,10 @@ _LONGEST = 160
 
 
 def probe(problem: AnyProblem) -> dict[str, np.ndarray]:
-    """What tells a problem from others: its own arrays, and its terms at two probe images.
+    """Return a fingerprint of a problem: its own arrays, and its terms at two probe images.
 
-    Models, losses and metrics are not stored: they are compared by the terms that they produce,
-    one by one. Each entry of the terms has the two images as its first axis.
+    Models, losses and metrics are not stored; they are compared by the terms of the objective that
+    they produce. Each entry of the terms has the two images as its first axis.
     """
     arrays = {
         f".{name}{path}": np.asarray(leaf)
@@ -74,7 +74,7 @@ def _evaluate(problem: AnyProblem, spread: Scalar, num_steps: Array) -> dict[str
         )
         objective, terms = problem.objective(z, memory)
         magnitudes = [jnp.abs(leaf) for leaf in jax.tree.leaves(z)]
-        # What the parametrization makes of the image.
+        # The parametrization's variables of the image.
         moments = [jnp.stack([jnp.mean(m), jnp.max(m)]) for m in magnitudes]
         return {"z": jnp.stack(moments), **terms, "objective": objective}
 
@@ -95,20 +95,21 @@ def check_probe(
     raise_on_checks: bool,
     tolerances: dict[str, float],
 ) -> None:
-    """Refuse, or warn of, a file that was saved with another target, model, loss or penalty.
+    """Reject, or warn about, a file saved with another target, model, loss or penalty.
 
     Args:
         path: The file, for the message.
-        arrays: What `probe` said of the problem that was saved.
-        words: What `describe_problem` said of it.
-        problem: The problem at hand.
-        raise_on_checks: Whether to refuse.
-        tolerances: For `numpy.allclose`.
+        arrays: The fingerprint of the saved problem, from `probe`.
+        words: Its description, from `describe_problem`.
+        problem: The current problem.
+        raise_on_checks: Whether to raise an error instead of a warning.
+        tolerances: The tolerances for `numpy.allclose`.
     """
     present_words = describe_problem(problem)
     faults = [*_changed_choices(words, present_words, problem)]
     faults += [*_changed_arrays(arrays, probe(problem), tolerances)]
-    # Functions with other names may compute the same: names tell what has changed, not whether.
+    # Functions with different names may compute the same values: names show what changed, not
+    # whether.
     renamed = (_changed(name, words, present_words) for name in {**words, **present_words})
     names = [text for text in renamed if text is not None]
     for fault in faults:
@@ -116,7 +117,7 @@ def check_probe(
         message = f"{path} was saved with another problem: {'; '.join(texts)}."
         if raise_on_checks:
             raise ValueError(
-                message + " Pose the problem as it was, or load with raise_on_checks=False."
+                message + " Build the problem as it was, or load with raise_on_checks=False."
             )
         warnings.warn(message, LoadWarning, stacklevel=3)
 
@@ -124,7 +125,7 @@ def check_probe(
 def _changed_choices(
     saved: Mapping[str, str], present: Mapping[str, str], problem: AnyProblem
 ) -> list[str]:
-    """What differs among the parts of a problem that are neither arrays nor functions."""
+    """Return the differences among the parts of a problem that are not arrays or functions."""
     plain = [
         name
         for name, value in _fields(problem).items()
@@ -149,7 +150,7 @@ def _changed_arrays(
     tolerances: dict[str, float],
 ) -> list[str]:
     names = list(dict.fromkeys((*present, *saved)))
-    # What the user gave comes before what follows from it.
+    # The user's arrays come before the values computed from them.
     names.sort(key=lambda name: (name == _OBJECTIVE, name.startswith((_PROBE, *_RESPONSES))))
     coarse = {name: max(tolerance, _COARSE) for name, tolerance in tolerances.items()}
     reported = [n for n in names if n.startswith(_PROBE) and n not in _EXACT]
@@ -167,7 +168,7 @@ def _difference(
     tolerances: dict[str, float],
 ) -> str | None:
     if saved is None or present is None:
-        return f"{name} is only in the {'file' if present is None else 'problem at hand'}"
+        return f"{name} is only in the {'file' if present is None else 'current problem'}"
     if describe(saved) != describe(present):
         return f"{name} is {describe(saved)} in the file, but {describe(present)} in the problem"
     if np.allclose(present, saved, **tolerances, equal_nan=True):
@@ -181,7 +182,7 @@ def _difference(
 
 def _differing_term(name: str, saved: np.ndarray, present: np.ndarray) -> str:
     if name == "z":
-        return "its parametrization makes another variable of a probe image"
+        return "its parametrization maps a probe image to different variables"
     values = f"at two probe images was {_show(saved)} and is {_show(present)}"
     if name == "objective":
         return f"its objective {values}, so the model, the loss, a metric or a weight has changed"

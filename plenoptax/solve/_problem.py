@@ -17,77 +17,78 @@ from .._words import in_words
 
 
 class AbstractProblem(eqx.Module):
-    """What is to be minimized: all that the loop knows of a method of synthesis.
+    """The objective to minimize: the loop's only interface to a method of synthesis.
 
     A problem is a frozen pytree: arrays are leaves (another image recompiles nothing), choices are
-    static. It owns no optimizer, no history, no randomness and no files. Every method is pure and
-    can be compiled.
+    static. It contains no optimizer, history, randomness or files. Every method is pure and can be
+    compiled.
 
-    The optimizer moves ``z``, of which `decode` makes the image. ``memory`` is what a problem
-    carries from step to step (a multiplier, a schedule); most have none and use ``None``. A problem
-    of several stages carries a `Stage`.
+    The optimizer moves ``z``, and `decode` maps ``z`` to the image. ``memory`` is what a problem
+    carries from step to step (a multiplier, a schedule); most problems need none and use ``None``.
+    A problem with several stages carries a `Stage`.
 
-    A problem alone answers what the loop asks of a batch, too, so that it need not know which of
-    the two it has. Elements are the first axis of everything that belongs to a batch; a problem
-    alone has no such axis in its programs, and the host sees it as a batch of one, by `rows`.
+    A single problem has the same methods as a batch, so the loop does not need to distinguish the
+    two. In a batch, the first axis of everything that belongs to an element (state, key, image)
+    indexes the elements. In its programs, a single problem has no such axis; the host sees it as a
+    batch of one, by `rows`.
     """
 
     @abc.abstractmethod
     def initial_image(self, key: Key) -> Array:
-        """The image that a synthesis starts from when the user gives none."""
+        """Return the image that a synthesis starts from if the user gives none."""
 
     @abc.abstractmethod
     def encode(self, image: Array) -> PyTree:
-        """The ``z`` of an image."""
+        """Return the ``z`` of an image."""
 
     @abc.abstractmethod
     def decode(self, z: PyTree) -> Array:
-        """The image of a ``z``."""
+        """Return the image of a ``z``."""
 
     @abc.abstractmethod
     def project(self, z: PyTree) -> PyTree:
-        """Hard constraints: the admissible point next to ``z``, taken after every step."""
+        """Return the admissible point nearest to ``z`` (hard constraints), after every step."""
 
     @abc.abstractmethod
     def objective(self, z: PyTree, memory: PyTree) -> tuple[Scalar, dict[str, Array]]:
-        """The value to be minimized and what else is known of it.
+        """Return the value to minimize and its terms.
 
         Returns:
-            The value and its terms: ``"penalty"`` (before its weight) and any other arrays that
-            are worth a column in the trace.
+            The value and its terms: ``"penalty"`` (before its weight) and any other arrays to
+            record in the trace.
         """
 
     @abc.abstractmethod
     def start(self) -> PyTree:
-        """The memory before the first step."""
+        """Return the memory before the first step."""
 
     @abc.abstractmethod
     def advance(self, memory: PyTree, z: PyTree, terms: dict[str, Array]) -> PyTree:
-        """The memory after an accepted step, or after the last that a `Stage` may take.
+        """Return the memory after an accepted step, or after the last step of a `Stage`.
 
         Args:
-            memory: The memory before it; a `Stage` counts the step already.
+            memory: The memory before the step; a `Stage` already counts the step.
             z: The point that the step evaluated.
-            terms: What `objective` said of it, and its value as ``"loss"``.
+            terms: The terms from `objective` at that point, and its value as ``"loss"``.
         """
 
     @property
     def num_elements(self) -> int:
-        """How many there are; 1 for a problem alone."""
+        """The number of elements; 1 for a single problem."""
         return 1
 
     @property
     def posed(self) -> "AbstractProblem":
-        """The problem; of several all as one, whose arrays may have a leading axis."""
+        """The problem; for a batch one problem whose arrays may have a leading axis."""
         return self
 
     @property
     def are_equal(self) -> bool:
-        """Whether all elements are one problem, which starts from several images."""
+        """Whether all elements are the same problem, started from several images."""
         return True
 
     def element(self, index: int, tree: PyTree) -> tuple["AbstractProblem", PyTree]:
-        """One of the problems, and what a tree of arrays has of it."""
+        """Return one of the problems, and its part of a tree of arrays."""
         return self, tree
 
     def map(self, function: Callable, *arguments: PyTree) -> PyTree:
@@ -95,65 +96,66 @@ class AbstractProblem(eqx.Module):
         return function(self, *arguments)
 
     def map_in_turn(self, function: Callable, *arguments: PyTree) -> PyTree:
-        """As `map`, but with one element after another, which never wait for each other."""
+        """Map over one element after another, so that no element waits for another."""
         return function(self, *arguments)
 
     def hold(self, is_held: Bool[Array, ""], old: PyTree, new: PyTree) -> PyTree:
-        """The new tree, with the old one for the elements that are held; alone none is held."""
+        """Return the new tree, with the old one for held elements; a single problem is not held."""
         return new
 
     def split(self, *, key: Key) -> Key:
-        """A key for each element."""
+        """Return a key for each element."""
         return key
 
     def spread(self, image: Array) -> Array:
-        """An image for each element, of one for all or of one for each."""
+        """Return an image for each element, from one for all or from one for each."""
         return image
 
     def rows(self, tree: PyTree) -> PyTree:
-        """Arrays of the host with the elements as their first axis, also of a problem alone."""
+        """Return host arrays with the elements as their first axis, also for a single problem."""
         return jax.tree.map(lambda leaf: np.asarray(leaf)[None], tree)
 
     def join(self, parts: Sequence, together: Callable[[tuple], Any]) -> Any:
-        """What there is of each element: of a problem alone the only part, else all together."""
+        """Return the only part of a single problem, or ``together`` of the parts of a batch."""
         return parts[0]
 
 
 class AbstractLeastSquares(AbstractProblem):
-    """A problem of which something vanishes at a perfect solution."""
+    """A problem with a residual that is 0 at a perfect solution."""
 
     @abc.abstractmethod
     def residual(self, z: PyTree) -> PyTree:
-        """What vanishes at a perfect solution."""
+        """Return the residual, which is 0 at a perfect solution."""
 
 
 class AbstractConstrained(AbstractProblem):
-    """A problem whose steps may leave a constraint a little."""
+    """A problem whose steps may violate a constraint slightly."""
 
     @abc.abstractmethod
     def is_met(self, terms: dict[str, Array]) -> Bool[Array, ""]:
-        """Whether the constraint holds well enough for the image to be the best one.
+        """Return whether the constraint holds well enough for the image to count as the best one.
 
         Args:
-            terms: What `AbstractProblem.objective` said of the image.
+            terms: The terms of the image from `AbstractProblem.objective`.
         """
 
 
 class Stage(eqx.Module):
-    """The memory of a problem that has one objective after another, from coarse to fine say.
+    """The memory of a problem with a sequence of objectives, for example from coarse to fine.
 
-    A problem whose `AbstractProblem.start` returns one goes from stage to stage by the index that
-    `AbstractProblem.advance` returns. At a change the loop starts the learning rate, L-BFGS and the
-    stop rule anew, for what they have learned is of another objective, and keeps the moments of the
-    gradient. The stop rule can end the synthesis in the last stage only.
+    A problem whose `AbstractProblem.start` returns a `Stage` moves from stage to stage by the index
+    that `AbstractProblem.advance` returns. At a change, the loop restarts the learning rate, L-BFGS
+    and the stop rule, because they were adapted to another objective, and keeps the moments of the
+    gradient. The stop rule can end the synthesis only in the last stage.
 
     Attributes:
-        index: The present stage.
-        names: What to call the stages, in their order.
-        inner: Whatever else the problem remembers.
-        num_steps: Steps taken in the present stage, rejected trials included. The loop counts them.
-        max_steps: The most steps that a stage takes, rejected trials included; None for no limit.
-            When they are taken, the loop calls `AbstractProblem.advance`, which has to go to the
+        index: The current stage.
+        names: The names of the stages, in order.
+        inner: The rest of the problem's memory.
+        num_steps: The number of steps taken in the current stage, including rejected trials. The
+            loop counts them.
+        max_steps: The maximum number of steps of a stage, including rejected trials; None for no
+            limit. At the limit, the loop calls `AbstractProblem.advance`, which must move to the
             next stage. In the last stage the limit ends a run with ``max_steps=None``.
         waits: Whether the stop rule may not yet end the last stage.
     """
@@ -174,7 +176,7 @@ class Stage(eqx.Module):
 
     @property
     def at_limit(self) -> Bool[Array, "..."]:
-        """Whether the present stage has taken the most steps that a stage takes."""
+        """Whether the current stage has reached its maximum number of steps."""
         if self.max_steps is None:
             return jnp.zeros_like(self.waits)
         return self.num_steps >= self.max_steps
@@ -186,7 +188,7 @@ class Stage(eqx.Module):
 
 
 class Status(eqx.Enumeration):
-    """How a synthesis stands. A plateau is not success: see `Result.success`.
+    """The status of a synthesis. A plateau is not success: see `Result.success`.
 
     Example:
         >>> import plenoptax as plx
@@ -196,12 +198,12 @@ class Status(eqx.Enumeration):
 
     running = "The synthesis has not stopped."
     plateau = (
-        "The stop rule fired, or no smaller loss is found in working precision. This says that "
-        "more steps of the same kind are of no use, not that the synthesis has succeeded."
+        "The stop rule fired, or no smaller loss was found in working precision. Further steps of "
+        "the same kind will not help; this does not mean success."
     )
     step_limit = (
-        "The limit on the number of steps was reached; run again to go on. Where there are stages, "
-        "the report names those that are left."
+        "The limit on the number of steps was reached; run again to continue. If there are stages, "
+        "the report names the remaining ones."
     )
     nonfinite = (
         "The objective, its gradient or the moments of the optimizer were not finite; the last "
@@ -211,15 +213,15 @@ class Status(eqx.Enumeration):
 
 
 class Batched(eqx.Module):
-    """Several problems that are minimized at once, each with its own loss, stop and status.
+    """Several problems minimized together, each with its own loss, stop and status.
 
-    Made by `batch`. Leaves that differ between the elements have a leading axis; the others, such
+    `batch` makes it. Leaves that differ between the elements have a leading axis; the others, such
     as the parameters of a common model, are shared and never copied.
 
     Attributes:
-        problem: The problems as one.
+        problem: All problems as one, with a leading axis where they differ.
         is_mapped: Whether each leaf of `problem` has the leading axis, in the order of its leaves.
-        size: How many problems there are.
+        size: The number of problems.
     """
 
     problem: AbstractProblem
@@ -249,13 +251,15 @@ class Batched(eqx.Module):
         return self.size
 
     def __getitem__(self, index: int) -> AbstractProblem:
-        """One of the problems."""
+        """Return one of the problems."""
         if not -self.size <= index < self.size:
-            raise IndexError(f"The batch has {self.size} elements; got index {index}.")
+            raise IndexError(
+                f"The index must be within the {self.size} elements of the batch, got {index}."
+            )
         return self._with_mapped([leaf[index] for leaf in self._mapped()])
 
     def take(self, indices: np.ndarray) -> "Batched":
-        """Some of the problems, as a smaller batch."""
+        """Return some of the problems, as a smaller batch."""
         taken = [jnp.take(leaf, indices, axis=0) for leaf in self._mapped()]
         return Batched(self._with_mapped(taken), self.is_mapped, len(indices))
 
@@ -285,9 +289,9 @@ class Batched(eqx.Module):
             return jnp.broadcast_to(image, (self.size, *image.shape))
         if image.shape[0] != self.size:
             raise ValueError(
-                f"The initial images have shape {image.shape}, but the batch has {self.size} "
-                "elements: give one image for each along the first axis, or one image without "
-                "that axis for all."
+                f"initial_image must have {self.size} images along its first axis, got the shape "
+                f"{image.shape}. Give one image for each element along the first axis, or one "
+                "image without that axis for all."
             )
         return image
 
@@ -304,11 +308,11 @@ class Batched(eqx.Module):
         return [leaf for leaf, is_mapped in zip(leaves, self.is_mapped, strict=True) if is_mapped]
 
     def _of_mapped(self, function: Callable) -> Callable[[tuple[list[Array], tuple]], PyTree]:
-        """The function, of what differs between the elements, and its further arguments."""
+        """Return the function of the leaves that differ between elements and further arguments."""
         return lambda both: function(self._with_mapped(both[0]), *both[1])
 
     def _with_mapped(self, mapped: list[Array]) -> AbstractProblem:
-        """The problem with other leaves in place of those that differ between the elements."""
+        """Return the problem with other leaves for those that differ between the elements."""
         rest = iter(mapped)
         leaves, treedef = jax.tree.flatten(self.problem)
         together = zip(leaves, self.is_mapped, strict=True)
@@ -319,18 +323,18 @@ AnyProblem: TypeAlias = AbstractProblem | Batched
 
 
 def batch(make_problem: Callable[..., AbstractProblem], *arrays: PyTree) -> Batched:
-    """Several problems that are minimized at once.
+    """Build several problems that are minimized together.
 
     Args:
-        make_problem: Makes one problem of one element of each of the arrays.
+        make_problem: A function that builds one problem from one element of each array.
         *arrays: Arrays, or trees of arrays, with the batch as their first axis.
 
     Returns:
-        The batch. What `make_problem` does not compute from the arrays (a model's parameters, say)
-        is shared between the elements.
+        The batch. Leaves that `make_problem` does not compute from the arrays, such as the
+        parameters of a model, are shared between the elements.
 
     Raises:
-        ValueError: If there is no array, or their first axes differ.
+        ValueError: If no array is given, or their first axes differ.
 
     Example:
         >>> import jax.numpy as jnp, plenoptax as plx
@@ -344,15 +348,15 @@ def batch(make_problem: Callable[..., AbstractProblem], *arrays: PyTree) -> Batc
     if len(sizes) != 1 or None in sizes:
         found = sorted(str(size) for size in sizes)
         raise ValueError(
-            "A batch is made along the first axis of one or more arrays, which must have the same "
-            f"length in all; got {', '.join(found) or 'no array'}."
+            "The arrays must have a first axis of the same length, the batch, got the lengths "
+            f"{', '.join(found) or '(no array)'}."
         )
     size = jax.tree.leaves(arrays)[0].shape[0]
     found: list = []
 
     def make(elements: tuple[PyTree, ...]) -> list[Array]:
         leaves, treedef = jax.tree.flatten(make_problem(*elements))
-        # Inside the map, only what was computed from the elements is being traced.
+        # Inside the map, JAX traces only what was computed from the elements.
         is_mapped = tuple(isinstance(leaf, Tracer) for leaf in leaves)
         found.append((leaves, treedef, is_mapped))
         return [leaf for leaf, mapped in zip(leaves, is_mapped, strict=True) if mapped]
@@ -366,16 +370,16 @@ def batch(make_problem: Callable[..., AbstractProblem], *arrays: PyTree) -> Batc
 
 
 def check_problem(problem: object) -> None:
-    """Refuse what is no problem, such as a result, of which one is a part."""
+    """Raise an error if something is not a problem, such as a result, which contains one."""
     if not isinstance(problem, AbstractProblem | Batched):
         raise TypeError(
-            "A problem is wanted, such as plenoptax.Metamer(image, model), or the problem of a "
-            f"result; got {type(problem).__name__}."
+            "problem must be a problem such as plenoptax.Metamer(image, model), or the problem of "
+            f"a result, got {type(problem).__name__}."
         )
 
 
 def describe_problem(problem: AnyProblem) -> dict[str, str]:
-    """The parts of a problem by name, in words; its class is ``"problem"``."""
+    """Describe the parts of a problem by name; its class is under ``"problem"``."""
     inner = problem.posed
     names = [field.name for field in dataclasses.fields(inner)]
     return {"problem": type(inner).__name__, **{n: in_words(getattr(inner, n)) for n in names}}

@@ -11,20 +11,20 @@ from ._loop import Info
 
 @dataclasses.dataclass(frozen=True)
 class Trace:
-    """What there is to see of many steps: NumPy arrays on the host.
+    """The recorded history of many steps, as NumPy arrays on the host.
 
-    ``losses[i]`` is the objective at the image before update ``i``; a trace of n steps has n + 1
-    losses, and the last belongs to the image that is returned. Where a line search makes trials,
-    ``losses`` contains the rejected ones; `accepted` tells which.
+    ``losses[i]`` is the objective at the image before update ``i``. A trace of n steps has n + 1
+    losses, and the last belongs to the returned image. If a line search makes trials, ``losses``
+    contains the rejected ones; `accepted` marks the accepted ones.
 
     Attributes:
         infos: The reports of all steps, stacked: an `Info` whose leaves have n + 1 rows. The last
-            row is the report at the returned image, by a step that was not taken.
-        images: The recorded images, the first axis along `image_steps`.
-        image_steps: For each recorded image, the ``i`` of its loss.
-        best_image: The accepted image of the smallest loss, if it was recorded.
-        best_loss: Its loss; infinite without one.
-        provenance: How it came about: solver, driver, versions, device, wall time, evaluations.
+            row is the report at the returned image, from a step whose update was dropped.
+        images: The recorded images; the first axis matches `image_steps`.
+        image_steps: For each recorded image, the index ``i`` of its loss.
+        best_image: The accepted image with the smallest loss, if it was recorded.
+        best_loss: The loss of `best_image`; infinite if there is none.
+        provenance: How it was computed: solver, driver, versions, device, wall time, evaluations.
     """
 
     infos: Info
@@ -36,42 +36,42 @@ class Trace:
 
     @property
     def losses(self) -> np.ndarray:
-        """The whole objective, n + 1."""
+        """The full objective, n + 1 values."""
         return np.asarray(self.infos.loss)
 
     @property
     def penalties(self) -> np.ndarray:
-        """The penalty before its weight, n + 1."""
+        """The penalty before its weight, n + 1 values."""
         return np.asarray(self.infos.penalty)
 
     @property
     def terms(self) -> dict[str, np.ndarray]:
-        """What else the problem reports, n + 1 of each."""
+        """The other terms of the problem, n + 1 values of each."""
         return {name: np.asarray(term) for name, term in self.infos.terms.items()}
 
     @property
     def gradient_norm(self) -> np.ndarray:
-        """The norm of the gradient with respect to ``z``, n."""
+        """The norm of the gradient with respect to ``z``, n values."""
         return np.asarray(self.infos.gradient_norm[:-1])
 
     @property
     def pixel_change_norm(self) -> np.ndarray:
-        """How far each step moved the image, n."""
+        """The norm of each step's change of the image, n values."""
         return np.asarray(self.infos.pixel_change_norm[:-1])
 
     @property
     def learning_rate(self) -> np.ndarray:
-        """The optimizer's, n; not a number where it is not known."""
+        """The learning rate of the optimizer, n values; NaN where it is unknown."""
         return np.asarray(self.infos.learning_rate[:-1])
 
     @property
     def accepted(self) -> np.ndarray:
-        """Whether each evaluated point was accepted, n."""
+        """Whether each evaluated point was accepted, n values."""
         return np.asarray(self.infos.accepted[:-1])
 
     @property
     def num_evaluations(self) -> np.ndarray:
-        """Evaluations of the objective in each step, n."""
+        """The number of evaluations of the objective in each step, n values."""
         return np.asarray(self.infos.num_evaluations[:-1])
 
     @property
@@ -81,7 +81,7 @@ class Trace:
 
     @property
     def elements(self) -> tuple["Trace"]:
-        """This one, as `BatchedTrace.elements` has several."""
+        """This trace as a tuple, like `BatchedTrace.elements`."""
         return (self,)
 
     def __repr__(self) -> str:
@@ -91,14 +91,14 @@ class Trace:
         )
 
     def __len__(self) -> int:
-        """The number of steps."""
+        """Return the number of steps."""
         return self.num_steps
 
     def __add__(self, more: "Trace") -> "Trace":
-        """This trace and the one of the run that went on from its end, as of one run.
+        """Join this trace with that of the run that continued from its end, as one trace.
 
-        The last row of the first is dropped: it is the first of the second, unless a line search is
-        under way, where the first ends with the image that it would return.
+        The last row of the first trace is dropped. It equals the first row of the second, unless a
+        line search is under way; then the first trace ends with the image that its run returned.
         """
         better = self if self.best_loss <= more.best_loss else more
         images = [trace.images for trace in (self, more) if len(trace.image_steps)]
@@ -112,7 +112,7 @@ class Trace:
         )
 
     def __getitem__(self, iteration: int) -> dict[str, Any]:
-        """What is known of one iteration; see `get_progress`."""
+        """Return the values of one iteration; see `get_progress`."""
         return self.get_progress(iteration, warn=False)
 
     @checked(iteration=INDEX)
@@ -124,24 +124,26 @@ class Trace:
         warn: bool = True,
         final_image: np.ndarray | None = None,
     ) -> dict[str, Any]:
-        """What is known of one iteration; `plenoptax.Result.get_progress` adds the final image.
+        """Return the values of one iteration; `plenoptax.Result.get_progress` adds the final image.
 
         Args:
-            iteration: From 0 to n, or from the end if negative; n, or None, is the returned image.
-            iteration_selection: Where images were recorded, whether to take the nearest recorded
-                one ("round"; of two as near, that with the even index), the last before ("floor")
-                or the first after ("ceiling").
-            warn: Whether to warn when the recorded image is that of another iteration.
-            final_image: That of iteration n, which a run does not record; one more to choose from.
+            iteration: From 0 to n, or counted from the end if negative; n, or None, is the returned
+                image.
+            iteration_selection: Which recorded image to take: the nearest ("round"; of two at the
+                same distance, the one with the even index), the last before ("floor") or the first
+                after ("ceiling").
+            warn: Whether to warn if the recorded image is that of another iteration.
+            final_image: The image of iteration n, which a run does not record; it counts as
+                recorded.
 
         Returns:
             A dictionary: `iteration`, `losses`, `penalties`, `gradient_norm` and
-            `pixel_change_norm` (None for iteration n, which was not followed by an update), and, if
-            images were recorded, `image` and `image_step`.
+            `pixel_change_norm` (None for iteration n, which has no update), and, if images were
+            recorded, `image` and `image_step`.
 
         Raises:
             IndexError: If there is no such iteration, or no recorded image before or after it.
-            ValueError: If `iteration_selection` is none of the three.
+            ValueError: If `iteration_selection` is unknown.
 
         Warns:
             UserWarning: If the image is that of another iteration.
@@ -151,7 +153,7 @@ class Trace:
             iteration = last
         if not -last - 1 <= iteration <= last:
             raise IndexError(
-                f"The trace has iterations 0 to {last} (or -1 to {-last - 1}); got {iteration}."
+                f"iteration must be from 0 to {last} (or from -1 to {-last - 1}), got {iteration}."
             )
         iteration = iteration % (last + 1)
         progress: dict[str, Any] = {"iteration": iteration}
@@ -170,7 +172,7 @@ class Trace:
                     f"No image was recorded at iteration {iteration}; this is that of iteration "
                     f"{progress['image_step']}.",
                     UserWarning,
-                    # The caller of `Result.get_progress`, which hands in the final image.
+                    # The caller of `Result.get_progress`, which passes the final image.
                     stacklevel=2 if final_image is None else 3,
                 )
         return progress
@@ -188,12 +190,12 @@ class BatchedTrace:
 
     @property
     def num_steps(self) -> int:
-        """The steps of the element that took most."""
+        """The number of steps of the element that took the most."""
         return max(element.num_steps for element in self.elements)
 
     @property
     def provenance(self) -> dict[str, Any]:
-        """That of the first element; the others differ in their evaluations alone."""
+        """The provenance of the first element; the others differ only in their evaluations."""
         return self.elements[0].provenance
 
     def __len__(self) -> int:
@@ -203,13 +205,13 @@ class BatchedTrace:
         return self.elements[index]
 
     def __add__(self, more: "BatchedTrace") -> "BatchedTrace":
-        """Element by element, as `Trace.__add__`."""
+        """Join traces element by element, as `Trace.__add__`."""
         pairs = zip(self.elements, more.elements, strict=True)
         return BatchedTrace(tuple(first + second for first, second in pairs))
 
 
 def join_provenance(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
-    """That of the second run, with the wall times and evaluations of both."""
+    """Return the provenance of the second run, with the summed wall times and evaluations."""
     summed = {name: first[name] + second[name] for name in ("wall_time", "num_evaluations")}
     return {**first, **second, **summed}
 
@@ -218,7 +220,7 @@ def _select(steps: np.ndarray, iteration: int, selection: str) -> int:
     if selection == "round":
         distances = np.abs(steps - iteration)
         nearest = np.flatnonzero(distances == distances.min())
-        # Of two, the even one, as Python rounds.
+        # Of two, the even one, as in Python's rounding.
         return int(min(nearest, key=lambda index: index % 2))
     if selection == "floor":
         candidates = np.flatnonzero(steps <= iteration)[-1:]
@@ -226,7 +228,7 @@ def _select(steps: np.ndarray, iteration: int, selection: str) -> int:
         candidates = np.flatnonzero(steps >= iteration)[:1]
     else:
         raise ValueError(
-            f"iteration_selection is 'round', 'floor' or 'ceiling'; got {selection!r}."
+            f"iteration_selection must be 'round', 'floor' or 'ceiling', got {selection!r}."
         )
     if not len(candidates):
         where = "before" if selection == "floor" else "after"

@@ -1,4 +1,4 @@
-"""What the methods that compare models share."""
+"""Functions shared by the methods that compare models."""
 
 import dataclasses
 import textwrap
@@ -13,12 +13,12 @@ from ..validate import validate_input, validate_model
 from ._report import describe_origin, set_rows
 
 
-# The words for a network would fill pages.
+# The description of a network can be pages long.
 _LONGEST = 200
 
 
 def check_models(image: Array, *models: Callable) -> None:
-    """Refuse an image or a model that cannot be used."""
+    """Raise an error if the image or a model cannot be used."""
     validate_input(image, allowed_range=None)
     for model in models:
         validate_model(model, image.shape, image.dtype)
@@ -27,7 +27,7 @@ def check_models(image: Array, *models: Callable) -> None:
 def describe_comparison(
     models: Sequence[Callable], options: Mapping[str, Any], started: float
 ) -> dict[str, Any]:
-    """How a comparison of models came about, in plain values that fit into JSON."""
+    """Return the provenance of a comparison of models, in plain values that fit into JSON."""
     return {
         "models": [in_words(model) for model in models],
         "citations": [answer(model, "citation") for model in models],
@@ -40,15 +40,16 @@ def describe_comparison(
 class ComparisonReport:
     """Summary of a comparison of models.
 
-    ``print(report)`` sets it as text.
+    ``print(report)`` shows it as text.
 
     Attributes:
-        status: The status in words: of the ascent under ``"ascent"``, or of each end of the
-            spectrum under ``"top"`` and ``"bottom"``.
+        status: The status in words: of the gradient ascent under ``"ascent"``, or of each end of
+            the spectrum under ``"top"`` and ``"bottom"``.
         ridge: The ridge in words.
-        table: The numbers and the status as text, as ``print`` shows the result itself.
-        provenance: See `GeneralizedEigendistortions` and `PrincipalDistortions`.
-        bibtex: What to cite.
+        table: The values and the status as text, as printed for the result itself.
+        provenance: How the result was computed; see `GeneralizedEigendistortions` and
+            `PrincipalDistortions`.
+        bibtex: The papers to cite, in BibTeX.
     """
 
     status: dict[str, str]
@@ -66,7 +67,7 @@ class ComparisonReport:
             "subspace": facts.get("subspace") or "all changes",
             "ridge": self.ridge,
             "time": f"{facts['wall_time']:.1f} s",
-            # Only some of these methods draw.
+            # Only some of these methods use a key.
             **{name: row for name, row in origin.items() if name in facts},
         }
         return "\n".join([*set_rows(rows), "", self.table])

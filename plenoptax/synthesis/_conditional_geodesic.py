@@ -18,28 +18,30 @@ from ._result import Result
 
 
 class ConditionalGeodesic(AbstractConstrained):
-    """Of the paths that are about as short as a geodesic to a model, find the shortest in pixels.
+    """The problem of a conditional geodesic: almost a geodesic of a model, and short in pixels.
 
-    What a model does not see, its geodesics leave to chance. This problem minimizes the energy of
-    the path in pixels under the constraint that its energy in the model's responses is at most
+    Among the paths that are nearly as short as a geodesic, it is the shortest in pixels. A geodesic
+    is not determined in the null space of its model. This problem minimizes the energy of the path
+    in pixels under the constraint that its energy in the model's responses is at most
     `energy_bound`. If the model makes the images of a natural transformation lie on a straight
-    line, its conditional geodesic is that transformation; else one sees what the model would have
-    to learn.
+    line, its conditional geodesic is that transformation; otherwise the path shows what the model
+    would have to learn.
 
-    The constraint is held by an augmented Lagrangian. Its multiplier is constant in a stage and
-    brought up to date at the end of it; where the constraint has not come nearer, its weight grows.
-    The energy in pixels is divided by that of `Geodesic.pixelfade`, which no path can undercut, so
-    the loss of a trace tends to a number of at least 1, and exceeds 1 by what the constraint costs.
+    An augmented Lagrangian enforces the constraint. Its multiplier is constant within a stage and
+    updated at the end of the stage; if the constraint violation did not shrink, its weight grows.
+    The energy in pixels is divided by that of `Geodesic.pixelfade`, the smallest of all paths. So
+    the loss in the trace tends to a value of at least 1, and its excess over 1 is the cost of the
+    constraint.
 
     Attributes:
         geodesic: The images, the model, and the penalty.
-        energy_bound: What `Geodesic.energy` may be at most.
-        num_stages: The number of multipliers that are tried.
+        energy_bound: The upper bound on `Geodesic.energy`.
+        num_stages: The number of stages, each with its own multiplier.
 
     References:
         Hénaff and Simoncelli (2016), International Conference on Learning Representations, who take
-        alternating steps on the two energies in place of a multiplier; Nocedal and Wright (2006),
-        Numerical Optimization, chapter 17.
+        alternating steps on the two energies instead of using a multiplier; Nocedal and Wright
+        (2006), Numerical Optimization, chapter 17.
 
     Example:
         >>> import plenoptax as plx
@@ -56,16 +58,17 @@ class ConditionalGeodesic(AbstractConstrained):
 
     @checked(energy_bound=POSITIVE, num_stages=COUNT)
     def __init__(self, geodesic: Geodesic, energy_bound: float | Scalar, *, num_stages: int = 20):
-        """Pose the problem.
+        """Build the problem.
 
         Args:
             geodesic: The images, the model, and the penalty.
-            energy_bound: What `Geodesic.energy` may be at most, a positive number: a little more
+            energy_bound: The upper bound on `Geodesic.energy`, a positive number: a little more
                 than that of the best geodesic known.
-            num_stages: The number of multipliers to try. In the last stage, the stop rule decides.
+            num_stages: The number of stages, each with its own multiplier. The stop rule ends the
+                last stage.
 
         Raises:
-            ValueError: If the bound is not positive or there is no stage.
+            ValueError: If the bound is not positive, or `num_stages` is less than 1.
         """
         self.geodesic = geodesic
         self.energy_bound = jnp.asarray(energy_bound, geodesic.image_a.dtype)
@@ -88,10 +91,10 @@ class ConditionalGeodesic(AbstractConstrained):
         return self.geodesic.project(z)
 
     def objective(self, z: PyTree, memory: Stage) -> tuple[Scalar, dict[str, Array]]:
-        """The augmented Lagrangian, with the penalty.
+        """Evaluate the augmented Lagrangian, with the penalty.
 
-        The terms are those of `Geodesic.measure`, ``"pixel_energy"``, and by what fraction the
-        energy exceeds its bound, ``"excess"``.
+        The terms are those of `Geodesic.measure`, ``"pixel_energy"``, and ``"excess"``: the
+        fraction by which the energy exceeds its bound.
         """
         path, terms = self.geodesic.measure(z)
         excess = jnp.mean(terms["step_energy"]) / self.energy_bound - 1
@@ -101,7 +104,7 @@ class ConditionalGeodesic(AbstractConstrained):
         return value, terms | penalty | {"pixel_energy": pixel_energy, "excess": excess}
 
     def start(self) -> Stage:
-        """The first stage, with the multiplier 0."""
+        """Return the first stage, with the multiplier 0."""
         dtype = self.geodesic.image_a.dtype
         names = tuple(str(i + 1) for i in range(self.num_stages))
         multiplier = _Multiplier(
@@ -114,12 +117,12 @@ class ConditionalGeodesic(AbstractConstrained):
         return Stage(jnp.zeros((), jnp.int32), names, multiplier)
 
     def advance(self, memory: Stage, z: PyTree, terms: dict[str, Array]) -> Stage:
-        """One accepted step more in this stage, or the first of the next with a new multiplier."""
+        """Count an accepted step in this stage, or begin the next one with a new multiplier."""
         num_steps = self.geodesic.advance(memory.inner.num_steps, z, terms)
         inner = memory.inner.push(terms["loss"], num_steps)
         finished = inner.has_settled & ~memory.is_last
         updated = inner.update(terms["excess"])
-        # Once the multiplier is right, the last stage can begin.
+        # Once the multiplier has converged, the last stage can begin.
         following = jnp.where(updated.is_right, self.num_stages - 1, memory.index + 1)
         return Stage(
             jnp.where(finished, following, memory.index),
@@ -128,11 +131,11 @@ class ConditionalGeodesic(AbstractConstrained):
         )
 
     def is_met(self, terms: dict[str, Array]) -> Bool[Array, ""]:
-        """Whether the energy is at most 1 % above its bound."""
+        """Return whether the energy is at most 1 % above its bound."""
         return terms["excess"] <= 0.01
 
     def pixel_energy(self, path: Array) -> Scalar:
-        """The mean squared distance between successive frames."""
+        """Return the mean squared distance between successive frames."""
         return jnp.sum(jnp.diff(path, axis=0) ** 2) / (len(path) - 1)
 
     @property
@@ -147,14 +150,14 @@ _FIRST_WEIGHT = 10.0
 
 
 class _Multiplier(eqx.Module):
-    """What the constraint costs.
+    """The multiplier of the constraint, and what its update needs.
 
     Attributes:
-        value: The estimate of the multiplier in the present stage.
+        value: The estimate of the multiplier in the current stage.
         weight: The weight of the squared excess.
-        violation: How far the stage before was from fulfilling the conditions of optimality.
-        losses: Of the present stage.
-        num_steps: See `AbstractPenalizedProblem.count_steps`.
+        violation: How far the previous stage was from satisfying the optimality conditions.
+        losses: The losses of the current stage.
+        num_steps: The number of accepted steps; see `AbstractPenalizedProblem.count_steps`.
     """
 
     value: Scalar
@@ -164,23 +167,23 @@ class _Multiplier(eqx.Module):
     num_steps: Int[Array, ""] | None
 
     def penalize(self, excess: Scalar) -> Scalar:
-        """The term of the augmented Lagrangian; its slope in the excess is the next multiplier."""
+        """Return the Lagrangian's term for an excess; its slope is the next multiplier."""
         return (self._next(excess) ** 2 - self.value**2) / (2 * self.weight)
 
     def push(self, loss: Scalar, num_steps: Int[Array, ""] | None) -> "_Multiplier":
-        """One accepted step later in the same stage."""
+        """Record an accepted step in the same stage."""
         losses = self.losses.push(loss)
         return _Multiplier(self.value, self.weight, self.violation, losses, num_steps)
 
     @property
     def has_settled(self) -> Bool[Array, ""]:
-        """Whether the loss of the stage hardly falls any more."""
+        """Whether the loss of the stage has almost stopped falling."""
         change = jnp.abs(self.losses.oldest - self.losses.newest)
         small = change < _SETTLED * jnp.abs(self.losses.newest)
         return small & (self.losses.count >= _WINDOW)
 
     def update(self, excess: Scalar) -> "_Multiplier":
-        """That of the next stage, with more weight unless the violation fell to a quarter."""
+        """Return the next multiplier, with more weight unless the violation fell to a quarter."""
         value = self._next(excess)
         violation = jnp.abs(value - self.value) / self.weight
         losses = Window(self.losses.values, jnp.zeros_like(self.losses.count))
@@ -191,7 +194,7 @@ class _Multiplier(eqx.Module):
 
     @property
     def is_right(self) -> Bool[Array, ""]:
-        """Whether the last update hardly changed anything."""
+        """Whether the last update changed the multiplier very little."""
         return self.violation < _RIGHT
 
     def _next(self, excess: Scalar) -> Scalar:
@@ -212,29 +215,31 @@ def conditional_geodesic(
     progress: bool = True,
     checkpoint: Checkpoint | str | os.PathLike | None = None,
 ) -> Result:
-    """Of the paths that are about as short as a geodesic to a model, find the shortest in pixels.
+    """Find the shortest path in pixels among the paths nearly as short as a model's geodesic.
 
     Args:
-        result: What `geodesic` returned: the problem, a path to start from, and the energy to hold.
-        tolerance: By what fraction of its energy the path may exceed that of the result.
-        energy_bound: The bound on the energy, in place of `tolerance`. A model to which the two
-            images are the same has geodesics of energy 0, and hence needs one.
-        initial_image: Another path to start from, or the result of an earlier synthesis.
+        result: The result of `geodesic`: the problem, a path to start from, and the energy to hold.
+        tolerance: The fraction by which the energy of the path may exceed that of the result.
+        energy_bound: The bound on the energy, instead of `tolerance`. It is needed if the model
+            cannot distinguish the two images, because the geodesic then has energy 0.
+        initial_image: Another path to start from, or the result of an earlier synthesis. By default
+            the path of `result`.
         optimizer: Any optax transformation, by default ``precondition_path(lbfgs())``.
-        solver: An optimizer with a stop rule of your own; not both. By default the rule is that
-            of `Geodesic.default_stop` with a hundredth of the tolerance: along what the model does
-            not see the objective is flat, and the steps that remain to be made are small.
-        max_steps: How many steps to take at most.
+        solver: An optimizer with a stop rule of your own, instead of `optimizer`. By default the
+            rule is that of `Geodesic.default_stop` with a hundredth of its tolerance: the objective
+            is flat along directions that the model does not see, so the remaining steps are small.
+        max_steps: The maximum number of steps.
         record: Which paths to keep; see `Record`.
         progress: Whether to show a progress bar.
-        checkpoint: See `metamer`.
+        checkpoint: A file to save to while running, and to continue from if it exists; see
+            `metamer`.
 
     Returns:
         The result, whose image is the path.
 
     Raises:
         NonfiniteError: If the objective was not finite; its `result` keeps everything.
-        TypeError: If `result` is not that of one geodesic.
+        TypeError: If `result` is not the result of one geodesic.
         ValueError: If arguments contradict each other.
 
     Example:
@@ -249,8 +254,8 @@ def conditional_geodesic(
     problem = result.problem
     if not isinstance(problem, Geodesic):
         raise TypeError(
-            "A conditional geodesic starts from the result of plenoptax.geodesic, or from one "
-            f"element of a batch of them; got a result of {type(problem).__name__}."
+            "result must be a result of plenoptax.geodesic, or one element of a batch of them, got "
+            f"a result of {type(problem).__name__}. Call plenoptax.geodesic first."
         )
     path = result.image
     if energy_bound is None:

@@ -50,45 +50,47 @@ def eigendistortions(
     """Find the changes of an image to which a model is most and least sensitive.
 
     They are the eigenvectors of the Fisher information ``J^T S^-1 J`` of the response about the
-    image, with J the Jacobian of the model and S the covariance of its noise.
+    image, where J is the Jacobian of the model and S the covariance of its noise.
 
-    The method ``"auto"`` forms the Jacobian where the shorter of its sides is at most 3072 and it
-    has at most ``2**27`` elements, and takes ``"block_lanczos"`` for others. ``"exact"`` returns
-    all eigendistortions and the Jacobian. ``"power"`` and ``"randomized_svd"`` (the top only) do as
-    in plenoptic and are there to compare.
+    The method ``"auto"`` forms the Jacobian if its shorter side is at most 3072 and it has at most
+    ``2**27`` elements; otherwise it uses ``"block_lanczos"``. ``"exact"`` returns all
+    eigendistortions and the Jacobian. ``"power"`` and ``"randomized_svd"`` (the top only) follow
+    plenoptic and are there for comparison.
 
-    Three things to know of the bottom. First, many models ignore some directions altogether: the
-    status is then ``null_space``, and the vectors are the projections onto what is ignored of noise
-    drawn by `key`. Second, gain-control models are blind, or nearly so, to adding a constant and
+    Three facts about the bottom. First, many models have a null space: directions that they ignore.
+    The status is then ``null_space``, and the vectors are projections onto the null space of noise
+    drawn with `key`. Second, gain-control models are blind, or nearly so, to adding a constant and
     to a change of contrast; ``plenoptax.linalg.complement(jnp.ones_like(image), image)`` leaves
-    these out. Third, ``converged`` says that an eigenvalue was found, and no method that takes few
-    products can exclude that there is a smaller one: the search starts from noise and from smooth
-    changes of contrast and mean, and a larger `k` looks more widely.
+    these out. Third, ``converged`` says that an eigenvalue was found. No method that takes few
+    products can exclude a smaller one: the search starts from noise and from smooth changes of
+    contrast and mean, and a larger `k` searches more widely.
 
     Args:
-        image: The image, of any shape that the model takes; with `batch` one axis more.
+        image: The image, of any shape that the model takes; with `batch` one extra leading axis.
         model: Any callable of one image that JAX can differentiate, from an image to an array or a
             tree of arrays.
-        k: How many eigendistortions at either end.
-        which: ``"top"``, ``"bottom"``, or ``"both"``: first those of the top, then the bottom.
-        method: See above.
+        k: The number of eigendistortions at each end.
+        which: ``"top"``, ``"bottom"``, or ``"both"`` (the top first, then the bottom).
+        method: How to find them; see above.
         noise: The noise of the response, such as `plenoptax.linalg.PoissonNoise`. By default
             independent Gaussian noise of variance 1.
-        subspace: Only some changes: `plenoptax.linalg.mask` for a region or some channels,
-            `window`, `complement`, or `Linear` for any linear map from coordinates to changes.
-        key: Draws the noise to start from; by default key 0.
-        rtol: When the top is accepted: ``|F v - l v| <= rtol l_max``. For what is accepted at the
+        subspace: Restricts the search to some changes: `plenoptax.linalg.mask` for a region or some
+            channels, `window`, `complement`, or `Linear` for any linear map from coordinates to
+            changes.
+        key: Draws the noise that the search starts from; by default key 0.
+        rtol: The tolerance of the top: a pair is accepted if ``|F v - l v| <= rtol l_max``. For the
             bottom see `plenoptax.linalg.BlockLanczos`.
-        max_products: How many products with the Fisher information to take at most (in all, if it
-            is resumed); 3000 by default. Not for ``"exact"``, ``"power"`` and ``"randomized_svd"``.
-        p: For ``"randomized_svd"``: how many directions to draw besides.
-        q: For ``"randomized_svd"``: how many further products to take.
-        max_iter: For ``"power"``: how many iterations at either end at most.
+        max_products: The maximum number of products with the Fisher information, including those
+            before `resume`; 3000 by default. Ignored by ``"exact"``, ``"power"`` and
+            ``"randomized_svd"``.
+        p: For ``"randomized_svd"``: the number of extra directions to draw.
+        q: For ``"randomized_svd"``: the number of further products.
+        max_iter: For ``"power"``: the maximum number of iterations at each end.
         stop_criterion: For ``"power"``: the change of the eigenvalues at which to stop.
-        resume: An earlier result (or its state) of the same arguments to go on from, as if it had
-            never stopped.
+        resume: An earlier result (or its state) with the same arguments. The search continues from
+            it as if it had never stopped.
         progress: Whether to show a progress bar.
-        batch: Whether the first axis of `image` numbers images; they share one compiled program.
+        batch: Whether the first axis of `image` indexes images; they share one compiled program.
 
     Returns:
         The eigendistortions; with `batch` a tuple, one for each image.
@@ -96,8 +98,8 @@ def eigendistortions(
     Raises:
         ValueError: If arguments contradict each other or do not fit the model, or the Jacobian is
             too large for ``"exact"``.
-        TypeError: If the image is no array of real floating-point numbers, or the model cannot be
-            used; for what is asked of it see `plenoptax.validate.validate_model`.
+        TypeError: If the image is not an array of real floating-point numbers, or the model cannot
+            be used; `plenoptax.validate.validate_model` lists the requirements.
 
     References:
         Berardino, Balle, Laparra and Simoncelli (2017), Eigen-distortions of hierarchical
@@ -161,30 +163,33 @@ def _find(
 
 def _check_options(image: Array, noise: Any, subspace: Any, resume: Any, *, batch: bool) -> None:
     if batch and resume is not None:
-        raise ValueError("A batch cannot be resumed at once; resume its images one by one.")
+        raise ValueError(
+            "Only one of batch=True and resume= must be given, got both. Resume the images one by "
+            "one."
+        )
     if jnp.iscomplexobj(image):
-        raise TypeError(f"The image is an array of real numbers; got {image.dtype}.")
+        raise TypeError(f"image must be an array of real numbers, got {image.dtype}.")
     if not isinstance(noise, AbstractNoise | None):
         raise TypeError(
-            "The noise is one of plenoptax.linalg, such as GaussianNoise(variance); got "
+            "noise must be one of plenoptax.linalg, such as GaussianNoise(variance), got "
             f"{type(noise).__name__}."
         )
     if not isinstance(subspace, AbstractSubspace | None):
         raise TypeError(
-            "The subspace is one of plenoptax.linalg, such as mask(selected); got "
+            "subspace must be one of plenoptax.linalg, such as mask(selected), got "
             f"{type(subspace).__name__}."
         )
     if not isinstance(resume, Eigendistortions | LanczosState | PowerState | None):
         raise TypeError(
-            "resume= takes an earlier result, or its state (plenoptax.Eigendistortions.load reads "
-            f"one from a file); got {type(resume).__name__}."
+            f"resume must be an earlier result or its state, got {type(resume).__name__}. "
+            "Read a saved result with plenoptax.Eigendistortions.load."
         )
 
 
 def _describe_search(
     model: Callable, method: str, options: dict[str, Any], key: Key, started: float, resume: Any
 ) -> dict[str, Any]:
-    """How eigendistortions came about, in plain values that fit into JSON."""
+    """Return the provenance of eigendistortions, in plain values that fit into JSON."""
     if isinstance(resume, Eigendistortions):
         started -= resume.provenance["wall_time"]
     return {

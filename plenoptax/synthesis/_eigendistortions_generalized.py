@@ -16,30 +16,33 @@ from ._saved import AbstractSaved
 
 
 _LARGEST = 5000
-# Degrees, and a factor between the smallest and the largest ridge.
+# An angle in degrees, and the factor between the ratios with the smallest and the largest ridge.
 _SAME_DIRECTION, _SAME_RATIO = 10.0, 3.0
 
 
 @final
 class GeneralizedEigendistortions(AbstractSaved):
-    """Changes of an image about which two models disagree most; ``print(found)`` shows how firmly.
+    """Changes of an image about which two models disagree most.
+
+    ``print(found)`` shows how much they depend on the ridge.
 
     Attributes:
-        eigendistortions: The changes, of norm 1, those of the first model's side first.
-        ratios: The ratio of the two sensitivities for each, in descending order.
-        ridge: The ridge, as a part of the second model's largest eigenvalue.
+        eigendistortions: The changes, of norm 1. Those that the first model sees better come first.
+        ratios: The ratio of the two sensitivities to each change, in descending order.
+        ridge: The ridge, as a fraction of the second model's largest eigenvalue.
         ridges: A tenth of the ridge, the ridge, and ten times the ridge.
         ratios_of_ridges: The ratios with each of these ridges.
-        angles: The angle in degrees between the change with the ridge and the one with a tenth of
-            it, with ten times it, and between these two.
-        is_ridge_dominated: Whether the ridge made the number or the direction: an angle is above 10
-            degrees, or the ratio with a tenth of the ridge and the one with ten times it differ by
-            more than a factor of 3.
-        status: Under ``"top"`` and ``"bottom"``, ``ridge_dominated`` where one of that end is, else
-            ``converged``; see `plenoptax.linalg.EigenStatus`.
-        names: What the two models are called.
+        angles: For each change, the angles in degrees between three solutions: with the ridge and
+            with a tenth of it; with the ridge and with ten times it; with a tenth of it and with
+            ten times it.
+        is_ridge_dominated: Whether the ridge determines the ratio or the direction: an angle is
+            above 10 degrees, or the ratios with a tenth of the ridge and with ten times the ridge
+            differ by more than a factor of 3.
+        status: Under ``"top"`` and ``"bottom"``: ``ridge_dominated`` if a change at that end is,
+            else ``converged``; see `plenoptax.linalg.EigenStatus`.
+        names: The names of the two models.
         image: The image.
-        provenance: How they came about, in plain values: models, number at either end, ridge,
+        provenance: How they were computed, in plain values: models, number at each end, ridge,
             noise, subspace, versions, device, and seconds of wall time.
 
     Example:
@@ -65,7 +68,7 @@ class GeneralizedEigendistortions(AbstractSaved):
     provenance: dict[str, Any]
 
     def __str__(self) -> str:
-        """The ratios with three ridges, the angles, and what they mean."""
+        """Return the ratios with three ridges, the angles, and what they mean, as text."""
         first, second = self.names
         lines = [f"sensitivity of {first} over that of {second}, for three ridges", ""]
         lines += ["  " + "  ".join(f"{ridge:10.3g}" for ridge in self.ridges) + "  angle (degrees)"]
@@ -78,7 +81,7 @@ class GeneralizedEigendistortions(AbstractSaved):
         return "\n".join(lines)
 
     def report(self) -> ComparisonReport:
-        """Summary of the comparison, to be printed."""
+        """Return a summary of the comparison, to be printed."""
         return ComparisonReport(
             status={end: EigenStatus[item] for end, item in self.status.items()},
             ridge=f"{self.ridge:.3g} times the largest eigenvalue of the Fisher information of "
@@ -107,33 +110,33 @@ def generalized_eigendistortions(
 ) -> GeneralizedEigendistortions:
     """Find the changes about which two models disagree most.
 
-    These are the extremes of ``v^T F_A v / (v^T F_B v + delta |v|^2)``: what the first model sees
-    and the second does not, and the reverse. Without a ridge the second model's blind directions
-    would win whatever the first one says; ``delta`` is `ridge` times the second model's largest
-    eigenvalue. Where it replaces an eigenvalue of F_B, the ratio is a number that the ridge made:
-    so the problem is solved with a tenth of the ridge and with ten times it, too, and what depends
-    on it is called ``ridge_dominated``. Report such a ratio with its ridge, or give a subspace
-    that the second model sees.
+    These are the extremes of ``v^T F_A v / (v^T F_B v + delta |v|^2)``: changes that the first
+    model sees and the second does not, and the reverse. Without a ridge, the null space of the
+    second model would win regardless of the first model. ``delta`` is `ridge` times the second
+    model's largest eigenvalue. Where it dominates an eigenvalue of F_B, the ridge determines the
+    ratio. So the problem is also solved with a tenth of the ridge and with ten times the ridge, and
+    a result that depends on it has the status ``ridge_dominated``. Report such a ratio with its
+    ridge, or give a subspace that the second model sees.
 
-    The two informations are formed as matrices, so the image (or the subspace) has a few thousand
-    elements at most.
+    Both Fisher informations are formed as matrices, so the image (or the subspace) can have at most
+    5000 elements.
 
     Args:
         image: The image.
         model: The first model.
-        other_model: The second one.
-        k: How many at either end.
-        ridge: See above.
-        noise: The noise of both, as for ``eigendistortions``.
-        subspace: As for ``eigendistortions``.
+        other_model: The second model.
+        k: The number of changes at each end.
+        ridge: The ridge, as a fraction of the second model's largest eigenvalue; see above.
+        noise: The noise of both responses, as for ``eigendistortions``.
+        subspace: Restricts the search to some changes, as for ``eigendistortions``.
         progress: Whether to show progress bars while the matrices are formed, one for each model.
 
     Returns:
-        The changes and ratios, those of the first model's side first, and how they depend on the
-        ridge.
+        The changes and ratios, first those that the first model sees better, and how they depend on
+        the ridge.
 
     Raises:
-        ValueError: If there are too many elements, the ridge is not positive, `k` is no whole
+        ValueError: If there are too many elements, the ridge is not positive, `k` is not a whole
             number, the second model sees no change, or a model cannot be used; see
             `plenoptax.validate`.
 
@@ -160,15 +163,15 @@ def generalized_eigendistortions(
     n = lift.input_size
     if n > _LARGEST:
         raise ValueError(
-            f"There are {n} dimensions; matrices of that size are too large. Give a subspace, or "
-            "compare the models with principal_distortions."
+            f"The image or subspace must have at most {_LARGEST} dimensions, got {n}. Give a "
+            "subspace, or compare the models with principal_distortions."
         )
     first, second = (np.asarray(each.dense(progress=progress), np.float64) for each in maps)
     values, basis = np.linalg.eigh(second.T @ second)
     if not values[-1] > 0:
         raise ValueError(
-            f"{name_of(other_model)} does not see any change of this image (or in this subspace): "
-            "there is nothing to compare with."
+            f"other_model must be sensitive to some change of this image or subspace, got "
+            f"{name_of(other_model)}, which sees none. Give another model or subspace."
         )
     chosen = np.r_[n - 1 : n - 1 - k : -1, k - 1 : -1 : -1] if k < n else np.r_[n - 1 : -1 : -1]
     ridges = ridge * np.asarray([0.1, 1.0, 10.0])
@@ -177,7 +180,7 @@ def generalized_eigendistortions(
     vectors = jnp.asarray(np.stack([each[1:].T for each in found]), image.dtype)
     changes = lift(vectors.reshape(-1, n)).reshape(*vectors.shape[:2], *image.shape)
     angles = _angles(np.asarray(changes, np.float64).reshape(*vectors.shape[:2], -1))
-    # Rounding makes what is less of the larger end.
+    # Values below this are rounding errors of the largest ratio.
     smallest = n * np.finfo(float).eps * ratios.max(axis=1, keepdims=True)
     seen = np.maximum(ratios, smallest)
     factors = np.exp(np.abs(np.log(seen[0] / seen[2])))
@@ -201,7 +204,7 @@ def generalized_eigendistortions(
 
 
 def changes_in(subspace: AbstractSubspace | None, image: Array) -> LinearMap:
-    """The map from the coordinates of a subspace to changes of an image; by default of all."""
+    """Return the map from the coordinates of a subspace (by default all) to changes of an image."""
     everything = LinearMap(jnp.ravel, image.size, image.size, image.dtype)
     return everything if subspace is None else everything @ subspace
 
@@ -209,7 +212,7 @@ def changes_in(subspace: AbstractSubspace | None, image: Array) -> LinearMap:
 def _extremes(
     first: np.ndarray, values: np.ndarray, basis: np.ndarray, ridge: float
 ) -> Float[np.ndarray, "rows n"]:
-    """The ratios in ascending order, above the changes, one a column, of norm 1."""
+    """Return the ratios in ascending order, stacked above the changes (columns of norm 1)."""
     whitening = basis / np.sqrt(np.maximum(values, 0) + ridge * values[-1])
     product = first @ whitening
     ratios, mixing = np.linalg.eigh(product.T @ product)
@@ -218,7 +221,7 @@ def _extremes(
 
 
 def _angles(changes: Float[np.ndarray, "3 k n"]) -> Float[np.ndarray, "3 k"]:
-    """Degrees between the lines of the second and the first, the third, and of these two."""
+    """Return the angles in degrees: second to first, second to third, first to third line."""
     lines = changes / np.linalg.norm(changes, axis=-1, keepdims=True)
     pairs = [(lines[i], lines[j]) for i, j in ((1, 0), (1, 2), (0, 2))]
     chords = [

@@ -1,4 +1,4 @@
-"""The methods that find eigendistortions, as functions of the same arguments."""
+"""Methods that find eigendistortions, as functions of the same arguments."""
 
 from collections.abc import Callable
 from typing import Literal, NamedTuple, TypeAlias
@@ -29,7 +29,7 @@ State: TypeAlias = LanczosState | PowerState
 
 
 class Search(NamedTuple):
-    """What is searched.
+    """The map to search.
 
     Attributes:
         image: The image.
@@ -60,7 +60,7 @@ class Options(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What a method gives."""
+    """The output of a method."""
 
     pairs: Eigenpairs
     jacobian: Float[Array, "m n"] | None = None
@@ -68,13 +68,13 @@ class Found(NamedTuple):
 
 
 class Method(NamedTuple):
-    """A method, and what may be asked of it.
+    """A method, and the options that it supports.
 
     Attributes:
-        find: Finds the eigenpairs.
-        ends: The values of `which` that it takes.
-        is_resumable: Whether it can go on from a state.
-        finds_all: Whether it finds all eigenpairs, whatever `k`.
+        find: The function that finds the eigenpairs.
+        ends: The values of `which` that it accepts.
+        is_resumable: Whether it can continue from a state.
+        finds_all: Whether it finds all eigenpairs, regardless of `k`.
     """
 
     find: Callable[[Search, Key, Options], Found]
@@ -84,32 +84,36 @@ class Method(NamedTuple):
 
 
 def choose_method(method: str, operator: LinearMap, options: Options) -> str:
-    """The name of a method in `METHODS`.
+    """Return the name of a method in `METHODS`.
 
     Raises:
-        ValueError: If there is no such method, or it cannot do what is asked.
+        ValueError: If the method does not exist, or does not support the options.
     """
     methods = ("auto", "block_lanczos", "power", "randomized_svd", "exact")
     if method not in methods:
-        raise ValueError(f"The method is one of {', '.join(methods)}; got {method!r}.")
+        raise ValueError(f"method must be one of {', '.join(methods)}, got {method!r}.")
     k, which = options.k, options.which
     if which not in ("top", "bottom", "both"):
-        raise ValueError(f"which is 'top', 'bottom' or 'both'; got {which!r}.")
+        raise ValueError(f"which must be 'top', 'bottom' or 'both', got {which!r}.")
     n, m = operator.input_size, operator.output_size
     is_small = min(n, m) <= 3072 and n * m <= 2**27
     name = method if method != "auto" else "dense" if is_small else "block_lanczos"
     chosen = METHODS[name]
     if which not in chosen.ends:
         raise ValueError(
-            f"The method {method!r} takes which={' or '.join(map(repr, chosen.ends))}; got "
+            f"which must be {' or '.join(map(repr, chosen.ends))} for the method {method!r}, got "
             f"{which!r}."
         )
     if k * (2 if which == "both" else 1) > n and not chosen.finds_all:
-        raise ValueError(f"There are {n} eigenvectors; k={k} with which={which!r} asks for more.")
+        raise ValueError(
+            f"The number of eigenvectors must be at most {n}, got k={k} with which={which!r}. "
+            "Give a smaller k."
+        )
     if options.resume is not None and not chosen.is_resumable:
         raise ValueError(
-            f"The method {method!r} computes the whole here and has nothing to resume; leave out "
-            "resume=, or give method='block_lanczos'."
+            "method must be 'block_lanczos' or 'power' to resume a search, got "
+            f"{method!r}, which computes everything at once here. Leave out resume=, or give "
+            "method='block_lanczos'."
         )
     return name
 
@@ -135,7 +139,7 @@ def _power(search: Search, key: Key, options: Options) -> Found:
 def _block_lanczos(search: Search, key: Key, options: Options) -> Found:
     image, everywhere, lift, operator = search
     has_bottom, preconditioner = options.which != "top", None
-    # Fewer responses than pixels leave a null space, which Lanczos finds by itself.
+    # If there are fewer responses than pixels, there is a null space; Lanczos finds it unaided.
     if has_bottom and image.ndim >= 2 and operator.input_size <= operator.output_size:
         preconditioner = local_spectrum(everywhere, image.shape, lift, key=jax.random.key(0))
 
@@ -148,7 +152,7 @@ def _block_lanczos(search: Search, key: Key, options: Options) -> Found:
     solver = BlockLanczos(
         operator, options.k, options.which, rtol=options.rtol, preconditioner=preconditioner
     )
-    # What front ends ignore is smooth, and noise hardly contains it.
+    # Front ends ignore smooth changes, and noise contains very little of them.
     state = solver.init(key=key, start=start if has_bottom else None)
     return _run(solver, state, options.max_products, search, options)
 
@@ -176,7 +180,7 @@ def _run(
 
 
 def _smooth_changes(image: Float[Array, "*shape"]) -> Float[Array, "s n"]:
-    """Changes of contrast and of mean, uniform and with one half of a cosine across the image."""
+    """Return changes of contrast and of mean: uniform, or half a cosine period across the image."""
     pixels = np.asarray(image)
     ramps = [np.ones_like(pixels)]
     for axis in range(pixels.ndim)[-2:]:
@@ -191,25 +195,29 @@ def _resumed(resume: Eigendistortions | State, fresh: State, search: Search) -> 
     state = resume.state if isinstance(resume, Eigendistortions) else resume
     if not isinstance(state, type(fresh)):
         raise ValueError(
-            f"There is nothing to resume for this method: got {type(state).__name__}, where a "
-            f"{type(fresh).__name__} is wanted. Give method= as in the first call."
+            f"resume must be a {type(fresh).__name__} for this method, got "
+            f"{type(state).__name__}. Give method= as in the first call."
         )
     given, wanted = leaves_by_path(state), leaves_by_path(fresh)
-    # How many directions come next depends on how far it has come.
+    # The number of directions in the next block depends on the progress of the search.
     given, wanted = ({p: x for p, x in t.items() if p != ".block"} for t in (given, wanted))
-    check_alike(given, wanted, lambda problem: f"The state is that of another search: {problem}.")
+    check_alike(given, wanted, lambda problem: f"resume comes from another search: {problem}.")
     if isinstance(resume, Eigendistortions) and not np.array_equal(resume.image, search.image):
-        raise ValueError("The earlier result is that of another image.")
+        raise ValueError(
+            "resume must be a result for the same image, got a result for another image. Give the "
+            "image of the first call."
+        )
     if isinstance(state, LanczosState) and state.size and not _is_of(state, search.operator):
         raise ValueError(
-            "The state is that of another image, model, noise or subspace: their product with its "
-            "first direction is not the one it holds."
+            "resume must be a state of the same image, model, noise and subspace, got a state "
+            "whose first direction has another product with them. Give the arguments of the first "
+            "call."
         )
     return state
 
 
 def _is_of(state: LanczosState, operator: LinearMap) -> bool:
-    """Whether ``J basis = images coefficients`` holds for the first direction."""
+    """Return whether ``J basis = images coefficients`` holds for the first direction."""
     found = np.asarray(operator(state.basis[:1])[0], np.float64)
     wanted = np.asarray(state.coefficients[:, 0] @ np.asarray(state.images, np.float64))
     precision = float(jnp.finfo(operator.dtype).eps)

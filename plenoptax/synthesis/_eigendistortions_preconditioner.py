@@ -13,18 +13,18 @@ from ..process import gaussian_blur
 
 @final
 class LocalSpectrum(eqx.Module):
-    """About the inverse of a Fisher information, for a model that filters and then divides.
+    """Approximate inverse Fisher information of a filter-then-divide model.
 
-    The information is taken to be ``D C^T H C D``: a local gain D, a cosine transform C, and a gain
-    H for each frequency, both estimated by products with noise and smoothed. The smallest
-    eigenvalues of front ends are high frequencies where the local gain is low, densely clustered;
-    with this, they take about a hundred products instead of thousands.
+    The information is modeled as ``D C^T H C D``: a local gain D, a cosine transform C, and a gain
+    H for each frequency. D and H are estimated by products with noise and smoothed. The smallest
+    eigenvalues of front ends are densely clustered; they belong to high frequencies where the local
+    gain is low. This preconditioner reduces the products needed from thousands to about a hundred.
 
     Attributes:
-        local: D, of the shape of the image.
-        spectrum: H, of the same shape.
-        band: 1 where the gain for a frequency, without the local one, is lowest: at one frequency
-            in 500, and 16 at least.
+        local: D, in the shape of the image.
+        spectrum: H, in the same shape.
+        band: 1 at the frequencies with the lowest gain, without the local gain, else 0: one
+            frequency in 500, and at least 16.
         lift: The map from the coordinates of the search to changes of the image.
     """
 
@@ -35,18 +35,18 @@ class LocalSpectrum(eqx.Module):
 
     @eqx.filter_jit
     def __call__(self, residuals: Float[Array, "b n"]) -> Float[Array, "b n"]:
-        """From residuals to directions."""
+        """Map residuals to directions."""
         images = self.lift(residuals).reshape(-1, *self.local.shape) / self.local[None]
         return self.lower(_inverse_cosine(_cosine(images) / self.spectrum[None]) / self.local[None])
 
     @eqx.filter_jit
     def blind(self, noise: Float[Array, "b n"]) -> Float[Array, "b n"]:
-        """What noise has in the band that the model sees least: invisible, if it sees no band."""
+        """Return the part of noise in the band that the model sees least."""
         images = self.lift(noise).reshape(-1, *self.local.shape)
         return self.lower(_inverse_cosine(_cosine(images) * self.band[None]))
 
     def lower(self, images: Float[Array, "b *shape"]) -> Float[Array, "b n"]:
-        """From images to coordinates."""
+        """Map images to coordinates."""
         return self.lift.T(images.reshape(len(images), -1))
 
 
@@ -56,7 +56,7 @@ def local_spectrum(
     """Estimate the local gain and the spectrum of an information with 48 products.
 
     Args:
-        operator: The linearized model, of all images.
+        operator: The linearized model, as a map of all changes of the image.
         shape: The shape of the image.
         lift: The map from the coordinates of the search to changes of the image.
         key: Draws the noise.
@@ -75,7 +75,7 @@ def _estimate(operator: LinearMap, probes: Float[Array, "p *shape"]) -> tuple[Ar
     waves = _inverse_cosine(probes)
     filtered = _cosine(multiply(waves / local[None]) / local[None])
     spectrum = _smooth(jnp.mean(probes * filtered, axis=0), 3.0)
-    # A gain that follows a filter leaves alone what the filter removes; dividing by it would not.
+    # A gain applied after a filter does not change what the filter removes; dividing by it would.
     plain = _smooth(jnp.abs(jnp.mean(probes * _cosine(multiply(waves)), axis=0)), 3.0)
     lowest = jnp.sort(plain.ravel())[min(max(plain.size // 500, 16), plain.size) - 1]
     floor = jnp.maximum(1e-6 * jnp.max(spectrum), jnp.finfo(probes.dtype).tiny)

@@ -15,29 +15,30 @@ from ._saved import AbstractSaved
 class Eigendistortions(AbstractSaved):
     """Changes of an image to which a model is most and least sensitive.
 
-    They are saved with the state to go on from. For a smaller file, save
+    They are saved with the state that a search can resume from. For a smaller file, save
     ``dataclasses.replace(found, state=None, jacobian=None)``.
 
     Attributes:
         eigendistortions: The changes, those of the largest eigenvalues first. Each has norm 1 over
-            all its elements, but for a soft window or another subspace that is not orthonormal.
-        eigenvalues: The Fisher information along each: the squared length of the change of the
-            response, in units of its noise, for a small step of length 1; in descending order.
-        eigenindex: Which eigenvalues they are, of all, from 0 for the largest.
-        residuals: ``|F v - l v| / l_max`` of each. Small ones prove that a top eigendistortion is
-            one. At the bottom they prove nothing, for they are small for whatever has a small
-            eigenvalue.
+            all its elements, except with a soft window or another subspace that is not orthonormal.
+        eigenvalues: The Fisher information along each change, in descending order: the squared
+            length of the change of the response, in units of its noise, for a small step, divided
+            by the squared length of the step.
+        eigenindex: The indices of these among all eigenvalues, 0 for the largest.
+        residuals: ``|F v - l v| / l_max`` for each. A small residual proves a top eigendistortion.
+            At the bottom it proves nothing, because every vector with a small eigenvalue has a
+            small residual.
         floor: The eigenvalue below which a change is invisible to the model in working precision.
-        null_dimension: How many directions are below the floor: exactly with method ``"exact"``, at
-            least so many with the others.
-        num_products: How many products with the Fisher information the search took (without the 48
-            that the preconditioner of the bottom is made from).
+        null_dimension: The number of directions below the floor: exact with method ``"exact"``, a
+            lower bound with the others.
+        num_products: The number of products with the Fisher information that the search took,
+            without the 48 that estimate the preconditioner of the bottom.
         status: Under ``"top"`` and ``"bottom"`` a `plenoptax.linalg.EigenStatus`, or None for an
-            end that was not sought.
+            end that was not searched.
         jacobian: The Jacobian of the response, if it was formed (method ``"exact"``), else None.
-        state: To go on from, by `resume`; None for methods that cannot.
+        state: The state to resume from, by `resume`; None for methods that cannot resume.
         image: The image.
-        provenance: How they came about, in plain values: model, method, noise, subspace, key,
+        provenance: How they were computed, in plain values: model, method, noise, subspace, key,
             versions, device, and seconds of wall time.
 
     Example:
@@ -48,7 +49,7 @@ class Eigendistortions(AbstractSaved):
         'These are eigenvectors, to the accuracy that was asked for.'
     """
 
-    # The front ends are of the same paper.
+    # The front ends come from the same paper.
     citation: ClassVar[str] = OnOff.citation
     eigendistortions: Float[Array, "k *shape"]
     eigenvalues: Float[np.ndarray, " k"]
@@ -64,7 +65,7 @@ class Eigendistortions(AbstractSaved):
     provenance: dict[str, Any]
 
     def report(self) -> "EigendistortionsReport":
-        """What a person asks of eigendistortions before showing them to anybody; to be printed."""
+        """Return a summary of the search and its thresholds, to be printed."""
         rows = np.asarray(self.eigendistortions, np.float64).reshape(len(self.eigenvalues), -1)
         seen = np.sqrt(np.maximum(self.eigenvalues, self.floor))
         with np.errstate(divide="ignore"):
@@ -87,24 +88,25 @@ class Eigendistortions(AbstractSaved):
 
 @dataclasses.dataclass(frozen=True)
 class EigendistortionsReport:
-    """What a person asks of eigendistortions before showing them to anybody.
+    """Summary of a search for eigendistortions, with the predicted thresholds.
 
-    ``print(report)`` sets it as text.
+    ``print(report)`` shows it as text.
 
     Attributes:
-        status: How each end that was sought stands, in words, under ``"top"`` and ``"bottom"``.
-        eigenvalues: See `Eigendistortions`.
-        eigenindex: See there.
-        residuals: See there.
-        thresholds: The root mean square over the image of each change where the model, if it were
-            linear, had a d' of 1; `plenoptax.equal_detectability` checks that.
-        is_bound: Whether the eigenvalue is below the floor, so that the threshold is only a lower
-            bound.
-        floor: See `Eigendistortions`.
-        null_dimension: See there.
-        num_products: See there.
-        provenance: See there.
-        bibtex: What to cite.
+        status: The status of each end that was searched, in words, under ``"top"`` and
+            ``"bottom"``.
+        eigenvalues: The Fisher information along each change; see `Eigendistortions`.
+        eigenindex: The indices of the eigenvalues, 0 for the largest.
+        residuals: ``|F v - l v| / l_max`` for each.
+        thresholds: The root mean square over the image of each change at a d' of 1, predicted by
+            the linearized model; `plenoptax.equal_detectability` checks the prediction.
+        is_bound: Whether the eigenvalue is not above the floor, so that the threshold is only a
+            lower bound.
+        floor: The eigenvalue below which a change is invisible to the model in working precision.
+        null_dimension: The number of directions below the floor; see `Eigendistortions`.
+        num_products: The number of products with the Fisher information.
+        provenance: How the eigendistortions were computed, in plain values.
+        bibtex: The papers to cite, in BibTeX.
     """
 
     status: dict[str, str]

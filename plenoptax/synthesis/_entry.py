@@ -47,25 +47,25 @@ def pose_all(
     batch: bool,
     num_seeds: int | None,
 ) -> AnyProblem:
-    """The problem of one image, of each image of a batch, or of one image several times over.
+    """Return the problem of one image, of each image of a batch, or of one image several times.
 
     Args:
-        pose: Makes the problem of one image, which it checks.
-        image: The image, or images that `check_images` has seen.
-        batch: See `plenoptax.metamer`.
-        num_seeds: See there.
+        pose: Builds the problem of one image, and checks the image.
+        image: The image, or images that `check_images` has checked.
+        batch: Whether the first axis of `image` indexes images, each with its own problem.
+        num_seeds: How many elements to make for one image, or None.
     """
     if batch and num_seeds is not None:
         raise ValueError(
-            "Give batch=True (a synthesis for each image) or num_seeds= (several of one image), "
-            "not both; plenoptax.batch maps over any combination."
+            "Only one of batch=True (a synthesis for each image) and num_seeds= (several of one "
+            "image) must be given, got both. Use plenoptax.batch for other combinations."
         )
     if batch:
         try:
             return make_batch(pose, image)
         except (TypeError, ValueError) as error:
             error.add_note(
-                f"With batch=True the first axis of {image.shape} numbers images, of shape "
+                f"With batch=True the first axis of {image.shape} indexes images, of shape "
                 f"{image.shape[1:]} each.{advise_on_axes(image.shape)}"
             )
             raise
@@ -89,20 +89,22 @@ def synthesize_problem(
     progress: bool,
     checkpoint: Checkpoint | str | os.PathLike | None,
 ) -> Result:
-    """What the entry functions share: start, or go on from a checkpoint, and run.
+    """Start a synthesis, or continue from a checkpoint, and run it.
+
+    All entry functions call this.
 
     Args:
-        problem: What to minimize.
-        image: The image or images it was posed with, which tell its checkpoints from others.
-        default_solver: Makes the optimizer of those who gave none, or the whole solver.
-        key: See `plenoptax.metamer`, as the rest.
-        initial_image: See there.
-        optimizer: See there.
-        solver: See there.
-        max_steps: See there.
-        record: See there.
-        progress: See there.
-        checkpoint: See there.
+        problem: The problem to minimize.
+        image: The image or images it was built with, which identify its checkpoints.
+        default_solver: Builds the default optimizer or solver if the user gave neither.
+        key: Draws the initial image.
+        initial_image: The image to start from instead, or an earlier result.
+        optimizer: The user's optimizer, or None.
+        solver: The user's solver, or None.
+        max_steps: The maximum number of steps.
+        record: Which images to keep.
+        progress: Whether to show a progress bar.
+        checkpoint: The file to save to, and to continue from if it exists.
     """
     solver = _choose_solver(optimizer, solver, default_solver)
     start = get_image(initial_image)
@@ -115,7 +117,7 @@ def synthesize_problem(
         record=record,
         progress=progress,
         checkpoint=checkpoint,
-        # What it started from, which tells it from other syntheses.
+        # The inputs, which distinguish this synthesis from others.
         provenance={
             "image": digest(image),
             "key": describe_key(key),
@@ -129,9 +131,12 @@ def _choose_solver(
     solver: Solver | None,
     default: Callable[[], AnyOptimizer | Solver],
 ) -> Solver:
-    """The solver that the user means by one of two arguments, or by neither."""
+    """Resolve `optimizer=` and `solver=` to a solver."""
     if optimizer is not None and solver is not None:
-        raise ValueError("Give optimizer= or solver= (an optimizer and a stop rule), not both.")
+        raise ValueError(
+            "Only one of optimizer= and solver= (an optimizer and a stop rule) must be given, got "
+            "both. Leave out optimizer=."
+        )
     chosen = solver if solver is not None else optimizer
     chosen = default() if chosen is None else chosen
     return chosen if isinstance(chosen, Solver) else Solver(chosen)
@@ -148,7 +153,7 @@ def _run_or_resume(
     checkpoint: Checkpoint | str | os.PathLike | None,
     provenance: dict[str, Any],
 ) -> Result:
-    """Run from a state or, if there is a checkpoint, from there up to `max_steps` in all."""
+    """Run from a state or, if a checkpoint exists, from it, up to `max_steps` in total."""
     path = checkpoint.path if isinstance(checkpoint, Checkpoint) else checkpoint
     before = None
     if path is not None and pathlib.Path(path).exists():
@@ -183,12 +188,13 @@ def _check_same(
     solver: Solver,
     start: dict[str, Any],
 ) -> None:
-    """Refuse a checkpoint of another start, batch or optimizer; `io.load` compares the problem."""
+    """Reject a checkpoint of another start, batch or optimizer; `io.load` compares the problem."""
     saved = trace.provenance
     if "image" not in saved:
         raise ValueError(
-            f"The file {path} does not say what its synthesis started from: plenoptax.run wrote "
-            "it. Load it with plenoptax.io.load and go on with plenoptax.run."
+            f"The file {path} must be a checkpoint of a function such as plenoptax.metamer, got "
+            "one of plenoptax.run, which does not record the initial image. Load it with "
+            "plenoptax.io.load and continue with plenoptax.run."
         )
     optimizer = describe_optimizer(solver.optimizer)
     size = len(trace) if isinstance(trace, BatchedTrace) else None
@@ -202,30 +208,31 @@ def _check_same(
     }
     for what, (was, is_now) in changes.items():
         if was != is_now:
-            told = "" if "image" in what else f": it was {was} and is {is_now}"
+            told = "" if "image" in what else f": it was {was} and now is {is_now}"
             raise ValueError(
-                f"The checkpoint {path} is that of another {what}{told}. Pose the synthesis as it "
-                "was, give another path, or remove the file to start anew."
+                f"The checkpoint {path} must belong to this synthesis, got one with another "
+                f"{what}{told}. Give the arguments of the first call or another path, or remove "
+                "the file to start again."
             )
 
 
 def get_image(start: Array | Result | None) -> Array | None:
-    """What to start from, of which a result shows its final image."""
+    """Return the starting image; for a `Result`, its image."""
     return start.image if isinstance(start, Result) else start
 
 
 def default_loss(model: Callable, image: Array, target: PyTree, *, in_stages: bool) -> Callable:
-    """The model's own loss for an image, else the mean squared error.
+    """Return the model's own loss for an image, else the mean squared error.
 
     Args:
         model: The model.
         image: The target image.
         target: Its representation.
-        in_stages: Whether the loss is given parts of a representation, from coarse to fine.
+        in_stages: Whether the loss receives parts of a representation, from coarse to fine.
     """
     make = answer(model, "default_stage_loss" if in_stages else "default_loss")
     loss = mse if make is None else make(image)
-    # What a partial model selects by its arguments, the loss of the whole model may not fit.
+    # The loss of the full model may not fit the part that a partial model selects by its arguments.
     is_part = isinstance(model, functools.partial | eqx.Partial) and (model.args or model.keywords)
     return mse if is_part and not _takes(loss, target) else loss
 
@@ -239,19 +246,19 @@ def _takes(loss: Callable, representation: PyTree) -> bool:
 
 
 def default_optimizer(model: Callable, loss: Callable | None = None) -> AnyOptimizer:
-    """L-BFGS where the loss or the model asks for it; else plenoptic's Adam, at a rate of 0.01."""
+    """Return L-BFGS if the loss or model asks for it, else plenoptic's Adam, learning rate 0.01."""
     memory_size = answer(loss, "lbfgs_memory", answer(model, "lbfgs_memory"))
     return default_amsgrad(0.01) if memory_size is None else lbfgs(memory_size)
 
 
 def default_amsgrad(learning_rate: float) -> optax.GradientTransformation:
-    """Adam with amsgrad, whose rate is part of the state, where stages and schedules find it."""
+    """Return Adam with amsgrad and its learning rate in the state, for stages and schedules."""
     of_rate = optax.inject_hyperparams(amsgrad, static_args=("b1", "b2", "eps"))
     return of_rate(learning_rate=learning_rate)
 
 
 def default_initial_image(model: Callable, image: Array, key: Key) -> Array:
-    """The model's own start, else uniform noise in [0, 1]."""
+    """Return the model's own initial image, else uniform noise in [0, 1]."""
     draw = answer(model, "initial_image")
     if draw is None:
         return jax.random.uniform(key, image.shape, image.dtype)

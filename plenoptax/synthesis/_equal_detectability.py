@@ -16,17 +16,17 @@ from ._eigendistortions_result import Eigendistortions
 
 
 class Detectability(NamedTuple):
-    """How far to go along eigendistortions so that the model finds all of them equally visible.
+    """Scale factors at which a model finds all eigendistortions equally visible.
 
     Attributes:
         alpha: The factors of the eigendistortions.
-        predicted: The detectability at these factors by the linear prediction: ``d_prime``, or less
-            where alpha is only a bound.
+        predicted: The detectability at these factors that the linearized model predicts:
+            ``d_prime``, or less if alpha is only a bound.
         measured: The length of the change of the response, in units of its noise at the image: the
             smaller and the larger of the two signs.
         is_linear: Whether both are within 5 % of the prediction.
-        is_bound: Whether the eigenvalue is below the floor: alpha is then the smallest factor that
-            might do, and the true one may be any larger.
+        is_bound: Whether the eigenvalue is not above the floor. Alpha is then only a lower bound on
+            the true factor.
     """
 
     alpha: Float[np.ndarray, " k"]
@@ -46,14 +46,13 @@ def equal_detectability(
 ) -> Detectability:
     """Scale eigendistortions so that the model predicts one detectability for all of them.
 
-    The prediction ``d' = alpha sqrt(l)`` is that of the linearized model; it is checked with the
-    model itself.
+    The linearized model predicts ``d' = alpha sqrt(l)``; the model itself checks this prediction.
 
     Args:
         found: The eigendistortions.
-        model: The model they were made for.
-        d_prime: The detectability that is wanted.
-        noise: The noise they were made with.
+        model: The model that they were computed for.
+        d_prime: The desired detectability.
+        noise: The noise that they were computed with.
 
     Returns:
         The factors, and whether to trust them.

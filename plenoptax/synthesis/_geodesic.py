@@ -49,29 +49,30 @@ _CITATION = """@inproceedings{henaff2016geodesics,
 
 
 class Geodesic(AbstractOneStageProblem):
-    """Find the shortest path between two images as a model measures it.
+    """The problem of a geodesic: the shortest path between two images, measured by a model.
 
-    A path is a sequence of `n_steps` + 1 images, the first and the last of which are given. The
-    objective is its energy, ``mean(step_energy)`` with ``step_energy[t] = sum((model(x[t + 1]) -
-    model(x[t]))**2)``, plus ``penalty_lambda`` times the penalties of all frames. Of all paths of
-    the same length in the model's responses the one of constant speed has the least energy, so the
-    minimum is a shortest path, and the energy is at least that of a straight line between the two
-    representations: their squared distance by ``n_steps**2``.
+    A path is a sequence of `n_steps` + 1 images; the first and the last are given. The objective is
+    its energy, ``mean(step_energy)`` with ``step_energy[t] = sum((model(x[t + 1]) -
+    model(x[t]))**2)``, plus ``penalty_lambda`` times the penalties of all frames. Among paths of
+    the same length in the model's responses, the path of constant speed has the least energy. So
+    the minimum is a shortest path. The energy is at least that of a straight line between the two
+    representations: their squared distance divided by ``n_steps**2``.
 
-    There may be several minima, and an optimizer finds the one next to where it starts: compare
-    `energy` over several bridges. What the model does not see stays as it was at the start;
-    `ConditionalGeodesic` takes the path that is also short in pixels.
+    There may be several minima, and an optimizer finds one near its starting path: compare `energy`
+    over several bridges. In the null space of the model the path stays as it was at the start;
+    `ConditionalGeodesic` finds the path that is also short in pixels.
 
     Attributes:
         image_a: The first frame.
         image_b: The last frame.
-        model: From an image to an array or a tree of arrays.
-        ends: The representations of the two, one a row.
+        model: A function from an image to an array or a tree of arrays.
+        ends: The representations of the two images, one per row.
         n_steps: The number of steps.
-        initial_sequence: The kind of path to start from.
-        penalty_function: From a path to the sum of its frames' penalties.
-        penalty_lambda: Their weight, or its schedule.
-        parametrization: What the optimizer moves in place of the pixels between the two ends.
+        initial_sequence: The kind of starting path.
+        penalty_function: A function from a path to the sum of its frames' penalties.
+        penalty_lambda: The weight of the penalties, or its schedule.
+        parametrization: The variables that the optimizer moves instead of the pixels between the
+            ends.
 
     References:
         Hénaff and Simoncelli (2016), International Conference on Learning Representations.
@@ -110,25 +111,26 @@ class Geodesic(AbstractOneStageProblem):
         *,
         parametrization: AbstractParametrization | None = None,
     ):
-        """Pose the problem.
+        """Build the problem.
 
         Args:
             image_a: The first frame, of any shape that the model takes; no batch axis.
             image_b: The last frame, of the same shape.
-            model: See `Metamer`. It is called with one frame at a time, under `jax.vmap`.
-            n_steps: The number of steps, at least 2; there is one frame more.
-            initial_sequence: Whether to start from the straight line between the two images, or
-                from a Brownian bridge, which the key draws.
-            penalty_function: From a frame to a scalar; by default the sum of the squares of what
-                lies outside of [0, 1].
-            penalty_lambda: Its weight, or a function of how many steps have been accepted, such as
-                an optax schedule.
-            parametrization: By default the pixels themselves.
+            model: Any callable of one image that JAX can differentiate; see `Metamer`. It is called
+                with one frame at a time, under `jax.vmap`.
+            n_steps: The number of steps, at least 2; the path has one more frame.
+            initial_sequence: The starting path: ``"straight"``, the straight line between the two
+                images, or ``"bridge"``, a Brownian bridge drawn with the key.
+            penalty_function: A function from a frame to a scalar. By default the sum of squares of
+                the distances of pixel values from [0, 1].
+            penalty_lambda: The weight of the penalty, or a function of the number of accepted
+                steps, such as an optax schedule.
+            parametrization: The variables that the optimizer moves; by default the pixels.
 
         Raises:
-            TypeError: As `Metamer`.
-            ValueError: As `Metamer`; or if the images differ in shape or dtype, `n_steps` is less
-                than 2, or `initial_sequence` is unknown.
+            TypeError: As for `Metamer`.
+            ValueError: As for `Metamer`; or if the images differ in shape or dtype, `n_steps` is
+                less than 2, or `initial_sequence` is unknown.
         """
         image_a, image_b = as_jax(image_a), as_jax(image_b)
         _check_alike(image_a, image_b)
@@ -136,7 +138,7 @@ class Geodesic(AbstractOneStageProblem):
         check_target(image_a, model, penalty_function, penalty_lambda)
         if initial_sequence not in ("straight", "bridge"):
             raise ValueError(
-                f"initial_sequence is 'straight' or 'bridge'; got {initial_sequence!r}."
+                f"initial_sequence must be 'straight' or 'bridge', got {initial_sequence!r}."
             )
         self.image_a, self.image_b = image_a, image_b
         self.model = model
@@ -154,30 +156,30 @@ class Geodesic(AbstractOneStageProblem):
         return make_straight_line(self.image_a, self.image_b, self.n_steps)
 
     def default_stop(self) -> PixelChange:
-        """The stop rule of `geodesic`: no step of 50 moves the path by much.
+        """Return the stop rule of `geodesic`: none of the last 50 steps moved the path by much.
 
-        That is by more than 1e-4 times the golden ratio times the norm of `pixelfade`, as in
-        plenoptic 1.x.
+        The tolerance is 1e-4 times the golden ratio times the norm of `pixelfade`, as in plenoptic
+        1.x.
         """
         norm = jnp.linalg.norm(jnp.ravel(self.pixelfade))
         return PixelChange(1e-4 * (1 + 5**0.5) / 2 * norm, window=50)
 
     def initial_image(self, key: Key) -> Path:
-        """`pixelfade`, or a Brownian bridge between the two images."""
+        """Return `pixelfade`, or a Brownian bridge between the two images."""
         if self.initial_sequence == "straight":
             return self.pixelfade
         return sample_brownian_bridge(self.image_a, self.image_b, self.n_steps, key=key)
 
     def encode(self, image: Path) -> PyTree:
-        """The variables of the frames between the two ends."""
+        """Return the variables of the frames between the two ends."""
         return self.parametrization.encode(image[1:-1])
 
     def decode(self, z: PyTree) -> Path:
-        """The path, with its two ends."""
+        """Return the path, with its two ends."""
         return self._with_ends(self.parametrization.decode(z))
 
     def project(self, z: PyTree) -> PyTree:
-        """The constraints of the parametrization."""
+        """Apply the constraints of the parametrization."""
         return self.parametrization.project(z)
 
     def objective(
@@ -189,12 +191,12 @@ class Geodesic(AbstractOneStageProblem):
         return value, terms | penalty
 
     def measure(self, z: PyTree) -> tuple[Path, dict[str, Array]]:
-        """The path of a ``z``, and what a trace shows of it.
+        """Return the path of ``z``, and its terms for the trace.
 
         Returns:
-            The path and its terms: ``"step_energy"``, one a step, and ``"deviation_from_line"`` of
-            the representations, for each frame how far it is along the line and how far from it,
-            in units of the line's length.
+            The path and its terms: ``"step_energy"``, one value per step, and
+            ``"deviation_from_line"``: for each frame, how far its representation is along the line
+            and how far from it, in units of the line's length.
         """
         frames = self.parametrization.decode(z)
         first, last = self.ends[:1], self.ends[1:]
@@ -206,48 +208,49 @@ class Geodesic(AbstractOneStageProblem):
         }
 
     def objective_function(self, geodesic: Path) -> Scalar:
-        """The objective of any path, whatever its ends and its number of steps."""
+        """Return the objective of any path, with any ends and any number of steps."""
         return self.add_penalty(self.energy(geodesic), geodesic, None)[0]
 
     def energy(self, geodesic: Path) -> Scalar:
-        """The mean of `step_energy`."""
+        """Return the mean of `step_energy`."""
         return jnp.mean(self.step_energy(geodesic))
 
     def step_energy(self, geodesic: Path) -> Float[Array, " steps"]:
-        """The squared distance between the representations of successive frames."""
+        """Return the squared distance between the representations of successive frames."""
         return energy_of_steps(represent_path(self.model, geodesic))
 
     def deviation_from_line(self, geodesic: Path) -> Float[Array, "frames 2"]:
-        """How far each frame's representation is along the line between the ends', and from it.
+        """Compute how far each frame's representation is along the line of the ends, and from it.
 
-        In units of the distance between the two ends.
+        Both are in units of the distance between the two ends.
         """
         return jnp.stack(deviation_from_line(represent_path(self.model, geodesic)), axis=-1)
 
     def calculate_jerkiness(self, geodesic: Path) -> Float[Array, " inner"]:
-        """How much of the acceleration of the representations the frames could still undo.
+        """Compute how much of the acceleration of the representations the frames can still remove.
 
-        On a geodesic the acceleration is orthogonal to all that small changes of the frame can
-        bring about, and the jerkiness is 0. It is ``sum(vjp(a / norm(a))**2)`` with ``a`` the
-        second difference of the representations, and 0 where that vanishes but for rounding, as on
-        the straight lines of linear models.
+        On a geodesic the acceleration is orthogonal to every change of the representation that a
+        small change of the frame can cause, and the jerkiness is 0. It is ``sum(vjp(a /
+        norm(a))**2)``, where ``a`` is the second difference of the representations. It is 0 where
+        ``a`` is within rounding of 0, as on the straight lines of linear models.
 
         Returns:
-            One number for each frame but the first and the last.
+            One value for each frame except the first and the last.
         """
         return jerkiness(self.model, geodesic)
 
     @checked(n_steps=COUNT)
     def respace(self, geodesic: Path, n_steps: int | None = None) -> Path:
-        """The same path at constant speed, as the model measures it.
+        """Return the same path at constant speed, measured by the model.
 
-        Frames are interpolated between the two that come next to them, so respacing once more comes
-        closer. A path of least energy has constant speed already; to start from a sequence whose
-        steps are uneven, such as a video, or from a geodesic of fewer steps, respace it first.
+        New frames are interpolated between the two nearest frames, so the speed is only
+        approximately constant; respacing again improves it. A path of least energy already has
+        constant speed. Respace a sequence with uneven steps, such as a video, or a geodesic of
+        fewer steps, before starting from it.
 
         Args:
             geodesic: The path.
-            n_steps: How many steps the new one shall have, by default as many.
+            n_steps: The number of steps of the new path, by default that of `geodesic`.
         """
         return respace(geodesic, self.step_energy(geodesic), n_steps or len(geodesic) - 1)
 
@@ -277,41 +280,43 @@ def geodesic(
     batch: bool = False,
     num_seeds: int | None = None,
 ) -> Result:
-    """Synthesize the shortest path between two images as a model measures it.
+    """Synthesize the shortest path between two images, measured by a model.
 
-    The default optimizer is that of plenoptic 1.x, and slow. To converge, take
-    ``optimizer=plenoptax.precondition_path(plenoptax.lbfgs())``, which comes nearer in 30 steps
-    than Adam in 600.
+    The default optimizer is that of plenoptic 1.x, and slow. For convergence, use
+    ``optimizer=plenoptax.precondition_path(plenoptax.lbfgs())``: it comes closer in 30 steps than
+    Adam in 600.
 
     Args:
-        image_a: The first frame; with `batch` an axis more.
-        image_b: The last frame, likewise.
-        model: See `Geodesic`.
-        n_steps: See `Geodesic`.
-        initial_sequence: See `Geodesic`.
-        penalty_function: See `Geodesic`.
-        penalty_lambda: See `Geodesic`.
-        key: Draws the bridge to start from; a straight start needs none.
-        initial_image: A path to start from in place of both, or an earlier result.
-        optimizer: Any optax transformation, by default Adam with amsgrad and a rate of 0.001.
-        solver: An optimizer with a stop rule of your own; not both. By default the rule is
-            `Geodesic.default_stop`.
-        max_steps: How many steps to take at most.
+        image_a: The first frame; with `batch` one extra leading axis.
+        image_b: The last frame, of the same shape.
+        model: Any callable of one image that JAX can differentiate; see `Geodesic`.
+        n_steps: The number of steps, at least 2; the path has one more frame.
+        initial_sequence: The starting path: ``"straight"`` or ``"bridge"``; see `Geodesic`.
+        penalty_function: A function from a frame to a scalar; see `Geodesic`.
+        penalty_lambda: The weight of the penalty, or its schedule; see `Geodesic`.
+        key: Draws the bridge to start from; not needed for a straight start.
+        initial_image: A path to start from instead, or an earlier result.
+        optimizer: Any optax transformation, by default Adam with amsgrad and a learning rate of
+            0.001.
+        solver: An optimizer with a stop rule of your own, instead of `optimizer`. By default the
+            rule is `Geodesic.default_stop`.
+        max_steps: The maximum number of steps.
         record: Which paths to keep; see `Record`.
         progress: Whether to show a progress bar.
-        checkpoint: See `metamer`.
-        parametrization: See `Geodesic`.
-        batch: Whether the first axis of both images numbers pairs, each with a geodesic of its own.
-        num_seeds: How many geodesics of one pair to find, each from its own bridge.
+        checkpoint: A file to save to while running, and to continue from if it exists; see
+            `metamer`.
+        parametrization: The variables that the optimizer moves; by default the pixels.
+        batch: Whether the first axis of both images indexes pairs, each with its own geodesic.
+        num_seeds: The number of geodesics to find for one pair, each from its own bridge.
 
     Returns:
         The result, whose image is the path. The terms of its trace are the step energies and the
-        deviations from a straight line, see `Geodesic.measure`.
+        deviations from a straight line; see `Geodesic.measure`.
 
     Raises:
         NonfiniteError: If the objective was not finite; its `result` keeps everything.
         ValueError: If arguments contradict each other, or do not fit the model.
-        TypeError: If an argument is of the wrong kind.
+        TypeError: If an argument is of the wrong type.
 
     Example:
         >>> import plenoptax as plx
@@ -361,7 +366,7 @@ def geodesic(
 
 
 def _default_stop(problem: AnyProblem) -> PixelChange:
-    """The stop rule of a geodesic; in a batch the strictest one."""
+    """Return the stop rule of a geodesic; in a batch the strictest one."""
     tolerances = problem.map(lambda p: p.default_stop().tolerance)
     return PixelChange(jnp.min(tolerances), window=50)
 
@@ -371,6 +376,6 @@ def _check_alike(image_a: Array, image_b: Array) -> None:
         validate_input(image, allowed_range=None)
     if (image_a.shape, image_a.dtype) != (image_b.shape, image_b.dtype):
         raise ValueError(
-            "The two ends of a path have the same shape and dtype; got "
+            "image_a and image_b must have the same shape and dtype, got "
             f"{describe(image_a)} and {describe(image_b)}."
         )

@@ -8,12 +8,12 @@ from jaxtyping import Array, Float
 from .._tree import flatten_real
 
 
-# The first axis numbers the frames; the rest is that of an image.
+# The first axis indexes the frames; the other axes are those of an image.
 Path = Float[Array, "..."]
 
 
 def represent_frames(model: Callable, path: Path) -> Float[Array, "frames size"]:
-    """The representations of the frames, each as one vector of real numbers."""
+    """Return the representations of the frames, each as one vector of real numbers."""
     return jax.vmap(lambda frame: flatten_real(model(frame), path.dtype))(path)
 
 
@@ -21,7 +21,7 @@ represent_path = eqx.filter_jit(represent_frames)
 
 
 def energy_of_steps(vectors: Float[Array, "frames size"]) -> Float[Array, " steps"]:
-    """The squared lengths of the steps."""
+    """Return the squared lengths of the steps."""
     return jnp.sum(jnp.diff(vectors, axis=0) ** 2, axis=1)
 
 

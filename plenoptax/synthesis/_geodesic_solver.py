@@ -11,19 +11,19 @@ from ..solve import AbstractOptimizer, AnyOptimizer, as_optimizer, Outcome
 
 
 def precondition_path(optimizer: AnyOptimizer) -> AbstractOptimizer:
-    """An optimizer in coordinates in which the frames of a path do not pull at each other.
+    """Precondition an optimizer so that the frames of a path do not pull at each other.
 
-    The energy of a path is that of a chain of springs: a bend of the whole path is ``n_steps**2``
-    times softer than one of a single frame, and an optimizer takes as many more steps to straighten
-    it. The springs are the same for any model and any images, so their stiffness can be divided
-    out: the optimizer moves the frames times the square root of the matrix of second differences
-    in time. What remains is the conditioning of the model.
+    The energy of a path is that of a chain of springs. A bend of the full path is ``n_steps**2``
+    times softer than a bend at a single frame, so an optimizer takes that many times more steps to
+    straighten it. The springs are the same for every model and all images, so their stiffness can
+    be divided out: the optimizer moves the frames multiplied by the square root of the matrix of
+    second differences in time. Only the conditioning of the model remains.
 
     Args:
-        optimizer: Any optimizer; `plenoptax.lbfgs` profits most.
+        optimizer: Any optimizer; `plenoptax.lbfgs` gains most.
 
     Returns:
-        An optimizer for variables whose first axis numbers the frames between the two ends.
+        An optimizer for variables whose first axis indexes the frames between the two ends.
 
     Example:
         >>> import plenoptax as plx
@@ -34,10 +34,10 @@ def precondition_path(optimizer: AnyOptimizer) -> AbstractOptimizer:
 
 @final
 class PreconditionedPath(AbstractOptimizer):
-    """See `precondition_path`.
+    """The optimizer that `precondition_path` returns.
 
     Attributes:
-        optimizer: What moves the frames in their new coordinates.
+        optimizer: The optimizer that moves the frames in their new coordinates.
     """
 
     optimizer: AbstractOptimizer
@@ -67,7 +67,7 @@ class PreconditionedPath(AbstractOptimizer):
 
 
 def _multiply(tree: PyTree, power: float) -> PyTree:
-    """A power of the matrix of second differences times the frames."""
+    """Multiply the frames by a power of the matrix of second differences."""
 
     def multiply(frames: Array) -> Array:
         size = len(frames)

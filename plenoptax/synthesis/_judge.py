@@ -1,4 +1,4 @@
-"""Whether two representations are those of the same image, as far as the model can tell."""
+"""Test of whether a model can distinguish two images by their representations."""
 
 import dataclasses
 from collections.abc import Callable
@@ -14,21 +14,21 @@ from .._types import PyTree
 from ..data import NaturalStatistics
 
 
-# A correlation over fewer numbers says little.
+# A correlation over fewer values is not informative.
 _SMALLEST_GROUP = 16
 
 
 @dataclasses.dataclass(frozen=True)
 class Group:
-    """How well one group of a representation was matched.
+    """The match of one group of a representation.
 
     Attributes:
-        size: How many numbers it has, without those that no image of the null changes.
+        size: The number of values in it, without those that are constant over the null images.
         relative_error: The norm of the difference over that of the target.
-        z_error: The root mean square of the difference in units of standard deviations over other
-            images; NaN if these are not known.
-        correlation: Pearson's, of the z-scores of synthesis and target; NaN as above.
-        rank_correlation: Spearman's, of the same.
+        z_error: The z error: the root mean square of the difference, in units of the standard
+            deviation over the null images; NaN without a null.
+        correlation: Pearson's correlation of the z-scores of synthesis and target; NaN as above.
+        rank_correlation: Spearman's correlation of the same z-scores.
         null_z_error: The smallest z error between two unrelated images; NaN as above.
         null_correlation: The largest correlation between two unrelated images.
         null_rank_correlation: The largest rank correlation between two unrelated images.
@@ -45,10 +45,10 @@ class Group:
 
     @property
     def passes(self) -> bool | None:
-        """Whether it beats every pair of unrelated images; None where it is not judged.
+        """Whether it beats every pair of unrelated images; None if it is not judged.
 
-        In all three measures: a correlation does not tell how far apart two images are, and in a
-        group that varies along few directions it is high soon.
+        It must do so in all three measures. A correlation does not measure how far apart two images
+        are, and it is high easily in a group that varies along few directions.
         """
         if self.size < _SMALLEST_GROUP or np.isnan(self.null_correlation):
             return None
@@ -61,14 +61,15 @@ class Group:
 
 @dataclasses.dataclass(frozen=True)
 class Null:
-    """Representations of images that have nothing to do with each other.
+    """A null: representations of unrelated images, the baseline for similarity.
 
     Attributes:
-        mean: Over images.
-        standard_deviation: Over images.
-        z_scores: Of some of them.
-        sources: Which photograph each is from: only pairs of different ones are unrelated.
-        name: What they are, for a reader.
+        mean: The mean over images.
+        standard_deviation: The standard deviation over images.
+        z_scores: The z-scores of some of these images.
+        sources: The photograph that each image comes from. Only images of different photographs are
+            unrelated.
+        name: A description of the images, for a reader.
     """
 
     mean: Float[np.ndarray, " number"]
@@ -81,57 +82,58 @@ class Null:
 def null_of(
     model: Callable, images: Float[Array, "image *shape"] | None, target: PyTree
 ) -> Null | None:
-    """The null of a model: from the user's images, else (weaker) its ``null_statistics``.
+    """Return the null of a model: from the user's images, else (weaker) its ``null_statistics``.
 
     Args:
         model: The model.
         images: The user's images.
-        target: The representation that is to be compared with those of the null.
+        target: The representation to compare with those of the null.
 
     Returns:
-        None if there are no images, and the model has no null, or one of another size than the
-        target, as for an image of several channels.
+        The null. None if there are no images and the model either has no null or has one of another
+        size than the target, as for an image of several channels.
 
     Raises:
-        ValueError: If there are fewer than 8 images, or their representations are of another size
-            than the target.
+        ValueError: If there are fewer than 8 images, or the size of their representations differs
+            from that of the target.
     """
     if images is not None:
         if len(images) < 8:
             raise ValueError(
-                f"A null needs at least 8 unrelated images, better hundreds; got {len(images)}."
+                f"null_images must be at least 8 unrelated images, got {len(images)}. Give "
+                "hundreds if possible."
             )
         responses = (call_compiled(model, image) for image in images)
         rows = np.stack([_flatten(response) for response in responses])
         if rows.shape[1] != _flatten(target).size:
             raise ValueError(
-                f"The model gives {rows.shape[1]} numbers for each of the null_images, of shape "
-                f"{images.shape[1:]}, but {_flatten(target).size} for the target: give images with "
-                "as many channels as the target."
+                f"The representations of null_images must have {_flatten(target).size} values as "
+                f"that of the target, got {rows.shape[1]} for images of shape {images.shape[1:]}. "
+                "Give images with as many channels as the target."
             )
         mean, deviation = rows.mean(0), rows.std(0, ddof=1)
         z_scores = (rows - mean) / np.where(deviation > 0, deviation, 1)
-        name = f"{len(images)} images of yours"
+        name = f"{len(images)} of your images"
         return Null(mean, deviation, z_scores, np.arange(len(rows)), name)
     own = _own_null(model)
     if own is None or own.mean.size != _flatten(target).size:
         return None
     name = (
         f"weak: {len(own.z_scores)} windows of {own.sources.max() + 1} photographs; "
-        "give null_images= of your own"
+        "give your own null_images="
     )
     return Null(own.mean, own.standard_deviation, own.z_scores, own.sources, name)
 
 
 def say_no_null(model: Callable, target: PyTree) -> str:
-    """Why `null_of` returns nothing without images of the user, and what to do."""
+    """Explain why `null_of` returns None without the user's images, and what to do."""
     own = _own_null(model)
     num_channels, rest = divmod(_flatten(target).size, 1 if own is None else own.mean.size)
     if own is None or num_channels < 2 or rest:
         return "no null of unrelated images to compare with (report(null_images=...))"
     return (
-        f"the model measures each of the {num_channels} channels alone, and the null is of gray "
-        "photographs (report(null_images=...) with images of as many channels judges it)"
+        f"the model measures each of the {num_channels} channels alone, and the null consists of "
+        "gray photographs (give report(null_images=...) images with as many channels)"
     )
 
 
@@ -141,16 +143,16 @@ def judge(
     """Compare two representations, group by group.
 
     Args:
-        model: Its ``statistic_groups`` say what the groups are; otherwise each leaf of the
-            representation is one.
+        model: The model. Its ``statistic_groups`` define the groups; without them, each leaf of the
+            representation is a group.
         synthesized: The representation of the synthesized image.
-        target: That of the target.
-        null: What to compare their likeness with, if anything.
+        target: The representation of the target.
+        null: The baseline for their similarity, or None.
 
     References:
         Feather, Leclerc, Madry and McDermott (2023), Model metamers reveal divergent invariances
-        between biological and artificial neural networks, Nature Neuroscience 26, 2017-2034: both
-        correlations and a ratio of signal to error, against pairs of unrelated images.
+        between biological and artificial neural networks, Nature Neuroscience 26, 2017-2034: uses
+        both correlations and a ratio of signal to error, compared with pairs of unrelated images.
     """
     x, y = _flatten(synthesized), _flatten(target)
     labels = _labels(model, target)
@@ -177,7 +179,7 @@ def judge(
 
 
 def verdict(groups: dict[str, Group]) -> bool | None:
-    """Whether every group that is judged passes; None if none is."""
+    """Return whether every judged group passes (the success test); None if no group is judged."""
     judged = [group.passes for group in groups.values() if group.passes is not None]
     return all(judged) if judged else None
 
@@ -191,7 +193,7 @@ def _flatten(representation: PyTree) -> np.ndarray:
 
 
 def _labels(model: Callable, representation: PyTree) -> np.ndarray:
-    """The name of the group of each number of a flattened representation."""
+    """Return the name of the group of each value of a flattened representation."""
     names = answer(model, "statistic_groups")
     leaves = jax.tree_util.tree_leaves_with_path(representation)
     if names is not None and len(leaves) == 1 and leaves[0][1].shape[-1] == len(names):
@@ -204,14 +206,14 @@ def _labels(model: Callable, representation: PyTree) -> np.ndarray:
 
 
 def correlate(a: np.ndarray, b: np.ndarray) -> float:
-    """Pearson's correlation of two vectors; NaN if one is constant."""
+    """Return Pearson's correlation of two vectors; NaN if one is constant."""
     if a.size < 2 or np.ptp(a) == 0 or np.ptp(b) == 0:
         return float("nan")
     return float(np.corrcoef(a, b)[0, 1])
 
 
 def _ranks(rows: Float[np.ndarray, "row number"]) -> Float[np.ndarray, "row number"]:
-    """Twice the rank of each number in its row; equal numbers share the mean of theirs."""
+    """Return twice the rank of each value in its row; equal values share their mean rank."""
     pairs = zip(np.sort(rows), rows, strict=True)
     found = [
         ordered.searchsorted(row) + ordered.searchsorted(row, "right") for ordered, row in pairs
@@ -220,7 +222,7 @@ def _ranks(rows: Float[np.ndarray, "row number"]) -> Float[np.ndarray, "row numb
 
 
 def _closest(z_scores: np.ndarray, sources: np.ndarray) -> tuple[float, float, float]:
-    """The smallest z error between two unrelated images, and the largest of either correlation."""
+    """Return the smallest z error and the largest of each correlation between unrelated images."""
     unrelated = sources[:, None] != sources[None, :]
     if z_scores.shape[1] < 2 or not unrelated.any():
         return float("nan"), float("nan"), float("nan")

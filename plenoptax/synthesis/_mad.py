@@ -20,13 +20,14 @@ from ..validate import validate_metric, validate_penalty
 from ._problem import AbstractOneStageProblem, as_jax, as_parametrization, as_weight, check_images
 
 
-# Newton's steps back to the constraint after a step of the optimizer. With two, the structural
-# similarity of a photograph whose mean squared error is maximized strays by 19 %, with three by
-# less than 1e-4.
+# Newton steps back to the constraint after a step of the optimizer. If the mean squared error of a
+# photograph is maximized with its structural similarity held, the similarity drifts by 19 % with
+# two steps, and by less than 1e-4 with three.
 _NUM_CORRECTIONS = 3
 
 
-# Nearer than this to a bound, a fraction of a gray level, a variable may be off it by rounding.
+# A variable closer than this to a bound (a fraction of a gray level) counts as at the bound,
+# because rounding may have moved it.
 _AT_BOUND = 1e-4
 
 
@@ -41,33 +42,35 @@ _CITATION = """@article{wang2008maximum,
 
 
 class MADCompetition(AbstractOneStageProblem, AbstractConstrained):
-    """Minimize or maximize one metric while another keeps its value.
+    """The problem of MAD competition: one metric minimized or maximized, another held fixed.
 
-    Where the metrics disagree, the image looks much better or much worse than the metric that was
-    held can tell. Two kinds of problem hold it:
+    If the metrics disagree, the image looks much better or much worse than the fixed metric
+    predicts. Two kinds of problem hold that metric:
 
-    - A constraint (``metric_tradeoff_lambda=None``). The part of the gradient that would change
-      the reference metric is taken out, and after every step the image is brought back to where
-      that metric has its value, within the box of the parametrization. There is no weight to tune.
+    - A constraint (``metric_tradeoff_lambda=None``). The part of the gradient that would change the
+      reference metric is removed. After every step the image is brought back to where that metric
+      has its value, within the box of the parametrization. There is no weight to tune.
     - A penalty, as in plenoptic (a number or ``"auto"``): the objective is ``t *
       optimized_metric + metric_tradeoff_lambda * (reference_value - reference_metric)**2 +
       penalty_lambda * penalty_function``, with ``t`` 1 to minimize and -1 to maximize.
 
     Attributes:
-        image: The image that both metrics compare with.
-        optimized_metric: From two images, `image` first, to a scalar; 0 for equal images.
-        reference_metric: The metric that is held.
+        image: The image that both metrics compare others with.
+        optimized_metric: A function from two images, `image` first, to a scalar; 0 for equal
+            images.
+        reference_metric: The metric that is held fixed.
         sign: 1 to minimize, -1 to maximize.
-        metric_tradeoff_lambda: The weight of the penalty that holds it; None for a constraint.
-        reference_value: The value at which it is held.
-        initial_noise: The standard deviation of the noise to start from, before it is adjusted.
-        penalty_function: From an image to a scalar.
+        metric_tradeoff_lambda: The weight of the penalty that holds the reference metric; None for
+            a constraint.
+        reference_value: The value at which the reference metric is held.
+        initial_noise: The standard deviation of the starting noise, before its adjustment.
+        penalty_function: A function from an image to a scalar.
         penalty_lambda: The weight of the penalty, or its schedule.
-        parametrization: What the optimizer moves in place of the pixels.
+        parametrization: The variables that the optimizer moves instead of the pixels.
 
     References:
-        Wang and Simoncelli (2008), Journal of Vision 8(12), 8; the projection and the way back to
-        the constraint are those of Rosen (1961), Journal of SIAM 9, 514-532.
+        Wang and Simoncelli (2008), Journal of Vision 8(12), 8; the projection and the return to the
+        constraint follow Rosen (1961), Journal of SIAM 9, 514-532.
 
     Example:
         >>> import plenoptax as plx
@@ -109,38 +112,38 @@ class MADCompetition(AbstractOneStageProblem, AbstractConstrained):
         initial_noise: float | Scalar = 0.1,
         parametrization: AbstractParametrization | None = None,
     ):
-        """Pose the problem.
+        """Build the problem.
 
         Args:
             image: The image to compare with, of any shape that the metrics take; no batch axis.
-            optimized_metric: Any callable of two images that JAX can differentiate and that is a
+            optimized_metric: Any callable of two images that JAX can differentiate. It must be a
                 distance: minimize ``ssim_distance``, not ``ssim``.
-            reference_metric: Another.
-            minmax: ``"min"`` or ``"max"``.
-            metric_tradeoff_lambda: By default a constraint holds the reference metric. A number
-                holds it softly, by a penalty of this weight. ``"auto"`` takes the power of ten
-                next to the ratio of both metrics between `image` and uniform noise.
-            penalty_function: By default what lies outside of [0, 1], squared and summed.
-            penalty_lambda: Its weight, or a function of how many steps have been accepted, such as
-                an optax schedule.
-            reference_value: At which value to hold the reference metric. By default that of
-                normal noise added to `image`, the same noise for every key: so what comes of
-                different starts can be compared.
+            reference_metric: Another such callable, the metric to hold fixed.
+            minmax: Whether to minimize (``"min"``) or maximize (``"max"``) the optimized metric.
+            metric_tradeoff_lambda: By default a constraint holds the reference metric. With a
+                number, a penalty of this weight holds it approximately. ``"auto"`` uses the power
+                of ten nearest to the ratio of the two metrics between `image` and uniform noise.
+            penalty_function: A function from an image to a scalar. By default the sum of squares of
+                the distances of pixel values from [0, 1].
+            penalty_lambda: The weight of the penalty, or a function of the number of accepted
+                steps, such as an optax schedule.
+            reference_value: The value at which to hold the reference metric. Defaults to its value
+                at `image` plus fixed normal noise, so that runs with different keys are comparable.
             initial_noise: The standard deviation of this noise, in units of the pixels.
-            parametrization: By default the pixels: within [0, 1] in the case of a constraint, else
-                unbounded.
+            parametrization: The variables that the optimizer moves. By default the pixels: within
+                [0, 1] with a constraint, else unbounded.
 
         Raises:
-            TypeError: If the image, a metric or the penalty is of the wrong kind; see
+            TypeError: If the image, a metric or the penalty is of the wrong type; see
                 `plenoptax.validate`.
-            ValueError: If the image is not finite or leaves the box, `minmax` is neither, a metric
-                or the penalty cannot be used, or a number is not positive.
+            ValueError: If the image is not finite or leaves the box, `minmax` is neither ``"min"``
+                nor ``"max"``, a metric or the penalty cannot be used, or a number is not positive.
 
         Warns:
-            UserWarning: With ``"auto"``, of the weight that was chosen.
+            UserWarning: With ``"auto"``, to report the chosen weight.
         """
         if minmax not in ("min", "max"):
-            raise ValueError(f"minmax is 'min' or 'max'; got {minmax!r}.")
+            raise ValueError(f"minmax must be 'min' or 'max', got {minmax!r}.")
         image = as_jax(image)
         check_images(image, penalty_function, penalty_lambda)
         validate_metric(optimized_metric, image.shape, image.dtype)
@@ -172,12 +175,12 @@ class MADCompetition(AbstractOneStageProblem, AbstractConstrained):
         return "min" if self.sign > 0 else "max"
 
     def evaluate_reference(self, image: Array) -> Scalar:
-        """The reference metric of an image, once this is brought into the box."""
+        """Return the reference metric of an image after projection into the box."""
         z = self.parametrization.project(self.encode(image))
         return call_compiled(self.reference_metric, self.image, self.decode(z))
 
     def initial_image(self, key: Key) -> Array:
-        """Normal noise added to the image, as strong as gives the reference metric its value."""
+        """Return the image plus normal noise, scaled to give the reference metric its value."""
         noise = jax.random.normal(key, self.image.shape, self.image.dtype)
         return _add_noise_of_value(self, noise)
 
@@ -190,7 +193,7 @@ class MADCompetition(AbstractOneStageProblem, AbstractConstrained):
         return self.parametrization.decode(z)
 
     def project(self, z: Array) -> Array:
-        """See `AbstractProblem.project`; a constraint brings the metric back to its value."""
+        """Apply the hard constraints; a held metric is brought back to its value."""
         if self.metric_tradeoff_lambda is None:
             for _ in range(_NUM_CORRECTIONS):
                 z = self._correct(z)
@@ -199,9 +202,9 @@ class MADCompetition(AbstractOneStageProblem, AbstractConstrained):
     def objective(self, z: Array, memory: Int[Array, ""] | None) -> tuple[Scalar, dict[str, Array]]:
         """See `AbstractProblem.objective`.
 
-        The terms are ``"optimized_metric"``, ``"reference_metric"`` and, in the case of a
-        constraint, ``"optimality"``: the norm of what is left of the gradient along the constraint
-        and the box, as a part of the whole gradient. It vanishes at a solution.
+        The terms are ``"optimized_metric"``, ``"reference_metric"`` and, with a constraint,
+        ``"optimality"``: the norm of the remaining gradient along the constraint and the box, as a
+        fraction of the norm of the full gradient. It is 0 at a solution.
         """
         if self.metric_tradeoff_lambda is None:
             return self._objective_along_constraint(jax.lax.stop_gradient(z), z, memory)
@@ -212,17 +215,17 @@ class MADCompetition(AbstractOneStageProblem, AbstractConstrained):
         return loss, {**terms, "reference_metric": held}
 
     def is_met(self, terms: dict[str, Array]) -> Bool[Array, ""]:
-        """Whether the reference metric is within 1 % of its value."""
+        """Return whether the reference metric is within 1 % of its value."""
         held = terms["reference_metric"]
         wanted = self.reference_value.astype(held.dtype)
         return jnp.abs(held - wanted) <= 0.01 * jnp.abs(wanted)
 
     def objective_function(self, mad_image: Array, image: Array | None = None) -> Scalar:
-        """The objective at any image; in the case of a constraint, without what holds it.
+        """Return the objective at any image; with a constraint, without the term that holds it.
 
         Args:
             mad_image: The image to judge.
-            image: What to compare it with, by default `image`.
+            image: The image to compare it with, by default the problem's `image`.
         """
         image = self.image if image is None else image
         loss = self.sign * self.optimized_metric(image, mad_image)
@@ -235,21 +238,21 @@ class MADCompetition(AbstractOneStageProblem, AbstractConstrained):
     def _optimized(
         self, z: Array, memory: Int[Array, ""] | None
     ) -> tuple[Scalar, dict[str, Array]]:
-        """What is minimized under the constraint: the signed metric with the penalty."""
+        """Return the objective under the constraint: the signed metric with the penalty."""
         image = self.decode(z)
         metric = self.optimized_metric(self.image, image)
         loss, terms = self.add_penalty(self.sign.astype(metric.dtype) * metric, image, memory)
         return loss, {**terms, "optimized_metric": metric}
 
     def _held(self, z: Array) -> Scalar:
-        """By how much the reference metric exceeds its value."""
+        """Return by how much the reference metric exceeds its value."""
         held = self.reference_metric(self.image, self.decode(z))
         return held - self.reference_value.astype(held.dtype)
 
     def _constrain(self, z: Array) -> tuple[Scalar, Array, Scalar]:
-        """By how much the constraint is missed, and its gradient in units of the largest element.
+        """Return the error of the constraint, and its gradient in units of its largest element.
 
-        The third value is that unit. Squares of a gradient of any size are then in range.
+        The third value is that unit. It keeps squares of a gradient of any size in range.
         """
         excess, normal = jax.value_and_grad(self._held)(z)
         unit = safe_divisor(largest_magnitude(normal))
@@ -258,12 +261,12 @@ class MADCompetition(AbstractOneStageProblem, AbstractConstrained):
     def _objective_along_constraint(
         self, point: Array, z: Array, memory: Int[Array, ""] | None
     ) -> tuple[Scalar, dict[str, Array]]:
-        """The Lagrangian at the best multiplier of a point, and its gradient there."""
+        """Return the Lagrangian at the best multiplier of a point, and its gradient there."""
         (loss, terms), ascent = jax.value_and_grad(self._optimized, has_aux=True)(point, memory)
         excess, normal, unit = self._constrain(point)
         free = jnp.ones(point.shape, bool)
-        # Pixels that push against the box have no say in the multiplier, which in turn decides
-        # which pixels push; three rounds settle all but a few.
+        # Pixels that push against the box do not contribute to the multiplier, but the multiplier
+        # decides which pixels push. Three rounds settle all except a few.
         for _ in range(4):
             multiplier = _divide(jnp.vdot(jnp.where(free, normal, 0), ascent), normal, free)
             gradient = ascent - multiplier * normal
@@ -271,35 +274,35 @@ class MADCompetition(AbstractOneStageProblem, AbstractConstrained):
         remaining, whole = norm(jnp.where(free, gradient, 0)), norm(ascent)
         terms["reference_metric"] = excess + self.reference_value.astype(excess.dtype)
         terms["optimality"] = remaining / safe_divisor(whole)
-        # The pixels that push against the box keep their gradient: what it moves out of the box
-        # keeps them there when the image is brought back to the constraint.
+        # The pixels that push against the box keep their gradient. It moves them out of the box, so
+        # they stay at the bound when the image is brought back to the constraint.
         return loss - multiplier * (excess / unit) + jnp.vdot(gradient, z - point), terms
 
     def _is_free(self, z: Array, gradient: Array) -> Bool[Array, "..."]:
-        """Whether each variable can follow its gradient downhill."""
+        """Return whether each variable can follow its gradient downhill."""
         at_low = z - self.parametrization.project(z - 1) < _AT_BOUND
         at_high = self.parametrization.project(z + 1) - z < _AT_BOUND
         return ~((at_low & (gradient > 0)) | (at_high & (gradient < 0)))
 
     def _correct(self, z: Array) -> Array:
-        """One step of Newton's from `z`, which may be out of the box, towards the constraint."""
+        """Take one Newton step from `z`, which may be outside the box, toward the constraint."""
         inside = self.parametrization.project(z)
         excess, normal, unit = self._constrain(inside)
         correction = _divide(excess / unit, normal, inside == z) * normal
-        # At the image itself the metric vanishes: a step as long as the way there overshoots.
+        # At the image itself the metric is 0: a step as long as the distance to it overshoots.
         longest, length = 0.5 * norm(inside - self.encode(self.image)), norm(correction)
         return z - jnp.minimum(1, longest / safe_divisor(length)) * correction
 
 
 def _divide(value: Scalar, normal: Float[Array, "..."], free: Bool[Array, "..."]) -> Scalar:
-    """A scalar over the squared norm of the free part of a vector; 0 where this vanishes."""
+    """Divide a scalar by the squared norm of the free part of a vector; 0 if that norm is 0."""
     square = jnp.sum(jnp.where(free, normal, 0) ** 2)
     return jnp.where(square == 0, 0, value / safe_divisor(square))
 
 
 @eqx.filter_jit
 def _add_noise_of_value(problem: MADCompetition, noise: Array) -> Array:
-    """The image with this noise, at the strength that gives the reference metric its value."""
+    """Return the image plus this noise, scaled to give the reference metric its value."""
 
     def at(octaves: Scalar) -> Array:
         strength = problem.initial_noise * 2**octaves
@@ -320,7 +323,7 @@ def _add_noise_of_value(problem: MADCompetition, noise: Array) -> Array:
 
 
 def _balance(optimized_metric: Callable, reference_metric: Callable, image: Array) -> Scalar:
-    """plenoptic's weight: the power of ten next to the ratio of the metrics on uniform noise."""
+    """Return plenoptic's weight: the power of ten nearest the ratio of the metrics on noise."""
     noise = jax.random.uniform(jax.random.key(0), image.shape, image.dtype)
     ratio = call_compiled(optimized_metric, image, noise) / call_compiled(
         reference_metric, image, noise
@@ -336,7 +339,7 @@ def _balance(optimized_metric: Callable, reference_metric: Callable, image: Arra
 
 
 def _default_pixels(image: Array, is_held: bool) -> Pixels:
-    """Pixels within [0, 1] for a constraint; without bounds where a penalty holds them."""
+    """Return pixels within [0, 1] for a constraint, and without bounds for a penalty."""
     if not is_held:
         return Pixels()
     if not isinstance(image, Tracer):
@@ -345,11 +348,11 @@ def _default_pixels(image: Array, is_held: bool) -> Pixels:
 
 
 def check_within_pixels(image: Array) -> None:
-    """Refuse an image, or images, that the pixels of a constraint cannot take."""
+    """Raise an error if images have values that the pixels of a constraint cannot take."""
     low, high = float(jnp.min(image)), float(jnp.max(image))
     if low < 0 or high > 1:
         raise ValueError(
-            "The constraint keeps the image within [0, 1], but the image to compare with has "
-            f"values from {low:g} to {high:g}: {say_how_to_fit((low, high), (0.0, 1.0))}, or give "
-            "its range: parametrization=plenoptax.parametrize.Pixels(bounds=(lowest, highest))."
+            f"image must be within [0, 1] for a constraint, got values from {low:g} to {high:g}: "
+            f"{say_how_to_fit((low, high), (0.0, 1.0))}, or give its range as "
+            "parametrization=plenoptax.parametrize.Pixels(bounds=(lowest, highest))."
         )

@@ -31,12 +31,12 @@ from ._problem import as_jax, check_images
 from ._result import Result
 
 
-# More steps than there will be: only the image before the first is kept.
+# More steps than a run can take, so that only the image before the first step is kept.
 _ONCE = 2**31 - 1
 
 
 class MADImages(NamedTuple):
-    """The four results of `mad_competition_set`, in the order that the plots take."""
+    """The four results of `mad_competition_set`, in the order of the plots."""
 
     metric1_min: Result
     metric2_min: Result
@@ -68,41 +68,44 @@ def mad_competition(
     batch: bool = False,
     num_seeds: int | None = None,
 ) -> Result:
-    """Synthesize an image that one metric judges as different as can be, another as no different.
+    """Maximize or minimize one metric while holding another fixed.
 
     Args:
-        image: The image to compare with; with `batch` one axis more.
-        optimized_metric: See `MADCompetition`.
-        reference_metric: See `MADCompetition`.
-        minmax: See `MADCompetition`.
-        metric_tradeoff_lambda: See `MADCompetition`.
-        penalty_function: See `MADCompetition`.
-        penalty_lambda: See `MADCompetition`.
-        key: Draws the noise to start from; give this or `initial_image`.
-        initial_image: Where to start, any image but `image` itself; or an earlier result. The
-            reference metric is held at its value there, unless `reference_value` says another.
-        initial_noise: See `MADCompetition`.
-        reference_value: See `MADCompetition`.
-        optimizer: Any optax transformation; stops by the default rule of `Solver`, which is not
-            made for losses as small as a mean squared error. By default, a constraint is followed
-            by Adam without a stop rule, at a rate that falls from 0.01 to 0 over `max_steps` and
-            with a short memory of the squared gradient (0.9); a penalty by Adam with amsgrad and
-            a rate of 0.01.
-        solver: An optimizer with a stop rule of your own; not both.
-        max_steps: How many steps to take at most. The largest squared error that a structural
-            similarity allows takes 1000 to 2000, most others fewer than 500: the term
-            ``"optimality"`` tells. The default learning rate depends on it, so that a checkpoint
-            is not continued with another `max_steps` unless you give an optimizer.
+        image: The image to compare with; with `batch` one extra leading axis.
+        optimized_metric: The metric to minimize or maximize, a function from two images to a
+            scalar; see `MADCompetition`.
+        reference_metric: The metric to hold fixed, another such function.
+        minmax: Whether to minimize (``"min"``) or maximize (``"max"``) the optimized metric.
+        metric_tradeoff_lambda: The weight of a penalty that holds the reference metric, or
+            ``"auto"``; by default a constraint holds it. See `MADCompetition`.
+        penalty_function: A function from an image to a scalar; see `MADCompetition`.
+        penalty_lambda: The weight of the penalty, or its schedule; see `MADCompetition`.
+        key: Draws the starting noise; give this or `initial_image`.
+        initial_image: The image to start from, any except `image` itself, or an earlier result. The
+            reference metric is held at its value there, unless `reference_value` is given.
+        initial_noise: The standard deviation of the starting noise, before its adjustment.
+        reference_value: The value at which to hold the reference metric; see `MADCompetition`.
+        optimizer: Any optax transformation, with the default stop rule of `Solver`, which is not
+            made for losses as small as a mean squared error. By default, a constraint uses Adam
+            without a stop rule, with a learning rate that falls from 0.01 to 0 over `max_steps` and
+            a short memory of the squared gradient (0.9); a penalty uses Adam with amsgrad and a
+            learning rate of 0.01.
+        solver: An optimizer with a stop rule of your own, instead of `optimizer`.
+        max_steps: The maximum number of steps. The largest squared error that a structural
+            similarity allows takes 1000 to 2000, most others fewer than 500; check the term
+            ``"optimality"``. The default learning rate depends on `max_steps`, so a checkpoint
+            cannot be continued with another `max_steps` unless you give an optimizer.
         record: Which images to keep; see `Record`. The image to start from is always kept.
         progress: Whether to show a progress bar.
-        checkpoint: A file to save to while running; see `metamer`.
-        parametrization: See `MADCompetition`.
-        batch: Whether the first axis of `image` numbers images, each with a competition of its own.
-        num_seeds: How many images to make, each from its own start.
+        checkpoint: A file to save to while running, and to continue from if it exists; see
+            `metamer`.
+        parametrization: The variables that the optimizer moves; see `MADCompetition`.
+        batch: Whether the first axis of `image` indexes images, each with its own competition.
+        num_seeds: The number of images to synthesize, each from its own start.
 
     Returns:
-        The result; for a batch (`batch` or `num_seeds`) ``result[i]`` is that of one element. Its
-        ``trace.terms`` have the metrics at each step.
+        The result; for a batch (`batch` or `num_seeds`) ``result[i]`` is the result of one element.
+        Its ``trace.terms`` have the metrics at each step.
 
     Raises:
         NonfiniteError: If the objective was not finite; its `result` keeps everything.
@@ -165,13 +168,13 @@ def mad_competition(
 
 
 def _keep_start(record: Record | int | None) -> Record:
-    """A record that keeps the image to start from, which is one of the six that are shown."""
+    """Return a record that keeps the initial image, one of the six images of the figure."""
     kept = record if isinstance(record, Record) else Record(every=0 if record is None else record)
     return kept if kept.every else dataclasses.replace(kept, every=_ONCE)
 
 
 def _warned_of_lost(result: Result) -> Result:
-    """The result, with a warning where its constraint was not met: no image may have the value."""
+    """Return the result; warn if its constraint was not met (perhaps no image can meet it)."""
     for index, trace in enumerate(result.trace.elements):
         problem: Any = result.problem.element(index, None)[0]
         if problem.metric_tradeoff_lambda is not None:
@@ -180,9 +183,9 @@ def _warned_of_lost(result: Result) -> Result:
         if not problem.is_met({"reference_metric": found}):
             wanted = problem.reference_value
             warnings.warn(
-                f"The reference metric is {found:.4g} in the end, and not {wanted:.4g}, at which "
-                "it was to be held: the image is no competitor. Perhaps no image within the box "
-                "has this value; give another reference_value.",
+                f"The reference metric was to be held at {wanted:.4g}, but ended at {found:.4g}: "
+                "the image is not valid for a competition. Perhaps no image within the box has "
+                "this value. Give another reference_value.",
                 UserWarning,
                 stacklevel=3,
             )
@@ -191,12 +194,12 @@ def _warned_of_lost(result: Result) -> Result:
 
 
 def _held_as_at(problem: MADCompetition, start: Array) -> MADCompetition:
-    """The problem with the reference metric held at its value at an image."""
+    """Return the problem with the reference metric held at its value at an image."""
     held = problem.evaluate_reference(start).astype(problem.image.dtype)
     if not isinstance(held, Tracer) and held == 0:
         raise ValueError(
-            "At the initial image the reference metric is 0: nothing else has this value. "
-            "Start from another image, or give key= for noise."
+            "reference_metric must not be 0 at initial_image, got 0, a value that only the target "
+            "has. Start from another image, or give key= for noise."
         )
     return eqx.tree_at(lambda p: p.reference_value, problem, held)
 
@@ -222,34 +225,35 @@ def mad_competition_set(
 ) -> MADImages:
     """Synthesize the four images of two metrics: each minimized and maximized, the other held.
 
-    All start from one image, and are held at the values that the metrics have there. The minimum
-    and the maximum of a metric are one batch.
+    All four start from one image, and hold the metrics at their values there. The minimum and the
+    maximum of a metric form one batch.
 
     Args:
         image: The image to compare with.
-        metric_1: From two images, `image` first, to a scalar; 0 for equal images.
-        metric_2: Another.
+        metric_1: A function from two images, `image` first, to a scalar; 0 for equal images.
+        metric_2: Another such function.
         key: Draws normal noise, which is added to `image`; give this or `initial_image`.
         initial_image: The image to start from instead.
         initial_noise: The standard deviation of the noise.
-        optimizer: See `mad_competition`.
-        solver: See `mad_competition`.
-        max_steps: See `mad_competition`.
-        record: See `mad_competition`.
-        progress: See `mad_competition`.
-        metric_tradeoff_lambda: See `MADCompetition`. A weight for both metrics will rarely do,
-            which is why a constraint is the default here too.
-        penalty_function: See there.
-        penalty_lambda: See there.
-        parametrization: See there.
+        optimizer: Any optax transformation; see `mad_competition` for the default.
+        solver: An optimizer with a stop rule of your own, instead of `optimizer`.
+        max_steps: The maximum number of steps; see `mad_competition`.
+        record: Which images to keep; see `Record`. The initial image is always kept.
+        progress: Whether to show a progress bar.
+        metric_tradeoff_lambda: The weight of a penalty that holds the other metric; see
+            `MADCompetition`. One weight rarely suits both metrics, so a constraint is the default
+            here too.
+        penalty_function: A function from an image to a scalar; see `MADCompetition`.
+        penalty_lambda: The weight of the penalty, or its schedule; see `MADCompetition`.
+        parametrization: The variables that the optimizer moves; see `MADCompetition`.
 
     Returns:
         A named tuple of four results: ``metric1_min`` (the first metric minimized, the second
         held), ``metric2_min``, ``metric1_max`` and ``metric2_max``.
 
     Raises:
-        ValueError: If arguments contradict each other, or do not fit the metrics; or if one of
-            these is 0 at the initial image.
+        ValueError: If arguments contradict each other, or do not fit the metrics; or if a metric is
+            0 at the initial image.
         TypeError: If an argument is of the wrong kind.
 
     Example:
@@ -312,10 +316,12 @@ def _common_start(
     initial_image: Array | Result | None,
     initial_noise: float | Scalar,
 ) -> Array | None:
-    """The image that all four of a set start from."""
+    """Return the initial image of all four syntheses of a set."""
     validate_input(image, allowed_range=None)
     if (key is None) == (initial_image is None):
-        raise ValueError("Give key= (draws noise) or initial_image=, one of the two.")
+        raise ValueError(
+            "Exactly one of key= (draws noise) and initial_image= must be given, got both or none."
+        )
     if key is None:
         return get_image(initial_image)
     noise = jax.random.normal(key, image.shape, image.dtype)
@@ -330,7 +336,7 @@ def _pose_held(
     batch: bool,
     num_seeds: int | None,
 ) -> AnyProblem:
-    """As `pose_all`, holding the reference metric at its value at `starts`, if there are any."""
+    """Build the problems as `pose_all`, with the reference metric held at its value at `starts`."""
     starts = get_image(starts)
     if starts is None or (batch and num_seeds is not None):
         return pose_all(pose, image, batch=batch, num_seeds=num_seeds)
@@ -350,10 +356,10 @@ def _default_solver(
     metric_tradeoff_lambda: float | Scalar | str | None,
     max_steps: int,
 ) -> AnyOptimizer | Solver:
-    """Along a constraint Adam at a rate that falls to zero, which its accuracy needs.
+    """Return Adam with a learning rate that falls to zero, which a constraint needs for accuracy.
 
-    The gradient along the constraint shrinks fast when the optimized metric nears zero, hence the
-    short memory of its square.
+    The gradient along the constraint shrinks fast when the optimized metric approaches zero, hence
+    the short memory of the squared gradient. With a penalty, return the default optimizer.
     """
     if metric_tradeoff_lambda is not None:
         return default_optimizer(optimized_metric)
@@ -361,7 +367,7 @@ def _default_solver(
 
 
 def _falling_to_zero(max_steps: int) -> Callable[[ArrayLike], Scalar]:
-    """A learning rate that falls from 0.01 to 0 like half a cosine."""
+    """Return a learning rate that falls from 0.01 to 0 like half a cosine."""
     # An array, so that another number of steps recompiles nothing.
     last = jnp.asarray(max(max_steps, 1), jnp.result_type(float))
 

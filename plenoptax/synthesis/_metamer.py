@@ -42,19 +42,19 @@ _CITATION = """@article{freeman2011metamers,
 
 
 class Metamer(AbstractParametrizedProblem, AbstractOneStageProblem, AbstractLeastSquares):
-    """Find an image that a model cannot tell from a target.
+    """The problem of a metamer: an image that a model cannot distinguish from a target.
 
     The objective is ``loss_function(model(x), model(image)) + penalty_lambda *
     penalty_function(x)``.
 
     Attributes:
-        model: From an image to an array or a tree of arrays.
+        model: A function from an image to an array or a tree of arrays.
         image: The target image.
-        target: Its representation, computed once.
-        loss_function: From two representations, the synthesized one first, to a scalar.
-        penalty_function: From an image to a scalar.
+        target: The representation of the target image, computed once.
+        loss_function: A function from two representations, the synthesized one first, to a scalar.
+        penalty_function: A function from an image to a scalar.
         penalty_lambda: The weight of the penalty, or its schedule.
-        parametrization: What the optimizer moves in place of the pixels.
+        parametrization: The variables that the optimizer moves instead of the pixels.
 
     References:
         Portilla and Simoncelli (2000), International Journal of Computer Vision 40, 49-70;
@@ -87,31 +87,32 @@ class Metamer(AbstractParametrizedProblem, AbstractOneStageProblem, AbstractLeas
         target_representation: PyTree | None = None,
         parametrization: AbstractParametrization | None = None,
     ):
-        """Pose the problem.
+        """Build the problem.
 
         Args:
             image: The target, of any shape that the model takes; no batch axis.
-            model: Any callable of one image that JAX can differentiate. It should be a pytree, such
-                as an Equinox module, or a function that is defined once: a new lambda for each
-                problem compiles each time.
-            loss_function: By default the model's own, such as `PortillaSimoncelli.default_loss`,
-                else `plenoptax.loss.mse`.
-            penalty_function: By default what lies outside of [0, 1], squared and summed.
-            penalty_lambda: Its weight, or a function of how many steps have been accepted, such as
-                an optax schedule.
-            target_representation: What to match in place of the image's own representation, such as
-                the mean of several images' for a mixture of textures.
-            parametrization: By default the pixels themselves.
+            model: Any callable of one image that JAX can differentiate. Give a pytree, such as an
+                Equinox module, or a function that is defined once: a new lambda for each problem
+                compiles each time.
+            loss_function: A function from two representations to a scalar. By default the model's
+                own, such as `PortillaSimoncelli.default_loss`, else `plenoptax.loss.mse`.
+            penalty_function: A function from an image to a scalar. By default the sum of squares of
+                the distances of pixel values from [0, 1].
+            penalty_lambda: The weight of the penalty, or a function of the number of accepted
+                steps, such as an optax schedule.
+            target_representation: The representation to match instead of the image's own, such as
+                the mean over several images for a mixture of textures.
+            parametrization: The variables that the optimizer moves; by default the pixels.
 
         Raises:
-            TypeError: If the image, the model, the loss or the penalty is of the wrong kind; see
+            TypeError: If the image, the model, the loss or the penalty is of the wrong type; see
                 `plenoptax.validate`.
-            ValueError: If the image or the response to it is not finite, or the model, the loss or
+            ValueError: If the image or its representation is not finite, or the model, the loss or
                 the penalty cannot be used.
 
         Warns:
-            UserWarning: If values leave the range of the penalty; or if the image has several
-                channels, and the model measures each of them alone, as `PortillaSimoncelli` does.
+            UserWarning: If values leave the range of the penalty, or if the image has several
+                channels and the model measures each of them alone, as `PortillaSimoncelli` does.
         """
         image = as_jax(image)
         check_target(image, model, penalty_function, penalty_lambda)
@@ -126,7 +127,7 @@ class Metamer(AbstractParametrizedProblem, AbstractOneStageProblem, AbstractLeas
         self.parametrization = as_parametrization(parametrization)
 
     def initial_image(self, key: Key) -> Array:
-        """The model's own start, such as `PortillaSimoncelli.initial_image`, else uniform noise."""
+        """Return the model's own start (`PortillaSimoncelli.initial_image`), else uniform noise."""
         return default_initial_image(self.model, self.image, key)
 
     def objective(
@@ -144,18 +145,19 @@ class Metamer(AbstractParametrizedProblem, AbstractOneStageProblem, AbstractLeas
         return total, terms | more_terms(representation, self.target)
 
     def residual(self, z: PyTree) -> PyTree:
-        """The difference between the representations of the image and of the target."""
+        """Return the difference between the representations of the image and the target."""
         return jax.tree.map(jnp.subtract, self.model(self.decode(z)), self.target)
 
     def objective_function(
         self, image: Array, target_representation: PyTree = None, **model_arguments: Any
     ) -> Scalar:
-        """The objective at any image.
+        """Return the objective at any image.
 
         Args:
             image: The image to judge.
-            target_representation: What to compare its representation with, by default `target`.
-            **model_arguments: For the model, such as ``scales`` of a multiscale one.
+            target_representation: The representation to compare with, by default `target`.
+            **model_arguments: Further arguments of the model, such as ``scales`` of a multiscale
+                model.
         """
         target = self.target if target_representation is None else target_representation
         loss = self.loss_function(self.model(image, **model_arguments), target)
@@ -183,38 +185,42 @@ def metamer(
     batch: bool = False,
     num_seeds: int | None = None,
 ) -> Result:
-    """Synthesize a metamer: an image that a model cannot tell from a target.
+    """Synthesize a metamer: an image that a model cannot distinguish from a target.
 
     Args:
-        image: The target, of any shape that the model takes; with `batch` one axis more.
-        model: See `Metamer`.
-        loss_function: See `Metamer`.
-        penalty_function: See `Metamer`.
-        penalty_lambda: See `Metamer`.
+        image: The target, of any shape that the model takes; with `batch` one extra leading axis.
+        model: Any callable of one image that JAX can differentiate; see `Metamer`.
+        loss_function: A function from two representations to a scalar. By default the model's own,
+            else `plenoptax.loss.mse`.
+        penalty_function: A function from an image to a scalar; by default
+            `plenoptax.regularize.penalize_range`.
+        penalty_lambda: The weight of the penalty, or its schedule; see `Metamer`.
         key: Draws the initial image; give this or `initial_image`.
-        initial_image: Where to start, of another size than the target if the model takes it; or an
-            earlier result.
-        optimizer: Any optax transformation; stops by the default rule of `Solver`. By default
-            `plenoptax.lbfgs` with the ``lbfgs_memory`` of the loss or the model, such as
-            Portilla-Simoncelli, else Adam with amsgrad and a rate of 0.01.
-        solver: An optimizer with a stop rule of your own; not both.
-        max_steps: How many steps to take at most. A step of `plenoptax.lbfgs` is one evaluation.
+        initial_image: The image to start from, or an earlier result. Its size may differ from that
+            of the target if the model accepts it.
+        optimizer: Any optax transformation, with the default stop rule of `Solver`. By default
+            `plenoptax.lbfgs` if the loss or the model has ``lbfgs_memory``, such as
+            Portilla-Simoncelli, else Adam with amsgrad and a learning rate of 0.01.
+        solver: An optimizer with a stop rule of your own, instead of `optimizer`.
+        max_steps: The maximum number of steps. A step of `plenoptax.lbfgs` is one evaluation.
         record: Which images to keep; see `Record`.
         progress: Whether to show a progress bar.
-        checkpoint: A file to save to while running. If it is there already, the synthesis goes on
-            from it, up to `max_steps` in all, as if it had never stopped.
-        target_representation: See `Metamer`.
-        parametrization: See `Metamer`.
-        batch: Whether the first axis of `image` numbers targets, each with a metamer of its own.
-        num_seeds: How many metamers of one target to make, each from its own initial image.
+        checkpoint: A file to save to while running. If it exists already, the synthesis continues
+            from it, up to `max_steps` in total, as if it had never stopped.
+        target_representation: The representation to match instead of the image's own; see
+            `Metamer`.
+        parametrization: The variables that the optimizer moves; by default the pixels.
+        batch: Whether the first axis of `image` indexes targets, each with its own metamer.
+        num_seeds: The number of metamers to synthesize for one target, each from its own initial
+            image.
 
     Returns:
-        The result; for a batch (`batch` or `num_seeds`) ``result[i]`` is that of one element.
+        The result; for a batch (`batch` or `num_seeds`) ``result[i]`` is the result of one element.
 
     Raises:
         NonfiniteError: If the objective was not finite; its `result` keeps everything.
         ValueError: If arguments contradict each other, or do not fit the model.
-        TypeError: If an argument is of the wrong kind.
+        TypeError: If an argument is of the wrong type.
 
     Example:
         >>> import jax, plenoptax as plx

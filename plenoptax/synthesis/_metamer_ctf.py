@@ -38,40 +38,40 @@ from ._stages import as_stage_limit, CoarseToFine, plan_stages
 
 
 class MetamerCTF(AbstractParametrizedProblem, AbstractPenalizedProblem, AbstractLeastSquares):
-    """Find a metamer from coarse to fine: one scale of the model after another, then all at once.
+    """The problem of a metamer from coarse to fine: one scale of the model after another, then all.
 
-    The model has ``scales``, a list of labels from coarse to fine, and takes ``scales=`` when it is
-    called, some of these labels, to represent an image by these alone. The stages are the scales,
-    without the finest where they are taken together, and at last all. The learning rate, L-BFGS and
-    the stop rule start anew in each stage; the rule can stop the synthesis in the last one only,
-    after more than `ctf_iters_to_check` other steps there.
+    The model has ``scales``, a list of labels from coarse to fine. Called with ``scales=``, some of
+    these labels, it represents an image by these scales alone. There is one stage per scale, and a
+    last stage with all of them; with ``"together"`` the finest scale has no stage of its own. The
+    learning rate, L-BFGS and the stop rule start again in each stage. The rule can stop the
+    synthesis only in the last stage, after more than `ctf_iters_to_check` other steps there.
 
-    With L-BFGS, the default for Portilla-Simoncelli, stages do not pay: in as many evaluations
-    `plenoptax.metamer` with the same loss comes nearer in nearly every group of statistics at
-    128 x 128 pixels, and in most at 64 x 64 (see ``benchmarks/README.md``). Take it unless you want
-    to see the stages, or to do as a published procedure did.
+    With L-BFGS, the default for Portilla-Simoncelli, stages do not help. With the same loss and
+    number of evaluations, `plenoptax.metamer` comes closer in nearly every group of statistics at
+    128 x 128 pixels, and in most groups at 64 x 64 (see ``benchmarks/README.md``). Use `metamer`
+    unless you want to see the stages, or to follow a published procedure.
 
-    Where the model has a method ``remove_scales(representation, scales)``, as `PortillaSimoncelli`
-    has, each step evaluates the whole model once and selects. Otherwise the program holds the model
-    once for each stage and takes the present one; such a program takes longer to compile and, with
-    convolutions on CPU, to run.
+    If the model has a method ``remove_scales(representation, scales)``, as `PortillaSimoncelli`
+    has, each step evaluates the full model once and selects. Otherwise the program contains one
+    copy of the model for each stage and runs the copy of the current stage. Such a program takes
+    longer to compile and, with convolutions on CPU, to run.
 
     Attributes:
-        model: From an image, and some of its scales, to an array.
+        model: A function from an image, and some of the scales, to an array.
         image: The target image.
-        target: Its representation.
-        stage_targets: What of it counts in each stage.
-        loss_function: From two representations, the synthesized one first, to a scalar.
-        penalty_function: From an image to a scalar.
+        target: The representation of the target image.
+        stage_targets: The parts of the target to match in each stage.
+        loss_function: A function from two representations, the synthesized one first, to a scalar.
+        penalty_function: A function from an image to a scalar.
         penalty_lambda: The weight of the penalty, or its schedule.
-        parametrization: What the optimizer moves in place of the pixels.
-        change_scale_criterion: How little the objective changes at the end of a stage, or None.
-        change_scale_loss: The objective at which a stage ends, or None.
-        max_stage_steps: How many steps a stage takes at most, or None.
-        ctf_iters_to_check: The steps over which that change is measured; with no criterion, the
-            length of a stage.
-        scales: What to call the stages.
-        stage_scales: The model's scales that count in each stage.
+        parametrization: The variables that the optimizer moves instead of the pixels.
+        change_scale_criterion: The change of the objective below which a stage ends, or None.
+        change_scale_loss: The objective below which a stage ends, or None.
+        max_stage_steps: The maximum number of steps of a stage, or None.
+        ctf_iters_to_check: The number of steps over which that change is measured; without a
+            criterion, the length of a stage.
+        scales: The names of the stages.
+        stage_scales: The model's scales to match in each stage.
 
     References:
         Portilla and Simoncelli (2000), International Journal of Computer Vision 40, 49-70.
@@ -122,46 +122,51 @@ class MetamerCTF(AbstractParametrizedProblem, AbstractPenalizedProblem, Abstract
         target_representation: PyTree | None = None,
         parametrization: AbstractParametrization | None = None,
     ):
-        """Pose the problem.
+        """Build the problem.
 
         Args:
-            image: See `Metamer`.
-            model: See the class.
-            loss_function: See `Metamer`. It is given the representations of the scales that count;
-                one that takes whole ones only is given whole ones that differ in these alone.
-            penalty_function: See `Metamer`.
-            penalty_lambda: See `Metamer`.
-            coarse_to_fine: Whether a stage keeps the coarser scales ("together") or takes one scale
-                at a time ("separate").
+            image: The target, of any shape that the model takes; no batch axis.
+            model: A model with ``scales``, as the class describes.
+            loss_function: A function from two representations to a scalar; see `Metamer`. It
+                receives the representations of the scales of the stage. A function that only
+                accepts full representations receives full ones that differ in these scales alone.
+            penalty_function: A function from an image to a scalar. By default the sum of squares of
+                the distances of pixel values from [0, 1].
+            penalty_lambda: The weight of the penalty, or its schedule; see `Metamer`.
+            coarse_to_fine: Whether a stage keeps the coarser scales ("together") or matches one
+                scale at a time ("separate").
             change_scale_criterion: A stage ends when the objective at its newest accepted step
-                differs by less than this from that `ctf_iters_to_check` - 1 steps before. None:
-                each stage takes `ctf_iters_to_check` accepted steps.
+                differs by less than this from the objective `ctf_iters_to_check` - 1 steps earlier.
+                None: each stage takes `ctf_iters_to_check` accepted steps.
             change_scale_loss: A stage also ends when the objective falls below this.
-            ctf_iters_to_check: In accepted steps, at least 1.
-            max_stage_steps: A stage also ends after so many steps, rejected ones included; without
-                this a loss that falls slowly keeps the fine scales waiting. In the last stage it is
-                the limit of runs with ``max_steps=None``. None: no limit.
-            target_representation: See `Metamer`. For models with ``remove_scales``.
-            parametrization: See `Metamer`.
+            ctf_iters_to_check: The length of that interval in accepted steps, at least 1.
+            max_stage_steps: A stage also ends after this many steps, including rejected ones.
+                Without a limit, a loss that falls slowly delays the fine scales. In the last stage
+                it is the limit of runs with ``max_steps=None``. None: no limit.
+            target_representation: The representation to match instead of the image's own; only for
+                models with ``remove_scales``.
+            parametrization: The variables that the optimizer moves; by default the pixels.
 
         Raises:
-            TypeError: As `Metamer`, or if the model does not take ``scales``.
+            TypeError: As for `Metamer`, or if the model does not take ``scales``.
             AttributeError: If the model has no ``scales``.
-            ValueError: If the scales make no difference to the model, an argument is unknown or out
-                of range, or the limit of a stage ends it before its criteria can.
+            ValueError: If the scales do not change the model's output, an argument is unknown or
+                out of range, or the limit of a stage ends it before its criteria can.
         """
         image = as_jax(image)
         check_target(image, model, penalty_function, penalty_lambda)
         if coarse_to_fine not in ("together", "separate"):
-            raise ValueError(f"coarse_to_fine is 'together' or 'separate'; got {coarse_to_fine!r}.")
+            raise ValueError(
+                f"coarse_to_fine must be 'together' or 'separate', got {coarse_to_fine!r}."
+            )
         self.max_stage_steps = as_stage_limit(max_stage_steps, ctf_iters_to_check)
         validate_coarse_to_fine(model, image_shape=image.shape, image_dtype=image.dtype)
         self.model = model
         self.image = image
         if target_representation is not None and not hasattr(model, "remove_scales"):
             raise ValueError(
-                "A target representation is taken apart by the model's method remove_scales, "
-                f"which {type(model).__name__} does not have."
+                "The model must have a method remove_scales to split target_representation, got "
+                f"{type(model).__name__} without one. Leave out target_representation=."
             )
         self.target = measure_target(model, self.image, target_representation, loss_function)
         self.loss_function = loss_function or default_loss(
@@ -178,11 +183,11 @@ class MetamerCTF(AbstractParametrizedProblem, AbstractPenalizedProblem, Abstract
         self.stage_targets = tuple(self._targets())
 
     def initial_image(self, key: Key) -> Array:
-        """See `Metamer.initial_image`."""
+        """Return the model's own initial image, else uniform noise."""
         return default_initial_image(self.model, self.image, key)
 
     def objective(self, z: PyTree, memory: Stage) -> tuple[Scalar, dict[str, Array]]:
-        """The objective of the present stage."""
+        """Evaluate the objective of the current stage."""
         image = self.decode(z)
         terms = {}
         if hasattr(self.model, "remove_scales"):
@@ -197,13 +202,13 @@ class MetamerCTF(AbstractParametrizedProblem, AbstractPenalizedProblem, Abstract
         return value, terms | penalty
 
     def start(self) -> Stage:
-        """The first stage."""
+        """Return the first stage."""
         losses = jnp.zeros((self.ctf_iters_to_check,), self.image.dtype)
         window = Window(losses, jnp.zeros((), jnp.int32))
         return self._stage(jnp.zeros((), jnp.int32), self.count_steps(), window)
 
     def advance(self, memory: Stage, z: PyTree, terms: dict[str, Array]) -> Stage:
-        """One accepted step more in this stage, or the first of the next."""
+        """Count an accepted step in this stage, or begin the next one."""
         num_steps, window = memory.inner
         window = window.push(terms["loss"])
         finished = window.count >= self.ctf_iters_to_check
@@ -218,11 +223,11 @@ class MetamerCTF(AbstractParametrizedProblem, AbstractPenalizedProblem, Abstract
         return self._stage(index, self.count_steps(num_steps), window)
 
     def residual(self, z: PyTree) -> PyTree:
-        """The difference between the representations of the image and of the target."""
+        """Return the difference between the representations of the image and the target."""
         return jax.tree.map(jnp.subtract, self.model(self.decode(z)), self.target)
 
     def scales_timing(self, trace: Trace) -> dict[str, np.ndarray]:
-        """The steps that a trace spent in each stage that it reached, by the stage's name."""
+        """Return the steps of a trace in each stage that it reached, by the stage's name."""
         stage = trace.terms["stage"][:-1]
         found = ((name, np.flatnonzero(stage == i)) for i, name in enumerate(self.scales))
         return {name: steps for name, steps in found if steps.size}
@@ -233,7 +238,7 @@ class MetamerCTF(AbstractParametrizedProblem, AbstractPenalizedProblem, Abstract
             self.scales,
             (num_steps, window),
             max_steps=self.max_stage_steps,
-            # plenoptic numbers the steps of the last stage from 0; that of the last is larger.
+            # plenoptic counts the steps of the last stage from 0, and stops at a larger count.
             waits=window.count <= self.ctf_iters_to_check + 1,
         )
 
@@ -246,7 +251,7 @@ class MetamerCTF(AbstractParametrizedProblem, AbstractPenalizedProblem, Abstract
         return self.model.remove_scales(representation, scales)  # pyright: ignore[reportFunctionMemberAccess]
 
     def _selected_loss(self, stage: int) -> Callable[[PyTree], Scalar]:
-        """The loss of a stage, from the whole representation."""
+        """Return the loss of a stage, as a function of the full representation."""
         scales, target = self.stage_scales[stage], self.stage_targets[stage]
 
         def of_part(whole: PyTree) -> Scalar:
@@ -266,7 +271,7 @@ class MetamerCTF(AbstractParametrizedProblem, AbstractPenalizedProblem, Abstract
         return of_part
 
     def _partial_loss(self, stage: int) -> Callable[[Array], Scalar]:
-        """The loss of a stage, from the image."""
+        """Return the loss of a stage, as a function of the image."""
         scales, target = list(self.stage_scales[stage]), self.stage_targets[stage]
         return lambda image: self.loss_function(self.model(image, scales=scales), target)
 
@@ -308,41 +313,46 @@ def metamer_ctf(
 ) -> Result:
     """Synthesize a metamer from coarse to fine.
 
-    With the defaults for textures this does not pay: `metamer`, which minimizes all scales at once,
-    comes nearer in as many evaluations; see `MetamerCTF`.
+    With the defaults for textures this does not help: `metamer`, which matches all scales at once,
+    comes closer with the same number of evaluations; see `MetamerCTF`.
 
     Args:
-        image: See `metamer`.
-        model: See `MetamerCTF`.
-        loss_function: See `MetamerCTF`.
-        penalty_function: See `Metamer`.
-        penalty_lambda: See `Metamer`.
-        coarse_to_fine: See `MetamerCTF`.
-        change_scale_criterion: See `MetamerCTF`.
-        change_scale_loss: See `MetamerCTF`.
-        ctf_iters_to_check: See `MetamerCTF`.
-        max_stage_steps: See `MetamerCTF`.
-        key: See `metamer`, as the rest.
-        initial_image: See there.
-        optimizer: See there.
-        solver: See there.
-        max_steps: How many steps to take at most, in all stages together. By default the synthesis
-            goes on until the last stage stops, or has taken `max_stage_steps`.
-        record: See there.
-        progress: See there. The bar shows the present stage.
-        checkpoint: See there.
-        target_representation: See there.
-        parametrization: See there.
-        batch: See there.
-        num_seeds: See there.
+        image: The target, of any shape that the model takes; with `batch` one extra leading axis.
+        model: A model with ``scales``; see `MetamerCTF`.
+        loss_function: A function from two representations to a scalar; see `MetamerCTF`.
+        penalty_function: A function from an image to a scalar; see `Metamer`.
+        penalty_lambda: The weight of the penalty, or its schedule; see `Metamer`.
+        coarse_to_fine: Whether a stage keeps the coarser scales ("together") or matches one scale
+            at a time ("separate").
+        change_scale_criterion: The change of the objective below which a stage ends; see
+            `MetamerCTF`.
+        change_scale_loss: The objective below which a stage also ends, or None.
+        ctf_iters_to_check: The number of accepted steps over which that change is measured.
+        max_stage_steps: The maximum number of steps of a stage; see `MetamerCTF`.
+        key: Draws the initial image; give this or `initial_image`.
+        initial_image: The image to start from, or an earlier result.
+        optimizer: Any optax transformation; see `metamer` for the default.
+        solver: An optimizer with a stop rule of your own, instead of `optimizer`.
+        max_steps: The maximum number of steps in all stages together. By default the synthesis runs
+            until the last stage stops, or has taken `max_stage_steps`.
+        record: Which images to keep; see `Record`.
+        progress: Whether to show a progress bar. The bar shows the current stage.
+        checkpoint: A file to save to while running, and to continue from if it exists; see
+            `metamer`.
+        target_representation: The representation to match instead of the image's own; only for
+            models with ``remove_scales``.
+        parametrization: The variables that the optimizer moves; by default the pixels.
+        batch: Whether the first axis of `image` indexes targets, each with its own metamer.
+        num_seeds: The number of metamers to synthesize for one target, each from its own initial
+            image.
 
     Returns:
-        The result. ``trace.terms["stage"]`` says which stage each loss belongs to.
+        The result. ``trace.terms["stage"]`` is the index of the stage of each loss.
 
     Raises:
         NonfiniteError: If the objective was not finite; its `result` keeps everything.
         ValueError: If arguments contradict each other, or do not fit the model.
-        TypeError: If an argument is of the wrong kind.
+        TypeError: If an argument is of the wrong type.
 
     Example:
         >>> import jax, plenoptax as plx

@@ -24,19 +24,19 @@ from ._result import Result
 
 
 class Objective(AbstractParametrizedProblem, AbstractOneStageProblem):
-    """Find an image, or a set of them, that minimizes whatever you write down.
+    """The problem of an image, or a set of images, that minimizes an objective of your own.
 
-    The objective is ``objective_function(x) + penalty_lambda * penalty_function(x)``: most exciting
-    images, images with a given representation, images about which two models disagree, sets of
-    images that differ from each other.
+    The objective is ``objective_function(x) + penalty_lambda * penalty_function(x)``. Examples are
+    most exciting images, images with a given representation, images about which two models
+    disagree, and sets of images that differ from each other.
 
     Attributes:
-        objective_function: From an image to a scalar, or to a scalar and a dictionary of further
-            numbers for the trace.
-        template: An array of the image's shape and dtype, whose values do not matter.
-        penalty_function: From an image to a scalar.
+        objective_function: A function from an image to a scalar, or to a scalar and a dictionary of
+            further values for the trace.
+        template: An array of the image's shape and dtype; its values are not used.
+        penalty_function: A function from an image to a scalar.
         penalty_lambda: The weight of the penalty, or its schedule.
-        parametrization: What the optimizer moves in place of the pixels.
+        parametrization: The variables that the optimizer moves instead of the pixels.
 
     References:
         Walker et al. (2019), Nature Neuroscience 22, 2060-2065, for most exciting images.
@@ -66,27 +66,31 @@ class Objective(AbstractParametrizedProblem, AbstractOneStageProblem):
         image_dtype: jax.typing.DTypeLike = "float32",
         parametrization: AbstractParametrization | None = None,
     ):
-        """Pose the problem.
+        """Build the problem.
 
         Args:
-            objective_function: See the class. Arrays that it uses, such as the parameters of a
-                model, should be leaves of it (an Equinox module, or ``jax.tree_util.Partial(f,
-                model)``): a function defined anew for each problem compiles each time.
+            objective_function: A function from an image to a scalar, as the class describes. Arrays
+                that it uses, such as the parameters of a model, should be its leaves (in an Equinox
+                module, or ``jax.tree_util.Partial(f, model)``). A function that is defined again
+                for each problem compiles each time.
             image_shape: The shape of the image, or of the set: (image, channel, height, width).
-            penalty_function: By default what lies outside of [0, 1], squared and summed.
-            penalty_lambda: Its weight, or a function of how many steps have been accepted.
+            penalty_function: A function from an image to a scalar. By default the sum of squares of
+                the distances of pixel values from [0, 1].
+            penalty_lambda: The weight of the penalty, or a function of the number of accepted
+                steps.
             image_dtype: The dtype of the image, float32 or float64.
-            parametrization: By default the pixels themselves.
+            parametrization: The variables that the optimizer moves; by default the pixels.
 
         Raises:
-            TypeError: If the objective or the penalty is of the wrong kind (see
+            TypeError: If the objective or the penalty is of the wrong type (see
                 `plenoptax.validate`), or the image would be in half precision.
-            ValueError: If one of them does not return one number that can be differentiated.
+            ValueError: If one of them does not return one differentiable number.
         """
         shape = tuple(image_shape)
         if not callable(objective_function):
             raise TypeError(
-                f"The objective is a callable of an image; got {type(objective_function).__name__}."
+                "objective_function must be a callable of an image, got "
+                f"{type(objective_function).__name__}."
             )
         refuse_half("The image of a synthesis", image_dtype)
         with advised_on_axes(shape):
@@ -99,7 +103,7 @@ class Objective(AbstractParametrizedProblem, AbstractOneStageProblem):
         self.parametrization = as_parametrization(parametrization)
 
     def initial_image(self, key: Key) -> Array:
-        """Uniform noise in [0, 1]."""
+        """Return uniform noise in [0, 1]."""
         return jax.random.uniform(key, self.template.shape, self.template.dtype)
 
     def objective(
@@ -113,7 +117,7 @@ class Objective(AbstractParametrizedProblem, AbstractOneStageProblem):
 
 
 class _Value(eqx.Module):
-    """An objective without its further numbers."""
+    """An objective without its further values."""
 
     function: Callable
 
@@ -147,29 +151,32 @@ def synthesize(
     """Synthesize an image that minimizes an objective of your own.
 
     Args:
-        objective_function: See `Objective`.
-        image_shape: See `Objective`.
-        penalty_function: See `Objective`.
-        penalty_lambda: See `Objective`.
-        image_dtype: See `Objective`.
-        num_seeds: How many images to make, each from its own initial image.
+        objective_function: A function from an image to a scalar, or to a scalar and a dictionary of
+            values for the trace; see `Objective`.
+        image_shape: The shape of the image, or of the set: (image, channel, height, width).
+        penalty_function: A function from an image to a scalar; see `Objective`.
+        penalty_lambda: The weight of the penalty, or its schedule; see `Objective`.
+        image_dtype: The dtype of the image, float32 or float64.
+        num_seeds: The number of images to synthesize, each from its own initial image.
         key: Draws the initial image, uniform noise in [0, 1]; give this or `initial_image`.
-        initial_image: Where to start, or an earlier result.
-        optimizer: See `metamer`; by default Adam with amsgrad and a rate of 0.01.
-        solver: See `metamer`, as the rest.
-        max_steps: See there.
-        record: See there.
-        progress: See there.
-        checkpoint: See there.
-        parametrization: See there.
+        initial_image: The image to start from, or an earlier result.
+        optimizer: Any optax transformation, by default Adam with amsgrad and a learning rate of
+            0.01.
+        solver: An optimizer with a stop rule of your own, instead of `optimizer`.
+        max_steps: The maximum number of steps.
+        record: Which images to keep; see `Record`.
+        progress: Whether to show a progress bar.
+        checkpoint: A file to save to while running, and to continue from if it exists; see
+            `metamer`.
+        parametrization: The variables that the optimizer moves; by default the pixels.
 
     Returns:
-        The result; with `num_seeds` ``result[i]`` is that of one image.
+        The result; with `num_seeds` ``result[i]`` is the result of one image.
 
     Raises:
         NonfiniteError: If the objective was not finite; its `result` keeps everything.
         ValueError: If arguments contradict each other.
-        TypeError: If an argument is of the wrong kind.
+        TypeError: If an argument is of the wrong type.
 
     Example:
         >>> # The most exciting image of a linear neuron is its filter.

@@ -1,4 +1,4 @@
-"""What a report says about pixels: distances between images, and correlations of their channels."""
+"""Pixel measures of a report: distances between images, and correlations of their channels."""
 
 from collections.abc import Callable, Sequence
 from itertools import combinations
@@ -18,14 +18,15 @@ Range = tuple[float, float]
 
 
 def range_of(problem: AbstractProblem, image: Array | None) -> Range | None:
-    """The range of pixel values of a synthesis: that of its penalty, else the convention, [0, 1].
+    """Return the range of pixel values of a synthesis: that of its penalty, else [0, 1].
 
     Args:
-        problem: What was minimized.
-        image: An image that the user gave, if there is any.
+        problem: The problem that was minimized.
+        image: An image that the user gave, or None.
 
     Returns:
-        None if the penalty has no range and the user's image leaves [0, 1], as a sound does.
+        The range. None if the penalty has no range and the user's image leaves [0, 1], as a sound
+        does.
     """
     penalty = getattr(problem, "penalty_function", None)
     found = allowed_range_of(penalty, getattr(problem, "penalty_lambda", 0.0))
@@ -35,9 +36,9 @@ def range_of(problem: AbstractProblem, image: Array | None) -> Range | None:
 
 
 def is_own_target(model: Callable, image: Array, target: PyTree) -> bool:
-    """Whether a target representation is that of an image, and not one that the user gave."""
+    """Return whether a target representation is that of an image, not one that the user gave."""
     pairs = zip(jax.tree.leaves(call_compiled(model, image)), jax.tree.leaves(target), strict=True)
-    # In a batch the target was computed by another program, with other rounding.
+    # In a batch another program computed the target, with other rounding.
     return all(
         np.allclose(own, given, rtol=1e-3, atol=1e-5 * float(np.max(np.abs(given), initial=0)))
         for own, given in pairs
@@ -45,29 +46,29 @@ def is_own_target(model: Callable, image: Array, target: PyTree) -> bool:
 
 
 def rms(a: Float[Array | np.ndarray, "..."], b: Float[Array | np.ndarray, "..."]) -> float:
-    """The root mean square difference of two images, in pixel values."""
+    """Return the root mean square difference of two images, in pixel values."""
     return float(np.sqrt(np.mean((np.asarray(a, np.float64) - np.asarray(b, np.float64)) ** 2)))
 
 
 def are_the_same_to_the_eye(distances: Sequence[float], pixel_range: Range | None) -> bool:
-    """Whether all distances are below half of a gray level of 8 bits."""
-    # Also false where a distance is not a number.
+    """Return whether all distances are below half a gray level of 8 bits."""
+    # Also false if a distance is NaN.
     return all(level < 0.5 for level in _gray_levels(distances, pixel_range))
 
 
 def describe_distances(distances: Sequence[float], pixel_range: Range | None) -> str:
-    """One distance, or the smallest and the largest of several, in two units."""
+    """Describe one distance, or the smallest and the largest of several, in two units."""
     text = f"{_span(distances)} in pixel values"
     levels = _gray_levels(distances, pixel_range)
     if np.isfinite(levels).all():
         text += f", {_span(levels)} gray levels of 8 bits"
     if are_the_same_to_the_eye(distances, pixel_range):
-        text += ": the same image to the eye"
+        text += ": visually the same image"
     return text
 
 
 def violation_of(image: Float[Array, "..."], pixel_range: Range | None) -> float:
-    """By how much an image leaves a range at most; NaN if there is none."""
+    """Return the largest distance by which an image leaves a range; NaN without a range."""
     if pixel_range is None:
         return float("nan")
     low, high = pixel_range
@@ -75,10 +76,11 @@ def violation_of(image: Float[Array, "..."], pixel_range: Range | None) -> float
 
 
 def compare_channels(original: Array | None, image: Array) -> dict[str, tuple[float, float]]:
-    """The correlations of each pair of channels over the pixels, in two images.
+    """Return the correlation of each pair of channels over the pixels, in two images.
 
     Returns:
-        Nothing, unless both are images of the same 2 to 4 channels.
+        The correlations by pair of channels; empty unless both images have the same number of
+        channels, 2 to 4.
     """
     if original is None or image.ndim != 3 or not 2 <= len(image) <= 4:
         return {}

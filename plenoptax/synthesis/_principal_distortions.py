@@ -38,18 +38,18 @@ class PrincipalDistortions(AbstractSaved):
     Attributes:
         distortions: The two changes, u and v, each of norm 1.
         log_ratios: ``log (s_i(u) / s_i(v))`` for each model, where s_i is its squared sensitivity,
-            with the ridge.
-        variances: The variance of the log ratios between models, before each step and after the
-            last: n steps have n + 1 variances. The last is that of `distortions`.
+            including the ridge.
+        variances: The variance of the log ratios over models, before each step and after the last:
+            n steps have n + 1 variances. The last is that of `distortions`.
         ridge: The ridge of each model, as a fraction of the mean eigenvalue of its Fisher
             information.
         status: ``step_limit`` if all steps were taken, ``interrupted`` if Ctrl-C ended the ascent,
-            ``nonfinite`` if the variance was infinite or not a number: the changes are then those
-            of the last finite variance. See `plenoptax.Status`.
+            ``nonfinite`` if the variance was infinite or NaN. The changes are then those of the
+            last finite variance. See `plenoptax.Status`.
         names: The names of the models.
         image: The image.
-        provenance: How they came about, in plain values: models, noise, key, ridge, limit on steps,
-            versions, device, and seconds of wall time.
+        provenance: How they were computed, in plain values: models, noise, key, ridge, limit on
+            steps, versions, device, and seconds of wall time.
 
     Example:
         >>> import jax, plenoptax as plx
@@ -76,7 +76,7 @@ class PrincipalDistortions(AbstractSaved):
     provenance: dict[str, Any]
 
     def __str__(self) -> str:
-        """The log ratio of each model, their variance, and the status of the ascent."""
+        """Return as text the log ratios of the models, their variance, and the status."""
         lines = ["log ratio of the squared sensitivities to the first change and the second", ""]
         ratios = zip(self.log_ratios, self.names, strict=True)
         lines += [f"  {ratio:10.4g}  {name}" for ratio, name in ratios]
@@ -84,7 +84,7 @@ class PrincipalDistortions(AbstractSaved):
         return "\n".join([*lines, "", f"variance: {first:.4g} -> {last:.4g}", self._describe_end()])
 
     def report(self) -> ComparisonReport:
-        """Summary of the comparison, to be printed."""
+        """Return a summary of the comparison, to be printed."""
         numbers = self.ridge if np.ptp(self.ridge) else self.ridge[:1]
         return ComparisonReport(
             status={"ascent": self._describe_end()},
@@ -101,8 +101,8 @@ class PrincipalDistortions(AbstractSaved):
             return f"Ctrl-C ended the ascent after {taken} of {limit} steps."
         if self.status == Status.nonfinite:
             return (
-                f"The variance was infinite or not a number after {taken} of {limit} steps: give a "
-                "larger ridge, or look at the models' derivatives at this image."
+                f"The variance was infinite or NaN after {taken} of {limit} steps. Give a larger "
+                "ridge, or check the derivatives of the models at this image."
             )
         return f"All {limit} steps were taken."
 
@@ -120,23 +120,23 @@ def principal_distortions(
 ) -> PrincipalDistortions:
     """Find two changes whose relative visibility differs most between any number of models.
 
-    The variance between models of ``log (s_i(u) / s_i(v))`` is maximized over changes u and v of
-    norm 1, with the squared sensitivity ``s_i(u) = u^T F_i u + ridge l_i``, where l_i is the mean
-    eigenvalue of F_i (so that the scale of a model's response does not matter). For two models
-    these are the generalized eigendistortions, but for the ridge.
+    The variance over models of ``log (s_i(u) / s_i(v))`` is maximized over changes u and v of norm
+    1. The squared sensitivity is ``s_i(u) = u^T F_i u + ridge l_i``, where l_i is the mean
+    eigenvalue of F_i, so that the scale of a model's response does not matter. For two models and
+    without a ridge these are the generalized eigendistortions.
 
     Args:
         image: The image.
-        models: Two models or more.
-        key: Draws 64 random changes to start from the best two of.
-        ridge: See above.
-        noise: The noise of all, as for ``eigendistortions``.
-        max_steps: How many steps of gradient ascent to take. Ctrl-C ends the ascent after the step
-            under way.
+        models: Two or more models.
+        key: Draws 64 random changes; the ascent starts from the best two.
+        ridge: The ridge, as a fraction of the mean eigenvalue; one for all models or one for each.
+        noise: The noise of all responses, as for ``eigendistortions``.
+        max_steps: The number of steps of gradient ascent. Ctrl-C ends the ascent after the current
+            step.
         progress: Whether to show a progress bar.
 
     Returns:
-        The two changes, the log ratio of each model, and the variances on the way.
+        The two changes, the log ratio of each model, and the variance at each step.
 
     Raises:
         ValueError: If there are fewer than two models, or one of them cannot be used; see
@@ -160,7 +160,7 @@ def principal_distortions(
     """
     started = time.perf_counter()
     if len(models) < 2:
-        raise ValueError(f"Two models or more are compared; got {len(models)}.")
+        raise ValueError(f"models must be two or more models, got {len(models)}.")
     check_models(image, *models)
     maps = [linearize(model, image, noise=noise) for model in models]
     n, dtype = image.size, image.dtype
@@ -200,11 +200,12 @@ def _climb(
     max_steps: int,
     bar: ProgressBar,
 ) -> tuple[Float[Array, "2 n"], list[float], Any]:
-    """The pair after the last step, the variances of all pairs up to it, and the status."""
+    """Return the pair after the last step, the variances of all pairs up to it, and the status."""
     state, before, variances = optimizer.init(pair), pair, []
     with Interrupt() as interrupt:
         while True:
-            # The variance is that before the step; the step after the last is discarded.
+            # The variance belongs to the pair before the step; the step after the last is
+            # discarded.
             after, state, variance = _ascend(maps, offsets, optimizer, pair, state)
             number = float(variance)
             if not np.isfinite(number):
@@ -223,7 +224,8 @@ def _log_sensitivities(
     maps: list[LinearMap], offsets: Float[Array, " models"], changes: Float[Array, "k n"]
 ) -> Float[Array, "models k"]:
     squared = jnp.stack([jnp.sum(each(changes) ** 2, axis=1) for each in maps])
-    # Homogeneous, so that the gradient has no part along the changes, which Adam would follow.
+    # The ratio does not depend on the norm of a change, so the gradient has no part along the
+    # change, which Adam would follow.
     return jnp.log(squared + offsets[:, None] * jnp.sum(changes**2, axis=1)[None])
 
 
@@ -240,7 +242,7 @@ def _ascend(
         return -jnp.var(logs[:, 0] - logs[:, 1])
 
     negative, gradient = jax.value_and_grad(negative_variance)(pair)
-    # optax multiplies its counter, an integer, with numbers of floating point.
+    # optax multiplies its counter, an integer, by floating-point numbers.
     with jax.numpy_dtype_promotion("standard"):
         updates, state = optimizer.update(gradient, state)
     # Steps are of the size of a unit vector's elements.

@@ -24,9 +24,9 @@ class AbstractPenalizedProblem(AbstractProblem):
     """A problem with a penalty on the image.
 
     Attributes:
-        penalty_function: From an image to a scalar.
-        penalty_lambda: The weight of the penalty: a number, or a function of how many steps have
-            been accepted, such as an optax schedule.
+        penalty_function: A function from an image to a scalar.
+        penalty_lambda: The weight of the penalty: a number, or a function of the number of accepted
+            steps, such as an optax schedule.
     """
 
     penalty_function: eqx.AbstractVar[Callable]
@@ -35,20 +35,21 @@ class AbstractPenalizedProblem(AbstractProblem):
     def __getattr__(self, name: str) -> Any:
         if name in ("setup", "synthesize", "save", "load", "to"):
             raise AttributeError(
-                f"A problem has no {name!r}: plenoptax.metamer(image, model, ...) and its like "
-                "synthesize, plenoptax.run goes on from a state, and plenoptax.io saves it."
+                f"A problem has no {name!r}. Synthesize with plenoptax.metamer(image, model, ...) "
+                "or a similar function, continue from a state with plenoptax.run, and save with "
+                "plenoptax.io."
             )
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def add_penalty(
         self, loss: Scalar, image: Array, num_steps: Int[Array, ""] | None
     ) -> tuple[Scalar, dict[str, Array]]:
-        """The loss with the penalty of an image, and the penalty before its weight.
+        """Return the loss plus the penalty of an image, and the penalty before its weight.
 
         Args:
-            loss: What the method minimizes.
-            image: The image to be penalized.
-            num_steps: How many steps have been accepted, as `count_steps` has it.
+            loss: The loss that the method minimizes.
+            image: The image to penalize.
+            num_steps: The number of accepted steps, from `count_steps`.
         """
         penalty = self.penalty_function(image)
         weight = self.penalty_lambda
@@ -58,17 +59,17 @@ class AbstractPenalizedProblem(AbstractProblem):
         return loss + weighted.astype(loss.dtype), {"penalty": penalty}
 
     def count_steps(self, num_steps: Int[Array, ""] | None = None) -> Int[Array, ""] | None:
-        """The memory of a weight that follows a schedule, one step later; None for a constant."""
+        """Return the next step count of a weight that follows a schedule; None for a constant."""
         if not callable(self.penalty_lambda):
             return None
         return jnp.zeros((), jnp.int32) if num_steps is None else num_steps + 1
 
 
 class AbstractParametrizedProblem(AbstractProblem):
-    """A problem whose image is what its parametrization makes of ``z``.
+    """A problem whose parametrization maps ``z`` to the image.
 
     Attributes:
-        parametrization: What the optimizer moves in place of the pixels.
+        parametrization: The variables that the optimizer moves instead of the pixels.
     """
 
     parametrization: eqx.AbstractVar[AbstractParametrization]
@@ -87,10 +88,10 @@ class AbstractParametrizedProblem(AbstractProblem):
 
 
 class AbstractOneStageProblem(AbstractPenalizedProblem):
-    """A penalized problem whose objective stays the same but for the weight of the penalty."""
+    """A penalized problem whose objective is constant, except for the weight of the penalty."""
 
     def start(self) -> Int[Array, ""] | None:
-        """The count of steps, if the penalty's weight follows a schedule."""
+        """Return the count of steps, if the penalty's weight follows a schedule."""
         return self.count_steps()
 
     def advance(
@@ -101,12 +102,12 @@ class AbstractOneStageProblem(AbstractPenalizedProblem):
 
 
 def as_parametrization(parametrization: AbstractParametrization | None) -> AbstractParametrization:
-    """What the user gave, or the pixels themselves."""
+    """Return the user's parametrization, or the pixels themselves."""
     if parametrization is None:
         return Pixels()
     if not isinstance(parametrization, AbstractParametrization):
         raise TypeError(
-            "The parametrization is one of plenoptax.parametrize, such as Sigmoid(); got "
+            "parametrization must be one of plenoptax.parametrize, such as Sigmoid(), got "
             f"{parametrization!r}."
         )
     return parametrization
@@ -115,7 +116,7 @@ def as_parametrization(parametrization: AbstractParametrization | None) -> Abstr
 def measure_target(
     model: Callable, image: Array, given: PyTree | None, loss_function: Callable | None
 ) -> PyTree:
-    """The representation to match, the image's own or what was given; checks the user's loss.
+    """Return the representation to match, the image's own or the given one; check the user's loss.
 
     Warns:
         UserWarning: If the image has several channels, and the model says that it measures each of
@@ -134,18 +135,18 @@ def measure_target(
 def _warn_of_lone_channels(model: Callable, image: Array) -> None:
     if answer(model, "relates_channels", True) or image.ndim != 3 or image.shape[0] == 1:
         return
-    # An element of a batch is being traced.
+    # JAX is tracing an element of a batch.
     gray = "images.mean(1" if isinstance(image, Tracer) else "image.mean(0"
     warn_caller(
-        f"{name_of(model)} measures each of the {image.shape[0]} channels alone, and nothing "
-        "between them: the metamer comes out in wrong colors, and its success stays unknown, for "
-        "the default null is of gray photographs. Take the gray version, "
-        f"{gray}, keepdims=True), or load it by plx.load_images(..., as_gray=True)."
+        f"{name_of(model)} measures each of the {image.shape[0]} channels alone, and no "
+        "relation between them. The metamer will have wrong colors, and its success will be "
+        "unknown, because the default null consists of gray photographs. Use the gray image, "
+        f"{gray}, keepdims=True), or load it with plx.load_images(..., as_gray=True)."
     )
 
 
 def _as_target(given: PyTree, wanted: PyTree) -> PyTree:
-    """A representation to match in place of the image's own, which has to be like that one."""
+    """Check that a given representation matches the image's in structure, shapes and dtypes."""
     given = jax.tree.map(as_jax, given)
     found, expected = (
         str(jax.tree.map(lambda leaf: describe(leaf) if is_array(leaf) else repr(leaf), tree))
@@ -153,13 +154,14 @@ def _as_target(given: PyTree, wanted: PyTree) -> PyTree:
     )
     if jax.tree.structure(given) != jax.tree.structure(wanted) or found != expected:
         raise ValueError(
-            f"The target representation is {found}, but the model's of the image is {expected}."
+            f"target_representation must be like the representation of the image, {expected}, got "
+            f"{found}."
         )
     return jax.tree.map(jnp.asarray, given)
 
 
 def as_weight(penalty_lambda: float | Scalar | Callable) -> Scalar | Callable:
-    """A weight as an array, so that another one recompiles nothing; a schedule as it is."""
+    """Return a weight as an array, so that another one recompiles nothing; a schedule as it is."""
     penalty_lambda = Real(at_least=0, schedule=True)("penalty_lambda", penalty_lambda)
     if callable(penalty_lambda):
         return penalty_lambda
@@ -167,14 +169,14 @@ def as_weight(penalty_lambda: float | Scalar | Callable) -> Scalar | Callable:
 
 
 def as_jax(image: Any) -> Any:
-    """A NumPy array as JAX holds it, in 32 bits unless told otherwise; anything else as it is."""
+    """Return a NumPy array as a JAX array, in 32 bits by default; anything else as it is."""
     return jnp.asarray(image) if isinstance(image, np.ndarray | np.generic) else image
 
 
 def check_images(images: Array, penalty_function: Callable, penalty_lambda: Any) -> None:
-    """Refuse a target, or a batch of them, that is not finite; warn where the penalty says so.
+    """Raise an error if targets are not finite; warn if they leave the range of the penalty.
 
-    A batch is checked before it is mapped: the problem of one of its elements cannot see values.
+    A batch is checked before it is mapped, because the problem of an element cannot see values.
     """
     # Without a penalty on the range any value is allowed, such as those of a sound.
     validate_input(images, allowed_range=allowed_range_of(penalty_function, penalty_lambda))
@@ -183,21 +185,21 @@ def check_images(images: Array, penalty_function: Callable, penalty_lambda: Any)
 def check_target(
     image: Array, model: Callable, penalty_function: Callable, penalty_lambda: Any
 ) -> None:
-    """Refuse a target, a model or a penalty that no synthesis can use; see `plenoptax.validate`."""
+    """Raise an error if a target, model or penalty cannot be used; see `plenoptax.validate`."""
     check_images(image, penalty_function, penalty_lambda)
     validate_model(model, image.shape, image.dtype)
     validate_penalty(penalty_function, image.shape, image.dtype)
 
 
 def check_finite(response: PyTree) -> None:
-    """Refuse a response that is not finite: no search about the image could come to anything."""
+    """Raise an error if a response is not finite, because no search could start from it."""
     leaves = jax.tree.leaves(response)
     if any(isinstance(leaf, Tracer) for leaf in leaves):
         return
     wrong = sum(int(np.sum(~np.isfinite(np.asarray(leaf)))) for leaf in leaves)
     if wrong:
         raise ValueError(
-            f"The model's response to the image is infinite or not a number in {wrong} of "
-            f"{sum(leaf.size for leaf in leaves)} places. Look for roots, logarithms and divisions "
-            "in it that meet zero or a negative number."
+            f"The model's response to the image must be finite, got {wrong} infinite or NaN "
+            f"values of {sum(leaf.size for leaf in leaves)}. Check the model for roots, logarithms "
+            "and divisions at zero or at negative numbers."
         )

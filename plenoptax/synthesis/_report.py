@@ -27,43 +27,46 @@ from ._stopped import doubts_about_stop
 
 _ANSWERS = {True: "yes", False: "no", None: "unknown"}
 _IS_TARGET = (
-    "this image is the target to the eye, less than half a gray level of 8 bits from it: the model "
-    "leaves no other metamer, or the start was the target"
+    "this image is visually the target, less than half a gray level of 8 bits from it: the model "
+    "allows no other metamer, or the synthesis started at the target"
 )
 
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """What a person asks of one synthesis before showing its image to anybody.
+    """Summary of one synthesis and a test of whether it succeeded.
 
-    ``print(report)`` sets it as text.
+    ``print(report)`` shows it as text. A null is a set of unrelated images, the baseline for
+    similarity.
 
     Attributes:
-        success: Whether the image is a metamer by `criterion`; None if nothing can be said.
+        success: Whether the image is a metamer by `criterion`; None if unknown.
         criterion: The criterion, in words.
-        cautions: Sentences about what makes the image, or how it came about, doubtful.
-        status: How the synthesis ended, in words. A plateau is not success.
-        stages: Which stages are finished, and which were never begun; empty where there are none.
+        cautions: Sentences about doubts concerning the synthesis.
+        status: How the synthesis ended, in words. A plateau (no further decrease of the loss) is
+            not success.
+        stages: Which stages are finished, and which never began; empty without stages.
         losses: The first loss and the last.
-        terms: The last values of what else the problem reports in single numbers, such as the
-            ``"optimality"`` of a competition.
+        terms: The last values of the problem's other scalar terms, such as the ``"optimality"`` of
+            a competition.
         gradient_ratio: The norm of the gradient at the last step over that at the first.
-        pixel_range: The lowest and the highest pixel value: of the range that the penalty was
-            given, else 0 and 1. None if the penalty has no range and the target leaves [0, 1].
-        range_violation: By how much the image leaves that range at most; NaN without one.
-        compared_with: What the image is compared with pixel by pixel: ``"target"``, or the
-            ``"reference"`` image of a competition. None where there is none, or only a target
-            representation that was given.
-        distance: The root mean square difference from it, in pixel values; NaN where there is none,
-            or it has another shape.
+        pixel_range: The lowest and the highest allowed pixel value: the range of the penalty, else
+            0 and 1. None if the penalty has no range and the target leaves [0, 1].
+        range_violation: The largest distance by which the image leaves that range; NaN without a
+            range.
+        compared_with: The image for the pixel comparison: ``"target"``, or the ``"reference"``
+            image of a competition. None if there is no such image, or the user gave a target
+            representation.
+        distance: The root mean square difference from that image, in pixel values; NaN without one,
+            or if it has another shape.
         channel_correlations: For each pair of 2 to 4 channels, such as ``"0 and 1"``, their
-            correlation over the pixels of what the image is compared with, and of the image.
+            correlation over the pixels, in the comparison image and in the synthesized image.
         groups: How well each group of the representation was matched, by name.
-        null: What the likeness was compared with.
-        num_steps: Steps taken.
+        null: The null that the similarity was compared with.
+        num_steps: The number of steps taken.
         provenance: Evaluations, wall time, versions, device, key, the solver, and the parts of the
             problem in words, such as its loss.
-        bibtex: What to cite.
+        bibtex: The papers to cite, in BibTeX.
     """
 
     success: bool | None
@@ -89,10 +92,10 @@ class Report:
         return self.to_text()
 
     def to_text(self, *, origin: bool = True) -> str:
-        """Set the report as text.
+        """Return the report as text.
 
         Args:
-            origin: Whether to say how the image came about: device, key and versions.
+            origin: Whether to include the device, key and versions.
         """
         rows = {
             "success": f"{_ANSWERS[self.success]}: {self.criterion}",
@@ -136,14 +139,16 @@ class Report:
 
 @dataclasses.dataclass(frozen=True)
 class BatchReport:
-    """The reports of a batch, and what its elements are to each other.
+    """Reports of a batch, with distances between its images.
 
     Attributes:
-        reports: One for each element.
-        best: The element of the smallest loss, among those in the latest stage if there are stages.
-        success_rate: The part of the elements that succeeded; NaN if nothing is known.
+        reports: The report of each element.
+        best: The element with the smallest loss, among those in the latest stage if there are
+            stages.
+        success_rate: The fraction of the elements with known success that succeeded; NaN if none is
+            known.
         pixel_distances: The root mean square differences between the images, each pair once.
-        are_seeds: Whether all elements are of the same problem, with other initial images.
+        are_seeds: Whether all elements share one problem and differ in their initial images.
     """
 
     reports: tuple[Report, ...]
@@ -154,7 +159,7 @@ class BatchReport:
 
     @property
     def success(self) -> bool | None:
-        """Whether all elements succeeded; None if that is unknown of one."""
+        """Whether all elements succeeded; None if this is unknown for one."""
         answers = [report.success for report in self.reports]
         return None if None in answers else all(answers)
 
@@ -178,7 +183,7 @@ class BatchReport:
 
 
 def set_rows(facts: Mapping[str, str]) -> list[str]:
-    """Facts under each other, each after its name, in lines of at most 100 letters."""
+    """Format facts as rows, each after its name, in lines of at most 100 characters."""
     width = max(len(name) for name in facts)
     lines = []
     for name, fact in facts.items():
@@ -194,7 +199,7 @@ def set_rows(facts: Mapping[str, str]) -> list[str]:
 
 
 def describe_origin(provenance: dict[str, Any]) -> dict[str, str]:
-    """Device, key and versions, for `set_rows`; methods without a loop have no driver."""
+    """Return device, key and versions for `set_rows`; methods without a loop have no driver."""
     driver = f", driver {provenance['driver']}" if "driver" in provenance else ""
     return {
         "device": f"{provenance['device']}{driver}",
@@ -214,15 +219,15 @@ def report_on(
     """Judge one image.
 
     Args:
-        problem: What was minimized. Success is told for problems with a model and a target.
-        solver: How, if it is known.
-        state: How it ended.
-        trace: How it got there.
+        problem: The problem that was minimized. Success is known only with a model and a target.
+        solver: The solver, if it is known.
+        state: The final state.
+        trace: The trace of the synthesis.
         image: The image.
-        null_images: Unrelated images, to compare its likeness with the target with.
+        null_images: Unrelated images that set the baseline similarity.
 
     Raises:
-        ValueError: If there are null images, but no target.
+        ValueError: If null images are given, but there is no target.
     """
     compared_with, original = _image_to_compare_with(problem)
     pixel_range = range_of(problem, original)
@@ -262,7 +267,7 @@ def report_on(
 def report_on_batch(
     reports: Sequence[Report], images: Float[Array, "element ..."], *, are_seeds: bool
 ) -> BatchReport:
-    """Put the reports of the elements of a batch together."""
+    """Combine the reports of the elements of a batch."""
     distances = [rms(a, b) for a, b in combinations(np.asarray(images), 2)]
     known = [report.success for report in reports if report.success is not None]
     return BatchReport(
@@ -275,12 +280,12 @@ def report_on_batch(
 
 
 def _rank(report: Report) -> tuple[float, float]:
-    # The losses of different stages cannot be compared: those of the first ones are small.
+    # The losses of different stages cannot be compared: those of the first stages are small.
     return -report.terms.get("stage", 0.0), report.losses[1]
 
 
 def _image_to_compare_with(problem: AbstractProblem) -> tuple[str | None, Array | None]:
-    """The image that a problem is about, and what it is called."""
+    """Return what the image of a problem is called, and the image."""
     image = getattr(problem, "image", None)
     if image is None:
         return None, None
@@ -295,15 +300,15 @@ def _judge(
     image: Float[Array, "..."],
     null_images: Float[Array, "null ..."] | None,
 ) -> tuple[bool | None, str, dict[str, Group], Null | None]:
-    """The verdict about an image, the criterion, the groups of its representation, and the null."""
+    """Return the success of an image, the criterion, the groups of its representation, the null."""
     model, target = getattr(problem, "model", None), getattr(problem, "target", None)
     if model is None or target is None:
         if null_images is not None:
             raise ValueError(
-                f"{type(problem).__name__} has no target that null_images could be compared with; "
-                "call report() without them."
+                f"The problem must have a target to use null_images, got {type(problem).__name__}. "
+                "Call report() without null_images."
             )
-        return None, "there is no target that the image should be like", {}, None
+        return None, "the problem has no target to compare the image with", {}, None
     null = null_of(model, null_images, target)
     groups = judge(model, call_compiled(model, image), target, null)
     judged = [name for name, group in groups.items() if group.passes is not None]
@@ -311,18 +316,18 @@ def _judge(
     if null is None:
         criterion = say_no_null(model, target)
     elif not judged:
-        criterion = "no group of the representation has enough numbers to be judged"
+        criterion = "no group of the representation has enough values to be judged"
     elif failed:
-        criterion = f"no more like the target than unrelated images are in {', '.join(failed)}"
+        criterion = f"not closer to the target than unrelated images in {', '.join(failed)}"
     else:
         criterion = (
-            "more like the target than any two unrelated images in every group of statistics"
+            "closer to the target than any two unrelated images in every group of statistics"
         )
     return verdict(groups), criterion, groups, null
 
 
 def _measures(problem: AbstractProblem) -> list[Any]:
-    """The model of a problem, or its metrics, of which some are distances of a model."""
+    """Return the model of a problem, or its metrics (for distances of a model, that model)."""
     parts = [
         getattr(problem, name, None) for name in ("model", "optimized_metric", "reference_metric")
     ]

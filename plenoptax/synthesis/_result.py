@@ -21,17 +21,17 @@ from ._report import BatchReport, Report, report_on, report_on_batch
 
 @dataclasses.dataclass(frozen=True)
 class Result:
-    """What a synthesis came to. For a batch, ``result[i]`` is the result of one element.
+    """The result of a synthesis. For a batch, ``result[i]`` is the result of one element.
 
     Attributes:
-        problem: What was minimized.
-        state: Where it stands; `plenoptax.run` goes on from it.
-        trace: How it got there: a `Trace`, or a `BatchedTrace` with one for each element.
-        solver: What minimized it, with which `plenoptax.run` goes on from the state and
-            `plenoptax.init` makes one like it, for `plenoptax.io.load`. None if the result was put
-            together without.
-        saved_image: The image of the last loss, where the file of a result was loaded without its
-            problem; else None, for the state has it.
+        problem: The problem that was minimized.
+        state: The final state; `plenoptax.run` continues from it.
+        trace: The recorded history: a `Trace`, or a `BatchedTrace` with one for each element.
+        solver: The solver that minimized it. `plenoptax.run` uses it to continue from the state,
+            and `plenoptax.init` to build a state for `plenoptax.io.load`. None if the result was
+            built by hand.
+        saved_image: The image of the last loss, if the result was loaded from a file without its
+            problem; else None, because the state contains the image.
 
     Example:
         >>> import jax, plenoptax as plx
@@ -54,9 +54,9 @@ class Result:
 
     @property
     def image(self) -> Array:
-        """The last accepted image, or the best one if it was recorded; in pixels.
+        """The last accepted image, or the best image if it was recorded; in pixels.
 
-        Batches have one axis more.
+        For a batch, it has an extra leading axis.
         """
         images = self._final_image()
         if all(element.best_image is None for element in self.trace.elements):
@@ -68,12 +68,12 @@ class Result:
 
     @property
     def is_batch(self) -> bool:
-        """Whether this is the result of several syntheses, ``result[i]`` that of one."""
+        """Whether this is the result of several syntheses (``result[i]`` is the result of one)."""
         return self.state.num_steps.ndim > 0
 
     @property
     def elements(self) -> tuple["Result", ...]:
-        """The results of the elements of a batch; of one synthesis, this one alone."""
+        """The results of the elements of a batch; for one synthesis, this result alone."""
         parts = (self.state, self.saved_image)
         return tuple(
             Result(problem, state, trace, self.solver, image)
@@ -86,33 +86,37 @@ class Result:
 
     @property
     def status(self) -> Status:
-        """How the synthesis stands: a member of `Status`, which ``Status[...]`` puts into words.
+        """The status of the synthesis: a member of `Status`; ``Status[...]`` describes it in words.
 
-        In a batch it has an entry for each element; compare it with a member to tell which.
+        In a batch it has an entry for each element; compare it with a member to find which elements
+        have that status.
         """
         return self.state.status
 
     @property
     def success(self) -> bool | None:
-        """Whether the image is a metamer, as `report` judges it; None if nothing can be said.
+        """Whether the image is a metamer, judged by `report`; None if unknown.
 
-        A plateau is not success, and neither is a small loss: the image has to be more like its
-        target than unrelated images are. Nor is a metamer that is the target itself, to the eye: it
-        shows nothing of what the model does not see. For a batch, whether all elements are.
+        A plateau (no further decrease of the loss) is not success, and neither is a small loss: the
+        image must be closer to its target than unrelated images are. A metamer that is visually the
+        target itself is not a success either, because it shows nothing about the null space of the
+        model. For a batch: whether all elements succeeded.
         """
         return self.report().success
 
     def __len__(self) -> int:
-        """The number of elements in a batch."""
+        """Return the number of elements in a batch."""
         if not self.is_batch:
-            raise TypeError("This is the result of one synthesis, not of a batch.")
+            raise TypeError("The result must be that of a batch, got that of one synthesis.")
         return self.problem.num_elements
 
     def __getitem__(self, index: int) -> "Result":
-        """The result of one element of a batch."""
+        """Return the result of one element of a batch."""
         size = len(self)
         if not -size <= index < size:
-            raise IndexError(f"The batch has {size} elements; got index {index}.")
+            raise IndexError(
+                f"The index must be within the {size} elements of the batch, got {index}."
+            )
         return self.elements[index]
 
     @checked(iteration=INDEX)
@@ -123,27 +127,31 @@ class Result:
         *,
         warn: bool = True,
     ) -> dict[str, Any]:
-        """What is known of one iteration: its loss and norms, and the image if any were recorded.
+        """Return the loss and norms of one iteration, and an image if any were recorded.
 
         Args:
-            iteration: From 0 to n, or from the end if negative; n, or None, is the final one.
-            iteration_selection: See `plenoptax.Trace.get_progress`. The final image, that of the
-                last loss, counts among the recorded ones.
-            warn: Whether to warn when the image is that of another iteration.
+            iteration: From 0 to n, or counted from the end if negative; n, or None, is the final
+                one.
+            iteration_selection: Which recorded image to take; see `plenoptax.Trace.get_progress`.
+                The final image, that of the last loss, counts as recorded.
+            warn: Whether to warn if the image is that of another iteration.
 
         Returns:
-            See `plenoptax.Trace.get_progress`.
+            A dictionary of values; see `plenoptax.Trace.get_progress`.
 
         Raises:
             IndexError: If there is no such iteration, or no recorded image before it.
-            ValueError: If `iteration_selection` is none of the three.
+            ValueError: If `iteration_selection` is unknown.
             TypeError: If this is the result of a batch.
 
         Warns:
             UserWarning: If the image is that of another iteration.
         """
         if not isinstance(self.trace, Trace):
-            raise TypeError("This is the result of a batch; ask one element, such as result[0].")
+            raise TypeError(
+                "The result must be that of one synthesis, got that of a batch. Ask one element, "
+                "such as result[0]."
+            )
         final_image = np.asarray(self._final_image())
         return self.trace.get_progress(
             iteration, iteration_selection, warn=warn, final_image=final_image
@@ -152,36 +160,37 @@ class Result:
     def save_image(self, path: str | os.PathLike, **options: PyTree) -> None:
         """Write the image to a file.
 
-        What the penalty let out of [0, 1] is clipped unless ``clip=False``, which refuses it;
-        `report` says how much that is. The other options are those of
+        Values outside [0, 1] are clipped; with ``clip=False`` they raise an error. `report` says
+        how far the image leaves the range. The other options are those of
         `plenoptax.data.save_image`.
         """
         save_image(path, self.image, **{"clip": True, **options})
 
     def report(self, *, null_images: Array | None = None) -> Report | BatchReport:
-        """What a person asks of a synthesis before showing its image to anybody.
+        """Return a summary of the run and a test of whether it succeeded.
 
-        A representation is judged by groups of 16 numbers or more (for Portilla-Simoncelli, its
+        A representation is judged by groups of at least 16 values (for Portilla-Simoncelli, its
         groups of statistics), in units of their standard deviation over other images. A group
-        passes where synthesis and target correlate more, and are less far apart, than any two
-        unrelated images. All must. An image whose root mean square difference from the target is
-        below half a gray level of 8 bits is no success: either the model leaves no other metamer,
-        or the synthesis started at the target.
+        passes if synthesis and target are more strongly correlated, and closer to each other, than
+        any two unrelated images (the null). The synthesis succeeds if every group passes. An image
+        whose root mean square difference from the target is below half a gray level of 8 bits is
+        not a success: either the model allows no other metamer, or the synthesis started at the
+        target.
 
         Args:
-            null_images: Unrelated images as the model takes them, at least 8, along the first axis:
-                a sample of those that your claim is about. By default photographs that came with
-                the package, for Portilla-Simoncelli with its default arguments, a weak null; for
-                other models, and for images of several channels, nothing, and success remains
+            null_images: At least 8 unrelated images that the model takes, along the first axis: a
+                sample of the images that your claim is about. By default, for Portilla-Simoncelli
+                with its default arguments, photographs that come with the package, a weak null; for
+                other models, and for images of several channels, there is no default and success is
                 unknown.
 
         Returns:
-            The report, to be printed; for a batch one of all elements.
+            The report, to be printed; for a batch one report on all elements.
 
         Raises:
-            ValueError: If there are fewer than 8 null images, or they have other channels than the
-                target; or if the synthesis has no target to be like: competitions, geodesics and
-                objectives of your own.
+            ValueError: If there are fewer than 8 null images, or their channels differ from those
+                of the target; or if the problem has no target (competitions, geodesics and
+                objectives of your own).
 
         References:
             Feather et al. (2023), Nature Neuroscience 26, 2017-2034, for nulls of unrelated images.
@@ -197,7 +206,7 @@ class Result:
         )
 
     def _final_image(self) -> Array:
-        """The image of the last loss."""
+        """Return the image of the last loss."""
         if self.saved_image is not None:
             return self.saved_image
         return decode(self.problem, self.state.accepted_z)

@@ -40,41 +40,41 @@ class AbstractSaved(eqx.Module):
     status: eqx.AbstractVar[Any]
 
     def save(self, path: str | os.PathLike) -> None:
-        """Write it to a file, as `plenoptax.io.save` does.
+        """Write the result to a file, as `plenoptax.io.save` does.
 
-        The file is a NumPy ``.npz`` archive with a JSON text: it holds no code, can be read without
-        plenoptax, and appears when it is whole.
+        The file is a NumPy ``.npz`` archive with a JSON text. It contains no code, can be read
+        without plenoptax, and appears only when it is complete.
 
         Args:
-            path: Where to; an existing file is replaced.
+            path: The file to write; an existing file is replaced.
 
         Raises:
-            FileNotFoundError: If there is no such folder.
+            FileNotFoundError: If the folder does not exist.
         """
         arrays, name = {}, type(self).__name__
         write_archive(path, {"kind": name, "result": pack(self, "", arrays, _kinds())}, arrays)
 
     @classmethod
     def load(cls: type[Saved], path: str | os.PathLike) -> Saved:
-        """Read what `save` wrote.
+        """Read a result that `save` wrote.
 
         Args:
             path: The file.
 
         Returns:
-            The same, bit for bit, its arrays on the default device.
+            The same result, bit for bit, with its arrays on the default device.
 
         Raises:
-            FileNotFoundError: If there is no such file.
-            ValueError: If the file is no such file, is damaged or holds something else, or holds
-                float64 numbers while JAX is set to 32 bits.
+            FileNotFoundError: If the file does not exist.
+            ValueError: If the file is of another kind, is damaged, contains something else, or
+                contains float64 numbers while JAX is set to 32 bits.
         """
         with Archive(path) as archive:
             found = read_saved(archive)
         if not isinstance(found, cls):
             raise ValueError(
-                f"{path} must hold {cls.__name__}, got {type(found).__name__}: "
-                "plenoptax.io.load_result loads whatever it is."
+                f"{path} must hold {cls.__name__}, got {type(found).__name__}. Load any kind of "
+                "result with plenoptax.io.load_result."
             )
         return found
 
@@ -106,7 +106,7 @@ def _is_nonfinite(status: Any) -> bool:
 
 
 def _kinds() -> Kinds:
-    # The results are defined where they are made, which imports this file.
+    # The modules that define the results import this file.
     results = AbstractSaved.__subclasses__()
     statuses = {Status: _STATUSES, EigenStatus: _EIGEN_STATUSES}
     return Kinds((*results, LanczosState, PowerState), statuses)

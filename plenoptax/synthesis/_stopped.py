@@ -8,12 +8,12 @@ from ..stop import AbstractStop, AnyOf, LossChange, PixelChange
 
 
 def doubts_about_stop(solver: Solver | None, state: State, trace: Trace) -> list[str]:
-    """Sentences about stop rules that fired though their tolerance says little of this synthesis.
+    """Return sentences about stop rules that fired with a tolerance that does not suit the run.
 
     Args:
-        solver: What minimized, if it is known.
-        state: The last state, with what the rules remember.
-        trace: The steps up to there.
+        solver: The solver, if it is known.
+        state: The last state, with the memory of the rules.
+        trace: The steps up to that state.
     """
     if solver is None or not bool(state.status == Status.plateau):
         return []
@@ -21,7 +21,7 @@ def doubts_about_stop(solver: Solver | None, state: State, trace: Trace) -> list
     for rule, memory in _fired(solver.stop, state.stop_state):
         if not isinstance(rule, LossChange | PixelChange):
             continue
-        # In the last of several stages, the rule has started anew.
+        # In the last of several stages, the rule has started again.
         shown = np.flatnonzero(trace.accepted)[-int(memory.count) :]
         if len(shown) == int(memory.count):
             doubts += _doubts(rule, trace, shown)
@@ -29,7 +29,7 @@ def doubts_about_stop(solver: Solver | None, state: State, trace: Trace) -> list
 
 
 def _fired(rule: AbstractStop, memory: PyTree) -> Iterator[tuple[AbstractStop, PyTree]]:
-    """The rules that fire, each with what it remembers."""
+    """Yield the rules that fire, each with its memory."""
     if isinstance(rule, AnyOf):
         for pair in zip(rule.rules, memory, strict=True):
             yield from _fired(*pair)
@@ -38,15 +38,15 @@ def _fired(rule: AbstractStop, memory: PyTree) -> Iterator[tuple[AbstractStop, P
 
 
 def _doubts(rule: LossChange | PixelChange, trace: Trace, shown: np.ndarray) -> list[str]:
-    """What is doubtful about a rule that was shown these steps of a trace."""
+    """Return the doubts about a rule that saw these steps of a trace."""
     tolerance = float(rule.tolerance)
     stopped = f"{type(rule).__name__}({tolerance:.3g}, window={rule.window}) stopped it, but"
     if isinstance(rule, PixelChange):
         if np.max(trace.pixel_change_norm[shown]) >= tolerance:
             return []
         return [
-            f"{stopped} no step since the start moved the image by more than its tolerance: the "
-            "steps may have been too small to say anything. Give a smaller tolerance, or larger "
+            f"{stopped} no step since the start moved the image by more than its tolerance. The "
+            "steps may have been too small for the rule. Give a smaller tolerance, or larger "
             "steps."
         ]
     began = abs(float(trace.losses[shown[0]]))

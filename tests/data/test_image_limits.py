@@ -155,7 +155,7 @@ def test_transparency_of_gif_bmp_and_webp_is_white(tmp_path, x64):
 
 @pytest.mark.parametrize("value", [0, -1, 2.5, "many", True])
 def test_max_pixels_is_a_whole_number(tmp_path, unchecked, value):
-    with pytest.raises(ValueError, match="max_pixels is a whole number"):
+    with pytest.raises(ValueError, match="max_pixels must be a whole number"):
         data.load_images(tmp_path, max_pixels=value)
 
 

@@ -142,16 +142,19 @@ def test_synthetic_stimuli_draw_only_the_fractal():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: data.grating(0), "size is a whole number, at least 1"),
-        (lambda: data.zone_plate((8, -1)), "size is"),
-        (lambda: data.grating(8, period=0.0), "period is a finite number above 0"),
+        (lambda: data.grating(0), "size must be a whole number, at least 1"),
+        (lambda: data.zone_plate((8, -1)), "size must be"),
+        (lambda: data.grating(8, period=0.0), "period must be a finite number above 0"),
         (
             lambda: data.grating(8, contrast=1.5),
-            "contrast is .* at most 1",
+            "contrast must be .* at most 1",
         ),
-        (lambda: data.checkerboard(8, square_size=0), "square_size is a whole number, at least 1"),
+        (
+            lambda: data.checkerboard(8, square_size=0),
+            "square_size must be a whole number, at least 1",
+        ),
         (lambda: data.pink_noise(1, key=jax.random.key(0)), "single pixel"),
-        (lambda: data.make_synthetic_stimuli(9), "size is a whole number, at least 10"),
+        (lambda: data.make_synthetic_stimuli(9), "size must be a whole number, at least 10"),
     ],
 )
 def test_stimulus_refuses_what_cannot_be_drawn(make, message):

@@ -227,7 +227,7 @@ def test_noise_that_does_not_fit_is_refused(unchecked):
     x = jnp.ones(3)
     with pytest.raises(ValueError, match="shape"):
         plx.linalg.fisher(lambda v: v, x, noise=plx.linalg.GaussianNoise(jnp.ones(2)))
-    with pytest.raises(ValueError, match="positive definite"):
+    with pytest.raises(ValueError, match="must be positive"):
         plx.linalg.fisher(lambda v: v, x, noise=plx.linalg.GaussianNoise(jnp.diag(-x)))
     with pytest.raises(ValueError, match="rates"):
         plx.linalg.fisher(lambda v: v - 1, x, noise=plx.linalg.PoissonNoise())
@@ -268,12 +268,12 @@ def test_a_map_is_restricted_to_a_subspace(rng, x64):
         np.testing.assert_allclose(restricted.T.dense(), wanted.T, atol=1e-13)
         again = plx.linalg.linearize(lambda x: matrix @ x.ravel(), x, subspace=subspace)
         np.testing.assert_array_equal(again.dense(), restricted.dense())
-    with pytest.raises(ValueError, match="24 numbers.*Window.*shape of the input"):
+    with pytest.raises(ValueError, match="Window.*24 values.*shape of the input"):
         operator @ plx.linalg.mask(np.ones((3, 4), bool))
 
 
 def test_subspaces_that_are_empty_or_dependent_are_refused(unchecked):
-    with pytest.raises(ValueError, match="zero everywhere"):
+    with pytest.raises(ValueError, match="nonzero element"):
         plx.linalg.mask(np.zeros((2, 2), bool))
     with pytest.raises(ValueError, match="dependent"):
         plx.linalg.complement(jnp.ones(4), 2 * jnp.ones(4))

@@ -275,9 +275,9 @@ def test_synthesis_leaves_the_masks_as_they_are(getkey):
     [
         (((32, 32),), "n_scales <= 3"),
         (((63, 64), 4), "at least 64 pixels"),
-        (((32, 32), 0), "n_scales is a whole number, at least 1"),
-        (((32, 32), 2, 1), "n_orientations is a whole number, at least 2"),
-        (((32, 32), 2, 4, 0), "spatial_corr_width is a whole number, at least 1"),
+        (((32, 32), 0), "n_scales must be a whole number, at least 1"),
+        (((32, 32), 2, 1), "n_orientations must be a whole number, at least 2"),
+        (((32, 32), 2, 4, 0), "spatial_corr_width must be a whole number, at least 1"),
         (((32, 32), 2, 4, 9), "must be at most 8"),
         (((33, 64), 2, 4, 10), "must be at most 9"),
         (((1, 32, 32), 2), "height and the width"),

@@ -159,7 +159,7 @@ def test_synthesis_animate_processes_images():
     [
         ({"rescale_ylim": "rescale0"}, "rescale_ylim must be .* got 'rescale0'"),
         ({"rescale_ylim": True}, "rescale_ylim must be .* got True"),
-        ({"framerate": 0}, "framerate is a finite number above 0; got 0"),
+        ({"framerate": 0}, "framerate must be a finite number above 0, got 0"),
         ({"included_plots": ["loss"]}, "The name of a plot must be .* got 'loss'"),
     ],
 )

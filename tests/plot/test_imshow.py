@@ -275,7 +275,7 @@ def test_imshow_of_what_is_not_finite_is_drawn():
         ({}, "got 2 images of 3 channels each"),
         ({"as_rgb": True, "channel_idx": 0}, "which shows all channels at once, got 0"),
         ({"batch_idx": 0, "title": ["a"]}, "each of the 3 images, got 1 titles"),
-        ({"batch_idx": 0, "col_wrap": 0}, "col_wrap is a whole number, at least 1; got 0"),
+        ({"batch_idx": 0, "col_wrap": 0}, "col_wrap must be a whole number, at least 1, got 0"),
     ],
 )
 def test_imshow_refuses(options, message, rng):

@@ -81,9 +81,9 @@ def test_circular_gaussian2d_takes_a_traced_std():
     [
         ((0, 1.0), "kernel_size"),
         (((3, -1), 1.0), "kernel_size"),
-        ((5, 0.0), "std is a finite number above 0"),
-        ((5, [1.0, -1.0]), "std is a finite number above 0"),
-        ((5, float("nan")), "std is a finite number above 0"),
+        ((5, 0.0), "std must be a finite number above 0"),
+        ((5, [1.0, -1.0]), "std must be a finite number above 0"),
+        ((5, float("nan")), "std must be a finite number above 0"),
         ((5, [1.0, 2.0], 3), r"3 output channels, got shape \(2,\)"),
         ((5, np.ones((2, 2))), "got shape"),
         ((5, 1.0, 0), "out_channels"),
@@ -98,7 +98,7 @@ def test_gaussian1d_is_the_checked_window():
     std = jnp.asarray([1.5, 2.0])
     np.testing.assert_array_equal(gaussian1d(), gaussian_window(11, std)[0])
     np.testing.assert_array_equal(gaussian1d(8, [1.5, 2.0]), gaussian_window(8, std))
-    with pytest.raises(ValueError, match="std is a finite number above 0"):
+    with pytest.raises(ValueError, match="std must be a finite number above 0"):
         gaussian1d(5, -1.0)
     with pytest.raises(ValueError, match="kernel_size"):
         gaussian1d(0)

@@ -94,7 +94,7 @@ def test_pyramid_of_one_scale_is_the_image(rng):
 
 
 def test_pyramid_refuses(unchecked):
-    with pytest.raises(ValueError, match="n_scales is a whole number, at least 1; got 0"):
+    with pytest.raises(ValueError, match="n_scales must be a whole number, at least 1, got 0"):
         LaplacianPyramid(0)
     pyramid = LaplacianPyramid(3)
     scales = [jnp.zeros((1, size, size)) for size in (8, 4, 2)]
@@ -172,7 +172,7 @@ def test_value_and_gradient_are_finite_on_degenerate_images():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda x: blur_downsample(x, 0), "n_scales is a whole number, at least 1"),
+        (lambda x: blur_downsample(x, 0), "n_scales must be a whole number, at least 1"),
         (lambda x: blur_downsample(x, filtname="db4"), "'db4'"),
         (lambda x: upsample_blur(x, (0, 2)), r"odd must be two numbers.*\(0, 2\)"),
         (lambda x: upsample_blur(x, (0, 1, 1)), "odd must be two numbers"),

@@ -76,7 +76,7 @@ def test_center_crop_refuses_larger_sizes():
 
 @pytest.mark.parametrize("size", [0, -1, 2.0, (2, 2), "2"])
 def test_center_crop_refuses_other_sizes(size, unchecked):
-    with pytest.raises(ValueError, match="output_size is a whole number, at least 1"):
+    with pytest.raises(ValueError, match="output_size must be a whole number, at least 1"):
         center_crop(jnp.zeros((5, 7)), size)
 
 
@@ -116,7 +116,7 @@ def test_add_noise_is_differentiable_down_to_none(getkey):
 
 
 def test_add_noise_refuses(getkey):
-    with pytest.raises(ValueError, match="noise_mse is a finite number at least 0"):
+    with pytest.raises(ValueError, match="noise_mse must be a finite number at least 0"):
         add_noise(jnp.zeros((1, 4, 4)), [1.0, -1.0], key=getkey())
     with pytest.raises(ValueError, match="two pixels"):
         add_noise(jnp.zeros((1, 1, 1)), 1.0, key=getkey())

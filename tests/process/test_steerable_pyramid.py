@@ -288,17 +288,17 @@ def test_precision_follows_the_image(x64):
     ("arguments", "match"),
     [
         ({"image_shape": (32, 32), "height": 4}, "from 0 to 3"),
-        ({"image_shape": (32, 32), "height": -1}, "height is a whole number, at least 0"),
+        ({"image_shape": (32, 32), "height": -1}, "height must be a whole number, at least 0"),
         ({"image_shape": (32, 32), "order": 16}, "0 to 15"),
-        ({"image_shape": (32, 32), "order": -1}, "order is a whole number, at least 0"),
+        ({"image_shape": (32, 32), "order": -1}, "order must be a whole number, at least 0"),
         (
             {"image_shape": (32, 32), "order": 0, "is_complex": True},
             "order must be at least 1 .* got 0",
         ),
         ({"image_shape": (32, 32), "twidth": 0}, "twidth"),
         ({"image_shape": (1, 32, 32)}, "the height and the width"),
-        ({"image_shape": (32.5, 32)}, "image_shape is a whole number"),
-        ({"image_shape": (0, 32)}, "image_shape is a whole number"),
+        ({"image_shape": (32.5, 32)}, "image_shape must be a whole number"),
+        ({"image_shape": (0, 32)}, "image_shape must be a whole number"),
     ],
 )
 def test_pyramid_refuses_arguments(arguments, match, unchecked):

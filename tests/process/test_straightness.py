@@ -112,13 +112,13 @@ def test_translation_moves_right_and_around(rng):
 
 
 def test_paths_refuse(ends, getkey, unchecked):
-    with pytest.raises(ValueError, match="n_steps is a whole number, at least 1; got 0"):
+    with pytest.raises(ValueError, match="n_steps must be a whole number, at least 1, got 0"):
         make_straight_line(*ends, 0)
-    with pytest.raises(ValueError, match="n_steps is a whole number, at least 1; got -1"):
+    with pytest.raises(ValueError, match="n_steps must be a whole number, at least 1, got -1"):
         translation_sequence(ends[0], -1)
     with pytest.raises(ValueError, match=r"\(2, 5, 4\) and \(2, 5, 3\)"):
         make_straight_line(ends[0], ends[1][..., :3], 2)
-    with pytest.raises(ValueError, match="max_norm is a finite number at least 0; got -1"):
+    with pytest.raises(ValueError, match="max_norm must be a finite number at least 0, got -1"):
         sample_brownian_bridge(*ends, 2, -1, key=getkey())
     with pytest.raises(ValueError, match="two or more images"):
         deviation_from_line(ends[0][:1])

@@ -93,5 +93,5 @@ def test_containers_are_followed():
 @pytest.mark.parametrize("wrong", [{"b1": 1.0}, {"b2": -0.1}])
 def test_decays_out_of_range_are_refused(wrong):
     (name,) = wrong
-    with pytest.raises(ValueError, match=f"{name} is a finite number at least 0 and below 1"):
+    with pytest.raises(ValueError, match=f"{name} must be a finite number at least 0 and below 1"):
         plx.amsgrad(0.1, **wrong)

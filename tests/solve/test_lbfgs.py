@@ -200,5 +200,5 @@ def test_inverse_hessian_leaves_out_pairs_of_negative_curvature(x64, rng):
 def test_lbfgs_memory_size_is_the_number_of_pairs(memory_size):
     state = lbfgs(memory_size).init(jnp.zeros((2, 3)))
     assert state.memory.steps.shape == (memory_size, 6)
-    with pytest.raises(ValueError, match="memory_size is a whole number, at least 1; got 0"):
+    with pytest.raises(ValueError, match="memory_size must be a whole number, at least 1, got 0"):
         lbfgs(0)

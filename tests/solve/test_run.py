@@ -268,7 +268,7 @@ def test_a_state_of_another_problem_or_solver_is_refused_by_path(unchecked, getk
     with pytest.raises(ValueError, match=r"stop_state"):
         step(problem, Solver(optax.adam(0.1), stop=stop.LossChange(window=7)), state)
     wrong = dataclasses.replace(state, num_steps=jnp.zeros((), jnp.float32))
-    with pytest.raises(ValueError, match=r"\.num_steps is float32.*int32"):
+    with pytest.raises(ValueError, match=r"\.num_steps must be int32.*float32"):
         step(problem, adam, wrong)
 
 
@@ -313,7 +313,7 @@ def test_init_errors_say_what_to_do(unchecked, getkey):
         init(problem, optimizer, initial_image=image.at[0, 0, 0].set(jnp.nan))
     with (
         pytest.warns(UserWarning, match="shape"),
-        pytest.raises(ValueError, match="cannot be compared"),
+        pytest.raises(ValueError, match="can be compared"),
     ):
         init(problem, optimizer, initial_image=jnp.zeros((1, 5, 5)))
 

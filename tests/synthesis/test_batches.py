@@ -74,7 +74,7 @@ def test_starts_of_their_own_leave_images_checked(options, images):
     wide = 255 * (images if "batch" in options else images[0])
     with (
         pytest.warns(UserWarning, match="outside of") as told,
-        pytest.raises(ValueError, match="optimizer= or solver="),
+        pytest.raises(ValueError, match="optimizer= and solver="),
     ):
         METHODS["mad_competition"](wide, initial_image=images, **options, **neither)
     assert len(told) == 1

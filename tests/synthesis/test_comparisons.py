@@ -110,7 +110,7 @@ def test_a_blind_model_without_a_ridge_is_no_number():
     assert found.status == plx.Status.nonfinite
     assert np.isnan(found.log_ratios[-1])
     assert found.variances.shape == (1,)
-    assert "after 0 of 20 steps: give a larger ridge" in str(found)
+    assert "after 0 of 20 steps. Give a larger ridge" in str(found)
 
 
 def test_the_last_changes_of_finite_variance_are_kept(monkeypatch):
@@ -247,5 +247,5 @@ def test_reports_of_two_models_say_their_subspace_and_cite():
 
 
 def test_one_model_is_not_compared():
-    with pytest.raises(ValueError, match="Two models or more are compared; got 1"):
+    with pytest.raises(ValueError, match="models must be two or more models, got 1"):
         compare(MODELS[:1])

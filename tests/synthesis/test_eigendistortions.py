@@ -230,7 +230,7 @@ def test_resuming_is_the_same_as_not_stopping():
     assert resumed.num_products == whole.num_products
     with pytest.raises(ValueError, match="another search"):
         plx.eigendistortions(image, model, resume=half, **{**options, "k": 1})
-    with pytest.raises(ValueError, match="nothing to resume"):
+    with pytest.raises(ValueError, match="must be a PowerState"):
         plx.eigendistortions(image, model, method="power", resume=half, progress=False)
 
 
@@ -250,7 +250,7 @@ def test_wrong_arguments_are_refused(unchecked):
     image, model = crop(16), plx.models.Gaussian(7)
     with pytest.raises(ValueError, match="method"):
         plx.eigendistortions(image, model, method="lanczos")
-    with pytest.raises(ValueError, match="takes which='top' or 'both'"):
+    with pytest.raises(ValueError, match="which must be 'top' or 'both'"):
         plx.eigendistortions(image, model, method="randomized_svd", which="bottom")
     with pytest.raises(ValueError, match="stochastic"):
         plx.eigendistortions(image, lambda x: x * np.random.default_rng().uniform())

@@ -56,9 +56,9 @@ def test_another_search_is_not_resumed(unfinished, getkey):
     # A linear model has one Jacobian for all images: only the model tells.
     wider = plx.models.Gaussian(7, std=1.0)
     for resume in (unfinished, unfinished.state):
-        with pytest.raises(ValueError, match="another image, model, noise or subspace"):
+        with pytest.raises(ValueError, match="same image, model, noise and subspace"):
             find(crop(16), model=wider, resume=resume)
-    with pytest.raises(ValueError, match="another image, model, noise or subspace"):
+    with pytest.raises(ValueError, match="same image, model, noise and subspace"):
         find(crop(16), noise=plx.linalg.GaussianNoise(4.0), resume=unfinished)
 
 

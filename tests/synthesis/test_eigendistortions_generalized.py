@@ -49,7 +49,7 @@ def test_a_number_that_the_ridge_made_is_named(x64):
     assert found.is_ridge_dominated.tolist() == [True, False]
     assert is_status(found.status["top"], "ridge_dominated")
     assert is_status(found.status["bottom"], "converged")
-    for text in ("5625 562.5 56.25 0.0 ridge_dominated", "top: The ridge made"):
+    for text in ("5625 562.5 56.25 0.0 ridge_dominated", "top: The ridge determines"):
         assert text in " ".join(str(found).split())
     # A subspace that the second model sees leaves it out.
     seen = plx.linalg.mask(np.asarray([1, 0, 1, 1, 1, 1]).reshape(IMAGE.shape) > 0)
@@ -82,9 +82,9 @@ def test_what_the_first_model_does_not_see_is_no_number_of_the_ridge(x64):
 def test_wrong_arguments_are_refused(x64, unchecked):
     with pytest.raises(ValueError, match="whole number"):
         compare([1] * 6, [1] * 6, k=1.5)
-    with pytest.raises(ValueError, match="ridge is a finite number above 0"):
+    with pytest.raises(ValueError, match="ridge must be a finite number above 0"):
         compare([1] * 6, [1] * 6, ridge=0.0)
-    with pytest.raises(ValueError, match="does not see any change"):
+    with pytest.raises(ValueError, match="which sees none"):
         compare([1] * 6, [0] * 6)
 
 

@@ -354,12 +354,12 @@ def test_wrong_arguments_are_refused(ends, blind, unchecked):
     with pytest.raises(TypeError):
         plx.Geodesic(first, last, "model")
     problem = plx.Geodesic(first, last, blind)
-    with pytest.raises(ValueError, match="energy_bound is a finite number above 0"):
+    with pytest.raises(ValueError, match="energy_bound must be a finite number above 0"):
         plx.ConditionalGeodesic(problem, 0.0)
     with pytest.raises(ValueError, match="num_stages"):
         plx.ConditionalGeodesic(problem, 1.0, num_stages=0)
     with pytest.raises(ValueError, match="key="):
         plx.geodesic(first, last, blind, 5, "bridge", progress=False)
     solver = plx.Solver(FAST)
-    with pytest.raises(ValueError, match="not both"):
+    with pytest.raises(ValueError, match="got both"):
         plx.geodesic(first, last, blind, optimizer=FAST, solver=solver, progress=False)

@@ -268,7 +268,7 @@ def test_an_initial_image_of_another_size_warns_and_works(image, getkey):
     assert result.trace.losses[-1] < 1e-4
     with (
         pytest.warns(UserWarning, match="shape"),
-        pytest.raises(ValueError, match="cannot be compared"),
+        pytest.raises(ValueError, match="can be compared"),
     ):
         quietly(image, jnp.sin, initial_image=jnp.zeros((1, 7, 9)))
 
@@ -317,9 +317,9 @@ def test_a_model_of_nan_raises_with_the_result(image, getkey):
 
 
 def test_a_target_that_the_model_makes_nan_of_is_refused(image):
-    with pytest.raises(ValueError, match=r"infinite or not a number in \d+ of \d+ places"):
+    with pytest.raises(ValueError, match=r"must be finite, got \d+ infinite or NaN values of \d+"):
         plx.Metamer(image, lambda x: jnp.log(x - 0.5))
-    with pytest.raises(ValueError, match=r"infinite or not a number in \d+ of \d+ places"):
+    with pytest.raises(ValueError, match=r"must be finite, got \d+ infinite or NaN values of \d+"):
         plx.eigendistortions(image, lambda x: jnp.log(x - 0.5), progress=False)
 
 
@@ -339,7 +339,7 @@ def test_bad_arguments_are_refused_with_a_sentence(image, model, unchecked, getk
         quietly(image, model)
     with pytest.raises(ValueError, match="both"):
         quietly(image, model, key=key, initial_image=image)
-    with pytest.raises(ValueError, match="optimizer= or solver="):
+    with pytest.raises(ValueError, match="optimizer= and solver="):
         quietly(
             image, model, key=key, optimizer=optax.adam(1.0), solver=plx.Solver(optax.adam(1.0))
         )

@@ -161,7 +161,7 @@ def test_bad_objectives_are_refused(unchecked, getkey):
         quietly(lambda image: image, (1, 4, 4), key=getkey())
     with pytest.raises(ValueError, match="The objective must have a gradient"):
         quietly(lambda image: jnp.sum(jnp.sign(image)), (1, 4, 4), key=getkey())
-    with pytest.raises(TypeError, match="The objective is a callable"):
+    with pytest.raises(TypeError, match="objective_function must be a callable"):
         quietly(3, (1, 4, 4), key=getkey())
 
 

@@ -86,7 +86,7 @@ def test_a_result_without_solver_is_judged_and_asks_for_one_to_go_on(tmp_path, u
     assert found.report().losses == result.report().losses
     assert found.success == result.success
     assert found.problem.objective_function(found.image) == pytest.approx(result.trace.losses[-1])
-    with pytest.raises(ValueError, match=r"load_result was given solver="):
+    with pytest.raises(ValueError, match=r"Give solver= to plenoptax\.io\.load_result"):
         plx.run(found.problem, found.solver, found.state, 2)
 
 

@@ -208,7 +208,7 @@ def test_a_checkpoint_of_run_is_not_taken_for_one_of_an_entry_function(tmp_path)
     problem = plx.Metamer(options["image"], options["model"], plx.loss.mse)
     state = plx.init(problem, options["optimizer"], key=options["key"])
     plx.run(problem, options["optimizer"], state, 1, checkpoint=tmp_path / "run.npz")
-    with pytest.raises(ValueError, match="plenoptax.run wrote it"):
+    with pytest.raises(ValueError, match="got one of plenoptax.run"):
         plx.metamer(**options, max_steps=2, checkpoint=tmp_path / "run.npz")
 
 
@@ -219,7 +219,7 @@ def test_models_without_a_hash_are_refused():
         def __call__(self, image):
             return image
 
-    with pytest.raises(TypeError, match=r"Unhashable without a hash.*equinox\.Module"):
+    with pytest.raises(TypeError, match=r"Unhashable without one.*equinox\.Module"):
         plx.Metamer(jnp.asarray(IMAGE), Unhashable())
 
 

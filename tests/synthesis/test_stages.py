@@ -180,7 +180,7 @@ def test_reports_name_the_stages_that_are_left():
     assert both.best == 1
     assert str(both).count(report.stages) == 2
     assert re.search(rf"\nstages +{re.escape(report.stages)}\n", str(report))
-    assert "the report names those that are left" in report.status
+    assert "the report names the remaining ones" in report.status
     # The step that ends a stage belongs to it, and the next has not begun.
     state, trace = plx.run(problem, NEVER, start, 5)
     stages = describe_stages(problem, state.status, trace)
@@ -192,7 +192,7 @@ def test_reports_name_the_stages_that_are_left():
     infos = dataclasses.replace(more.infos, terms={"stage": np.asarray([0, 0, 2, 2])})
     jumped = dataclasses.replace(more, infos=infos)
     stages = describe_stages(problem, plx.Status.plateau, jumped)
-    assert stages == "finished coarse (2 steps), all (1 steps); passed over middle"
+    assert stages == "finished coarse (2 steps), all (1 steps); skipped middle"
     assert describe_stages(plx.Metamer(draw(), SelectableBands()), state.status, trace) == ""
 
 
@@ -210,7 +210,7 @@ def test_a_checkpoint_is_gone_on_with_to_a_larger_total_and_to_the_end(tmp_path)
 
 def test_none_is_refused_where_nothing_ends_the_run(unchecked):
     options = {"key": jax.random.key(0), "max_steps": None}
-    with pytest.raises(ValueError, match="max_steps is a whole number, at least 0; got None"):
+    with pytest.raises(ValueError, match="max_steps must be a whole number, at least 0, got None"):
         plx.metamer(draw(), SelectableBands(), **options)
     with pytest.raises(ValueError, match="give a whole number of steps"):
         plx.metamer_ctf(draw(), SelectableBands(), max_stage_steps=None, **options)

@@ -132,7 +132,7 @@ def test_the_objective_is_about_the_representation_that_was_given(getkey):
 )
 def test_representations_unlike_the_models_are_refused(given, named, unchecked):
     image, model = jnp.full((1, 8, 8), 0.5), plx.models.Gaussian(5)
-    message = f"representation is {named}, but the model's of the image is float32\\[1, 8, 8\\]"
+    message = f"representation of the image, float32\\[1, 8, 8\\], got {named}"
     with pytest.raises(ValueError, match=message):
         plx.Metamer(image, model, target_representation=given)
     with pytest.raises(ValueError, match=message):
