@@ -1,13 +1,14 @@
 """The command line: ``python -m plenoptax metamer brick``."""
 
 import argparse
+import dataclasses
 import io
 import json
 import logging
 import os
 import pathlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib import metadata
 from typing import Any, NoReturn
 
@@ -16,20 +17,58 @@ import jax.numpy as jnp
 import pooch
 from jaxtyping import Array
 
-from . import data, models, plot
-from ._writing import write_atomically
+from . import data, metric, models, plot
+from ._writing import check_writable, write_atomically
 from .data import load_images
 from .data._save import encode_image
 from .solve import Status
-from .synthesis import metamer, Report, Result
+from .synthesis import eigendistortions, mad_competition_set, metamer, metamer_ctf, Result
 
 
-# Each with the shortest side in pixels of an image that it takes: the seven shifts of the texture
-# statistics need as many samples in the lowpass residual, which has one for every 16 pixels.
-_MODELS = {
-    "portilla-simoncelli": (lambda image: models.PortillaSimoncelli(image.shape[-2:]), 6 * 16 + 1),
+# The shortest side in pixels of an image for the texture model: the seven shifts of its statistics
+# need as many samples in the lowpass residual, which has one for every 16 pixels.
+_SMALLEST_TEXTURE = 6 * 16 + 1
+
+_MODELS: dict[str, tuple[Callable[[Array], Any], int]] = {
+    "portilla-simoncelli": (
+        lambda image: models.PortillaSimoncelli(image.shape[-2:]),
+        _SMALLEST_TEXTURE,
+    ),
     "gaussian": (lambda image: models.Gaussian((31, 31)), 1),
+    "on-off": (lambda image: models.OnOff((31, 31), pretrained=True), 16),
 }
+
+_METRICS = {
+    "mse": metric.mse,
+    "ssim": metric.ssim_distance,
+    "ms-ssim": metric.ms_ssim_distance,
+    "nlpd": metric.nlpd,
+}
+
+# Methods of two images, by their function.
+_IN_PYTHON = {
+    "geodesic": "plenoptax.geodesic(first, second, model)",
+    "conditional-geodesic": "plenoptax.conditional_geodesic(geodesic, constraint)",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class _Made:
+    """What a method made of one image.
+
+    Attributes:
+        images: The images to write, by the end of their names.
+        facts: The numbers to write.
+        draw: Draws the figure.
+        lines: What to print.
+        is_interrupted: Whether the user interrupted the method.
+    """
+
+    images: dict[str, Array]
+    facts: dict[str, Any]
+    draw: Callable[[], Any]
+    lines: list[str]
+    is_interrupted: bool = False
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -39,60 +78,161 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: Those of the command line by default.
 
     Returns:
-        The exit code: 0, or 2 if the arguments are of no use, with one line that says why; or 130
-        if it was interrupted while there was nothing to write yet, or while it wrote.
+        The exit code: 0; 1 if the results are written but their figure or their summary is not; 2
+        if the arguments cannot be used, with one line that says why; or 130 if the command was
+        interrupted before it had anything to write.
     """
-    parser = _parser()
-    options = parser.parse_args(arguments)
+    options = _parser().parse_args(arguments)
     _use_compilation_cache()
-    # What tifffile logs of a damaged file would stand beside the one line that says so.
+    # Messages that tifffile logs about a damaged file would precede the one line that says so.
     logging.getLogger("tifffile").addHandler(logging.NullHandler())
+    written: list[str] = []
     try:
-        _metamer(options)
+        return _run(options, written)
     except (ValueError, TypeError, OSError) as error:
-        print(f"plenoptax: {error}".splitlines()[0], file=sys.stderr)
+        _say(f"plenoptax: {error}".splitlines()[0], sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("plenoptax: interrupted; nothing was written", file=sys.stderr)
+        what = f"wrote {', '.join(written)}" if written else "nothing was written"
+        _say(f"plenoptax: interrupted; {what}", sys.stderr)
         return 130
+
+
+def _run(options: argparse.Namespace, written: list[str]) -> int:
+    """Run the method for each image; add the names of written files to `written`."""
+    outputs = _check_outputs(options)
+    images = [_read(name) for name in options.images]
+    for name, image in zip(options.images, images, strict=True):
+        _check_size(name, image, options.model)
+    code = 0
+    for name, image, out in zip(options.images, images, outputs, strict=True):
+        made = options.method(image, options)
+        facts = {"image": name, "model": options.model, "seed": options.seed, **made.facts}
+        files = {
+            **{path: encode_image(path, made.images[end], clip=True) for end, path in _images(options, out).items()},
+            out.with_suffix(".json"): json.dumps(facts, indent=1).encode(),
+        }
+        write_atomically(files)
+        names = [str(path) for path in files]
+        written += names
+        for line in made.lines[:-1]:
+            code = max(code, _say(line))
+        if made.is_interrupted:
+            _say("Interrupted: this is the result so far, without a figure.")
+            return max(code, _say(f"{made.lines[-1]}; wrote {', '.join(names)}"))
+        figure = _figure(out)
+        if _draw(made, figure):
+            names.append(str(figure))
+        else:
+            code = 1
+        code = max(code, _say(f"{made.lines[-1]}; wrote {', '.join(names)}"))
+    return code
+
+
+def _draw(made: _Made, path: pathlib.Path) -> bool:
+    """Draw the figure and write it; where that fails, say so and return False."""
+    content = io.BytesIO()
+    try:
+        made.draw().savefig(content, format="png")
+        write_atomically({path: content.getbuffer()})
+    except KeyboardInterrupt:
+        _say(f"plenoptax: interrupted; the figure {path} was not drawn", sys.stderr)
+        return False
+    # The results are written: whatever is wrong with their figure must not hide that.
+    except Exception as error:
+        _say(f"plenoptax: the figure {path} was not drawn: {error}".splitlines()[0], sys.stderr)
+        return False
+    return True
+
+
+def _say(text: str, stream: Any = None) -> int:
+    """Print a line; return 1 if it could not be printed whole, else 0."""
+    stream = sys.stdout if stream is None else stream
+    try:
+        try:
+            print(text, file=stream, flush=True)
+        except UnicodeEncodeError:
+            print(text.encode("ascii", "backslashreplace").decode(), file=stream, flush=True)
+    except OSError:
+        # Closed or full. Python would fail once more when it ends and writes what is left.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, stream.fileno())
+        return 1
     return 0
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser that says what is wrong in one line, as all errors here are said."""
+    """A parser that says what is wrong in one line, like all errors here."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"plenoptax: {message}\n")
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(prog="plenoptax", description=__doc__)
+    parser = _Parser(
+        prog="plenoptax",
+        description="Make stimuli that show what a model of vision sees and what it is blind to.",
+    )
     version = f"%(prog)s {metadata.version('plenoptax')}"
     parser.add_argument("--version", action="version", version=version)
     commands = parser.add_subparsers(dest="command", required=True)
-    command = commands.add_parser(
-        "metamer",
-        help="make an image that a model cannot tell from a target",
-        description="Write the metamer of an image, a figure of how it came about (OUT-status.png) "
-        "and the numbers (OUT.json).",
+    command = _add(commands, "metamer", _metamer, "make an image that a model cannot tell from it")
+    _add_model(command, "portilla-simoncelli", "the representation that both images share")
+    _add_steps(command, 500)
+    _add(commands, "metamer-ctf", _metamer_ctf, "make a texture metamer from coarse to fine")
+    _add_steps(commands.choices["metamer-ctf"], 500)
+    command = _add(
+        commands, "eigendistortions", _eigendistortions, "find the most and least visible changes"
     )
-    command.add_argument("image", help=f"an image file, or one of {', '.join(data.PHOTOGRAPHS)}")
+    _add_model(command, "on-off", "the model that sees the changes")
+    command = _add(commands, "mad", _mad, "let two metrics compete, in four images")
     command.add_argument(
-        "--model",
-        choices=sorted(_MODELS),
-        default="portilla-simoncelli",
-        help="what the metamer has in common with the image: the statistics of its texture, or "
-        "what a Gaussian blur leaves of it (%(default)s)",
+        "--metric",
+        nargs=2,
+        choices=sorted(_METRICS),
+        default=("ssim", "mse"),
+        metavar=("FIRST", "SECOND"),
+        help=f"the two metrics, of {', '.join(sorted(_METRICS))} (ssim mse)",
     )
-    command.add_argument("--steps", type=_count, default=500, help="at most so many (%(default)s)")
-    command.add_argument("--seed", type=_seed, default=0, help="of the initial noise (%(default)s)")
+    _add_steps(command, 500)
+    for name, call in _IN_PYTHON.items():
+        text = f"takes two images: call {call} in Python"
+        commands.add_parser(name, help=text).set_defaults(call=call)
+    return parser
+
+
+def _add(commands: Any, name: str, method: Callable[..., _Made], text: str) -> Any:
+    """Add the command of a method of one image, with the arguments that all share."""
+    command = commands.add_parser(
+        name,
+        help=text,
+        description=f"Write the result of each image as PNG, a figure of it (OUT-status.png) and its "
+        "numbers (OUT.json).",
+    )
+    command.set_defaults(method=method, model=None, steps=None)
+    photographs = ", ".join(data.PHOTOGRAPHS)
+    command.add_argument(
+        "images", nargs="+", metavar="image", help=f"an image file, or one of {photographs}"
+    )
+    command.add_argument("--seed", type=_seed, default=0, help="of the random start (%(default)s)")
     command.add_argument(
         "--out",
-        type=pathlib.Path,
-        default=pathlib.Path("metamer.png"),
-        help="the file of the metamer, a PNG (%(default)s)",
+        help=f"the file of the result, a PNG, or for several images a folder, where files are named "
+        f"after the images ({name}.png)",
     )
-    return parser
+    return command
+
+
+def _add_model(command: Any, default: str, text: str) -> None:
+    command.add_argument(
+        "--model", choices=sorted(_MODELS), default=default, help=f"{text} (%(default)s)"
+    )
+
+
+def _add_steps(command: Any, default: int) -> None:
+    command.add_argument(
+        "--steps", type=_count, default=default, help="the largest number of steps (%(default)s)"
+    )
 
 
 def _count(text: str) -> int:
@@ -114,100 +254,7 @@ def _seed(text: str) -> int:
 
 
 def _use_compilation_cache() -> None:
-    """Keep compiled programs between runs, unless the user has said where, or not to."""
+    """Keep compiled programs between runs, unless the user has chosen a folder or none."""
     if jax.config.jax_compilation_cache_dir is None:  # pyright: ignore[reportAttributeAccessIssue]
         jax.config.update("jax_compilation_cache_dir", str(pooch.os_cache("plenoptax") / "jax"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-
-
-def _metamer(options: argparse.Namespace) -> None:
-    out = _check_out(options.out, pathlib.Path(options.image))
-    image = _read(options.image)
-    build, smallest = _MODELS[options.model]
-    height, width = image.shape[-2:]
-    if min(height, width) < smallest:
-        raise ValueError(
-            f"{options.image} has {height} by {width} pixels, but {options.model} needs at least "
-            f"{smallest} along each side: give a larger image, or --model gaussian"
-        )
-    result = metamer(image, build(image), key=jax.random.key(options.seed), max_steps=options.steps)
-    report: Any = result.report()
-    written = _write(result, out, _facts(result, report, options))
-    for caution in report.cautions:
-        print(caution)
-    if result.status == Status.interrupted:
-        print("Interrupted: this is the metamer so far.")
-    print(f"loss {result.trace.losses[-1]:.6g} after {len(result.trace)} steps; wrote {written}")
-
-
-def _check_out(out: pathlib.Path, image: pathlib.Path) -> pathlib.Path:
-    if out.suffix.lower() != ".png":
-        raise ValueError(f"the output is a .png file, not {out.name!r}")
-    if not out.parent.is_dir():
-        raise FileNotFoundError(f"the folder {str(out.parent)!r} does not exist")
-    if not os.access(out.parent, os.W_OK):
-        raise PermissionError(f"the folder {str(out.parent)!r} cannot be written to")
-    for path in _outputs(out):
-        if path.is_dir():
-            raise IsADirectoryError(f"{str(path)!r} is a folder")
-        if path.exists() and image.exists() and path.samefile(image):
-            raise FileExistsError(
-                f"{str(path)!r} is the image itself, which would be lost: give another --out"
-            )
-    return out
-
-
-def _outputs(out: pathlib.Path) -> tuple[pathlib.Path, pathlib.Path, pathlib.Path]:
-    """The files of the image, of the figure and of the numbers."""
-    return out, out.with_name(f"{out.stem}-status.png"), out.with_suffix(".json")
-
-
-def _read(name: str) -> Array:
-    if name in data.PHOTOGRAPHS and not pathlib.Path(name).exists():
-        image = data.get(name, as_gray=False)
-    elif pathlib.Path(name).is_file():
-        image = load_images(name, as_gray=False)
-    else:
-        raise FileNotFoundError(
-            f"{name!r} is neither an image file nor one of {', '.join(data.PHOTOGRAPHS)}"
-        )
-    if bool(jnp.all(image == image[:1])):
-        return image[:1]
-    print(
-        f"{name} is in color, and each channel would be measured alone: its gray version is used, "
-        "as plx.load_images(..., as_gray=True) gives it."
-    )
-    is_file = pathlib.Path(name).is_file()
-    return load_images(name) if is_file else data.get(name, as_gray=True)
-
-
-def _facts(result: Result, report: Report, options: argparse.Namespace) -> dict[str, Any]:
-    trace = result.trace
-    return {
-        "image": options.image,
-        "model": options.model,
-        "seed": options.seed,
-        "status": Status[result.status],
-        "success": report.success,
-        "criterion": report.criterion,
-        "cautions": report.cautions,
-        "steps": len(trace),
-        "losses": trace.losses.tolist(),
-        "penalties": trace.penalties.tolist(),
-        "terms": {name: term.tolist() for name, term in trace.terms.items() if term.ndim == 1},
-        "provenance": trace.provenance,
-    }
-
-
-def _write(result: Result, out: pathlib.Path, facts: dict[str, Any]) -> str:
-    """Write the three files, all or none."""
-    image, status, numbers = _outputs(out)
-    figure = io.BytesIO()
-    plot.synthesis_status(result).savefig(figure, format="png")
-    contents = {
-        image: encode_image(image, result.image, clip=True),
-        status: figure.getvalue(),
-        numbers: json.dumps(facts, indent=1).encode(),
-    }
-    write_atomically(contents)
-    return f"{image}, {status}, {numbers}"

@@ -64,7 +64,10 @@ def save(
         True
     """
     if isinstance(saved, Result | AbstractSaved) and (trace, problem) != (None, None):
-        raise ValueError("A result brings its trace and its problem: give neither of them.")
+        raise ValueError(
+            "trace and problem must be None for a result, which brings its own, got "
+            f"{type(trace).__name__} and {type(problem).__name__}. Leave them out."
+        )
     if isinstance(saved, AbstractSaved):
         saved.save(path)
         return
@@ -72,7 +75,7 @@ def save(
         saved, trace, problem = saved.state, saved.trace, saved.problem
     if not isinstance(saved, State) or not isinstance(trace, Trace | BatchedTrace | None):
         raise TypeError(
-            "What is saved must be a result, or a state and its trace; got "
+            "What is saved must be a result, or a state and its trace, got "
             f"{type(saved).__name__} and {type(trace).__name__}."
         )
     write_synthesis(path, saved, trace, problem)

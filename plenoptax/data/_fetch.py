@@ -25,7 +25,7 @@ _REGISTRY = importlib.resources.files("plenoptax.data") / "registry.txt"
 
 
 def fetch_data(dataset_name: str) -> Path:
-    """Downloads a file of plenoptic's data (https://osf.io/ts37w) once, and checks its hash.
+    """Download a file of plenoptic's data (https://osf.io/ts37w) once, and check its hash.
 
     Files are kept in the cache folder of plenoptic, so that the two packages share them: that of
     the operating system, or the one named by the environment variable ``PLENOPTIC_CACHE_DIR``. No
@@ -61,8 +61,8 @@ def fetch_data(dataset_name: str) -> Path:
         retriever.load_registry(registry)
     if dataset_name not in retriever.registry:
         raise ValueError(
-            f"there is no file {dataset_name!r} to download; the names are in DOWNLOADABLE_FILES: "
-            f"{', '.join(DOWNLOADABLE_FILES)}"
+            f"dataset_name must be one of {', '.join(DOWNLOADABLE_FILES)}, or another file of "
+            f"plenoptic's data, got {dataset_name!r}."
         )
     processor = pooch.Untar() if dataset_name.endswith(".tar.gz") else None
     url = retriever.get_url(dataset_name)
@@ -70,8 +70,8 @@ def fetch_data(dataset_name: str) -> Path:
         fetched = retriever.fetch(dataset_name, processor=processor)
     except requests.RequestException as error:
         raise ConnectionError(
-            f"{dataset_name} could not be downloaded from {url}: get it by other means "
-            f"and put it into {retriever.abspath}"
+            f"{dataset_name} could not be downloaded from {url}. Get it by other means and put it "
+            f"into {retriever.abspath}."
         ) from error
     if processor is None:
         return Path(fetched)

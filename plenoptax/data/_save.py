@@ -9,8 +9,8 @@ from .._axes import advise_on_axes
 from .._writing import write_atomically
 
 
-# By channels and bits, what gives back the pixels that were written. JPEG does not, and Pillow, by
-# which imageio writes all but TIFF, has no 16-bit color.
+# The extensions of lossless formats, by channels and bits. Pillow, with which imageio writes all
+# formats except TIFF, has no 16-bit color.
 _EXTENSIONS = {
     (1, 8): (".png", ".tif", ".tiff", ".bmp", ".pgm"),
     (3, 8): (".png", ".tif", ".tiff", ".bmp", ".ppm"),
@@ -22,7 +22,7 @@ _EXTENSIONS = {
 def convert_float_to_int(
     image: Float[Array | np.ndarray, "..."], dtype: DTypeLike = np.uint8, *, truncate: bool = False
 ) -> np.ndarray:
-    """Converts an image in [0, 1] to integers of 8 or 16 bits.
+    """Convert an image in [0, 1] to integers of 8 or 16 bits.
 
     Args:
         image: Any shape, values in [0, 1].
@@ -47,8 +47,8 @@ def convert_float_to_int(
     pixels = np.asarray(image, np.float64)
     if pixels.size and not (pixels.min() >= 0 and pixels.max() <= 1):
         raise ValueError(
-            f"the image has values from {pixels.min():.6g} to {pixels.max():.6g}, but they have to "
-            "lie in [0, 1]: clip or rescale it first"
+            f"The values of the image must be in [0, 1], got {pixels.min():.6g} to "
+            f"{pixels.max():.6g}. Clip or rescale it first."
         )
     levels = pixels * np.iinfo(dtype).max
     return (np.trunc(levels) if truncate else np.rint(levels)).astype(dtype)
@@ -61,18 +61,17 @@ def save_image(
     dtype: DTypeLike = np.uint8,
     clip: bool = False,
 ) -> None:
-    """Writes one image to a file, without any loss but that of rounding to 8 or 16 bits.
+    """Write one image to a file, losslessly apart from the rounding to 8 or 16 bits.
 
-    The file appears whole or not at all: it is written beside the target under a hidden name and
-    moved there when complete, replacing a file of that name.
+    The image is written to a temporary file, which replaces the target when it is complete.
 
     Args:
         path: The extension decides the format: ``.png``, ``.tif`` or ``.tiff``, ``.bmp`` (8 bits),
             ``.pgm`` (gray) or ``.ppm`` (color, 8 bits).
         image: One channel (gray) or three (red, green, blue), values in [0, 1].
-        dtype: ``np.uint8`` or ``np.uint16``. Color of 16 bits is for TIFF only.
-        clip: Whether values outside [0, 1] are moved to the nearer end. The default accepts only
-            what rounds to the first or last level, because a clipped stimulus is another stimulus.
+        dtype: ``np.uint8`` or ``np.uint16``. Only TIFF holds color of 16 bits.
+        clip: Whether to clip values to [0, 1]. The default accepts only values that round to the
+            first or last level, because a clipped stimulus is another stimulus.
 
     Raises:
         ValueError: If the extension, the shape, the dtype or the values do not fit.
@@ -97,39 +96,37 @@ def encode_image(
     dtype: DTypeLike = np.uint8,
     clip: bool = False,
 ) -> bytes:
-    """What `save_image` writes to a file of that name."""
+    """Return the content that `save_image` writes to a file of that name."""
     dtype = _integer_type(dtype)
     pixels = np.asarray(image, np.float64)
     _check_format(path, pixels.shape, dtype)
     margin = np.finfo(np.float64).max if clip else 0.5 / np.iinfo(dtype).max
     if not (pixels.min() >= -margin and pixels.max() <= 1 + margin):
         raise ValueError(
-            f"the image has values from {pixels.min():.6g} to {pixels.max():.6g}, but they have to "
-            "lie in [0, 1]: give clip=True to clip them"
+            f"The values of the image must be in [0, 1], got {pixels.min():.6g} to "
+            f"{pixels.max():.6g}. Give clip=True to clip them."
         )
     return _encode(convert_float_to_int(np.clip(pixels, 0, 1), dtype), path.suffix.lower())
 
 
 def _integer_type(dtype: DTypeLike) -> np.dtype:
     if np.dtype(dtype) not in (np.uint8, np.uint16):
-        raise ValueError(f"dtype is {np.dtype(dtype)}, but has to be uint8 or uint16")
+        raise ValueError(f"dtype must be uint8 or uint16, got {np.dtype(dtype)}.")
     return np.dtype(dtype)
 
 
 def _check_format(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> None:
     if len(shape) != 3 or shape[0] not in (1, 3) or 0 in shape:
         raise ValueError(
-            f"the image has shape {shape}, but a file holds one image of shape "
-            f"(1, height, width) or (3, height, width).{advise_on_axes(shape)}"
+            "The image must have the shape (1, height, width) or (3, height, width), got "
+            f"{shape}.{advise_on_axes(shape)}"
         )
     extensions = _EXTENSIONS[shape[0], 8 * dtype.itemsize]
     if path.suffix.lower() not in extensions:
         raise ValueError(
-            f"{path} has the extension {path.suffix!r}, but an image of {shape[0]} channel(s) and "
-            f"{8 * dtype.itemsize} bits is written without loss as {', '.join(extensions)}"
+            f"The extension for {shape[0]} channel(s) of {8 * dtype.itemsize} bits must be one of "
+            f"{', '.join(extensions)}, which are lossless, got {path}."
         )
-    if not path.parent.is_dir():
-        raise FileNotFoundError(f"{path} cannot be written: there is no folder {path.parent}")
 
 
 def _encode(levels: np.ndarray, extension: str) -> bytes:

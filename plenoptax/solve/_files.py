@@ -290,8 +290,8 @@ def _state_like(archive: Archive, problem: AnyProblem, solver: AbstractSolver) -
 
 def _ask_for_problem(*arguments: Any, **named: Any) -> Any:
     raise ValueError(
-        "This result was loaded without its problem, which reports, objectives and further steps "
-        "need: give it, as plenoptax.io.load_result(path, problem=..., solver=...)."
+        "Reports, objectives and further steps must have the problem, got a result that was loaded "
+        "without it. Give it: plenoptax.io.load_result(path, problem=..., solver=...)."
     )
 
 

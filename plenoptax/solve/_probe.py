@@ -114,12 +114,15 @@ def check_probe(
     names = [text for text in renamed if text is not None]
     for fault in faults:
         texts = dict.fromkeys([fault, *names])
-        message = f"{path} was saved with another problem: {'; '.join(texts)}."
+        changes = "; ".join(texts)
         if raise_on_checks:
             raise ValueError(
-                message + " Build the problem as it was, or load with raise_on_checks=False."
+                f"The problem must be the one with which {path} was saved, got another one: "
+                f"{changes}. Build the problem as it was, or load with raise_on_checks=False."
             )
-        warnings.warn(message, LoadWarning, stacklevel=3)
+        warnings.warn(
+            f"{path} was saved with another problem: {changes}.", LoadWarning, stacklevel=3
+        )
 
 
 def _changed_choices(

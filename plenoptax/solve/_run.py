@@ -148,8 +148,8 @@ def run(
     """
     if max_steps is None and getattr(state.memory, "max_steps", None) is None:
         raise ValueError(
-            "max_steps=None is for problems in stages that have a limit of their own, such as "
-            "MetamerCTF unless its max_stage_steps is None; give a whole number of steps."
+            "max_steps must be a whole number, unless the problem has stages with their own limit "
+            "(MetamerCTF with max_stage_steps), got None. Give a number of steps."
         )
     check_problem(problem)
     if not isinstance(record, Record):
@@ -301,7 +301,7 @@ class _Session:
     def _choose_programs(self, driver: Driver) -> None:
         """Trace a step, and choose by what is in it how to take steps and how to compile them."""
         if driver not in ("auto", "host", "chunk"):
-            raise ValueError(f"The driver is 'auto', 'host' or 'chunk'; got {driver!r}.")
+            raise ValueError(f"driver must be 'auto', 'host' or 'chunk', got {driver!r}.")
         traced, _, _ = eqx.filter_make_jaxpr(traced_step)(self._problem, self._solver, self._state)
         devices = {device for leaf in jax.tree.leaves(self._state) for device in leaf.devices()}
         # Of one element, so that it is rounded as if it were alone.

@@ -250,7 +250,7 @@ def test_save_image_clips_rounding_and_nothing_else_unasked(tmp_path):
     data.save_image(path, np.array([[[-0.4, 255.4]]]) / 255)
     assert iio.imread(path).tolist() == [[0, 255]]
     beyond = np.array([[[-0.6, 255.0]]]) / 255
-    with pytest.raises(ValueError, match=r"values from -0\.00235294 to 1.*clip=True"):
+    with pytest.raises(ValueError, match=r"got -0\.00235294 to 1.*clip=True"):
         data.save_image(path, beyond)
     data.save_image(path, np.array([[[-3.0, 7.0, 0.2]]]), clip=True)
     assert iio.imread(path).tolist() == [[0, 255, 51]]
@@ -266,15 +266,15 @@ def test_save_image_refuses_nonfinite_values(tmp_path, value, clip):
 @pytest.mark.parametrize(
     ("name", "shape", "dtype", "message"),
     [
-        ("a.jpg", (1, 4, 4), np.uint8, r"extension '\.jpg'.* \.png, "),
-        ("a", (1, 4, 4), np.uint8, "extension ''"),
+        ("a.jpg", (1, 4, 4), np.uint8, r"extension .* must be one of \.png, .* got .*a\.jpg"),
+        ("a", (1, 4, 4), np.uint8, r"extension .* must be .*/a\."),
         ("a.pgm", (3, 4, 4), np.uint8, r"3 channel.*\.ppm"),
         ("a.ppm", (1, 4, 4), np.uint8, r"1 channel.*\.pgm"),
         ("a.png", (3, 4, 4), np.uint16, r"16 bits.*\.tif"),
-        ("a.png", (4, 4), np.uint8, r"shape \(4, 4\)"),
-        ("a.png", (2, 4, 4), np.uint8, r"shape \(2, 4, 4\)"),
-        ("a.png", (1, 0, 4), np.uint8, r"shape \(1, 0, 4\)"),
-        ("a.png", (1, 4, 4), np.float32, "dtype is float32"),
+        ("a.png", (4, 4), np.uint8, r"got \(4, 4\)"),
+        ("a.png", (2, 4, 4), np.uint8, r"got \(2, 4, 4\)"),
+        ("a.png", (1, 0, 4), np.uint8, r"got \(1, 0, 4\)"),
+        ("a.png", (1, 4, 4), np.float32, "uint16, got float32"),
     ],
 )
 def test_save_image_refuses_what_would_not_come_back(tmp_path, name, shape, dtype, message):
@@ -286,7 +286,7 @@ def test_save_image_refuses_what_would_not_come_back(tmp_path, name, shape, dtyp
 
 
 def test_save_image_names_a_missing_folder(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"no folder .*gone"):
+    with pytest.raises(FileNotFoundError, match=r"folder .*gone does not exist"):
         data.save_image(tmp_path / "gone" / "a.png", np.zeros((1, 3, 3)))
 
 
