@@ -258,3 +258,163 @@ def _use_compilation_cache() -> None:
     if jax.config.jax_compilation_cache_dir is None:  # pyright: ignore[reportAttributeAccessIssue]
         jax.config.update("jax_compilation_cache_dir", str(pooch.os_cache("plenoptax") / "jax"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+
+
+def _check_outputs(options: argparse.Namespace) -> list[pathlib.Path]:
+    """Return the file of the result of each image, after checking that all can be written."""
+    outputs = _outputs(options)
+    inputs = [path for path in map(pathlib.Path, options.images) if path.exists()]
+    seen: set[pathlib.Path] = set()
+    for out in outputs:
+        if out.suffix.lower() != ".png":
+            raise ValueError(f"--out must be a .png file or an existing folder, got {str(out)!r}.")
+        for path in [*_images(options, out), _figure(out), out.with_suffix(".json")]:
+            check_writable(path)
+            if path in seen:
+                raise ValueError(
+                    f"The images must have different names, got two that give {str(path)!r}."
+                )
+            if path.exists() and any(path.samefile(image) for image in inputs):
+                raise FileExistsError(
+                    f"{str(path)!r} is the image itself, which would be lost: give another --out"
+                )
+            seen.add(path)
+    return outputs
+
+
+def _outputs(options: argparse.Namespace) -> list[pathlib.Path]:
+    given = None if options.out is None else pathlib.Path(options.out)
+    is_folder = given is not None and (given.is_dir() or str(options.out).endswith(os.sep))
+    if len(options.images) == 1 and not is_folder:
+        return [pathlib.Path(f"{options.command}.png") if given is None else given]
+    if given is not None and not is_folder:
+        raise ValueError(f"--out must be a folder for several images, got {options.out!r}.")
+    folder = pathlib.Path() if given is None else given
+    return [folder / f"{pathlib.Path(name).stem}.png" for name in options.images]
+
+
+def _images(options: argparse.Namespace, out: pathlib.Path) -> dict[pathlib.Path, str]:
+    """The files of the images that a method makes, each with the end of its name."""
+    return {out.with_name(f"{out.stem}{end}{out.suffix}"): end for end in _ends(options)}
+
+
+def _ends(options: argparse.Namespace) -> list[str]:
+    if options.command == "mad":
+        return [f"-{name}-{end}" for name in options.metric for end in ("min", "max")]
+    return ["-most", "-least"] if options.command == "eigendistortions" else [""]
+
+
+def _figure(out: pathlib.Path) -> pathlib.Path:
+    return out.with_name(f"{out.stem}-status.png")
+
+
+def _read(name: str) -> Array:
+    is_file = pathlib.Path(name).is_file()
+    if name in data.PHOTOGRAPHS and not pathlib.Path(name).exists():
+        image = data.get(name, as_gray=False)
+    elif is_file:
+        image = load_images(name, as_gray=False)
+    else:
+        raise FileNotFoundError(
+            f"{name!r} is neither an image file nor one of {', '.join(data.PHOTOGRAPHS)}"
+        )
+    if bool(jnp.all(image == image[:1])):
+        return image[:1]
+    _say(
+        f"{name} is in color, and these models measure each channel separately. Its gray version is "
+        "used, as plx.load_images(..., as_gray=True) returns it."
+    )
+    return load_images(name) if is_file else data.get(name, as_gray=True)
+
+
+def _check_size(name: str, image: Array, model: str | None, smallest: int) -> None:
+    height, width = image.shape[-2:]
+    if min(height, width) < smallest:
+        raise ValueError(
+            f"{name} must have at least {smallest} pixels along each side for this model, got "
+            f"{height} by {width}. Give a larger image, or --model gaussian."
+        )
+
+
+def _metamer(image: Array, options: argparse.Namespace) -> _Made:
+    build, _ = _MODELS[options.model]
+    result = metamer(image, build(image), key=jax.random.key(options.seed), max_steps=options.steps)
+    return _made_of(result)
+
+
+def _metamer_ctf(image: Array, options: argparse.Namespace) -> _Made:
+    model = models.PortillaSimoncelli(image.shape[-2:])
+    named = {"key": jax.random.key(options.seed), "max_steps": options.steps}
+    return _made_of(metamer_ctf(image, model, **named))
+
+
+def _made_of(result: Result) -> _Made:
+    """The parts of a metamer. A user who interrupts it does not wait for its report."""
+    trace, is_interrupted = result.trace, bool(result.status == Status.interrupted)
+    report: Any = None if is_interrupted else result.report()
+    facts = {
+        "status": Status[result.status],
+        "success": None if report is None else report.success,
+        "criterion": None if report is None else report.criterion,
+        "cautions": [] if report is None else report.cautions,
+        "steps": len(trace),
+        "losses": trace.losses.tolist(),
+        "penalties": trace.penalties.tolist(),
+        "terms": {name: term.tolist() for name, term in trace.terms.items() if term.ndim == 1},
+        "provenance": trace.provenance,
+    }
+    summary = f"loss {trace.losses[-1]:.6g} after {len(trace)} steps"
+    return _Made(
+        {"": result.image},
+        facts,
+        lambda: plot.synthesis_status(result),
+        [*facts["cautions"], summary],
+        is_interrupted,
+    )
+
+
+def _eigendistortions(image: Array, options: argparse.Namespace) -> _Made:
+    build, _ = _MODELS[options.model]
+    found = eigendistortions(image, build(image), key=jax.random.key(options.seed))
+    report = found.report()
+    changes = found.eigendistortions[jnp.array([0, -1])]
+    # The most and the least visible change, around mid-gray and at full contrast.
+    shown = 0.5 + 0.5 * changes / jnp.max(jnp.abs(changes), axis=(1, 2, 3), keepdims=True)
+    facts = {
+        "status": report.status,
+        "eigenvalues": found.eigenvalues.tolist(),
+        "eigenindex": found.eigenindex.tolist(),
+        "provenance": found.provenance,
+    }
+    values = ", ".join(f"{value:.4g}" for value in found.eigenvalues)
+    return _Made(
+        dict(zip(("-most", "-least"), shown, strict=True)),
+        facts,
+        lambda: plot.eigendistortion_imshow_all(found),
+        [f"eigenvalues {values}"],
+    )
+
+
+def _mad(image: Array, options: argparse.Namespace) -> _Made:
+    first, second = options.metric
+    results = mad_competition_set(
+        image,
+        _METRICS[first],
+        _METRICS[second],
+        key=jax.random.key(options.seed),
+        max_steps=options.steps,
+    )
+    named = {
+        f"-{first}-min": results.metric1_min,
+        f"-{first}-max": results.metric1_max,
+        f"-{second}-min": results.metric2_min,
+        f"-{second}-max": results.metric2_max,
+    }
+    facts = {end: {"status": Status[one.status], "terms": {n: float(t[-1]) for n, t in one.trace.terms.items() if t.ndim == 1}, "losses": one.trace.losses.tolist(), "provenance": one.trace.provenance} for end, one in named.items()}
+    return _Made(
+        {end: one.image for end, one in named.items()},
+        {"metrics": [first, second], "competitions": facts},
+        lambda: plot.mad_imshow_all(*results),
+        [f"{end[1:]}: {one.trace.losses[0]:.6g} -> {one.trace.losses[-1]:.6g}" for end, one in named.items()],
+        any(bool(one.status == Status.interrupted) for one in named.values()),
+    )
