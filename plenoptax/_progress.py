@@ -1,22 +1,36 @@
 import signal
+import sys
 import threading
 from types import FrameType
 from typing import Any
 
 import numpy as np
+from tqdm.asyncio import tqdm_asyncio
 from tqdm.auto import tqdm
 
 
+# In seconds.
+_NEVER = 1e9
+
+
 class ProgressBar:
-    """A bar that counts steps or products, with the numbers of the newest."""
+    """A bar that counts steps or products and shows the newest numbers.
+
+    Where it is not shown to a person it is written twice, at the start and at the end. The
+    environment variable ``TQDM_DISABLE`` turns it off.
+    """
 
     def __init__(self, total: int | None, unit: str, *, initial: int = 0, visible: bool):
-        self._bar = tqdm(total=total, unit=unit, initial=initial, disable=not visible)
+        named: dict[str, Any] = {} if visible else {"disable": True}
+        if not (_is_notebook() or sys.stderr.isatty()):
+            named["mininterval"] = _NEVER
+        self._bar = tqdm(total=total, unit=unit, initial=initial, **named)
 
     def update(self, count: int, shown: dict[str, Any]) -> None:
-        """Move on by so many, with the newest numbers."""
+        """Count steps, and show the newest numbers."""
+        texts = {name: _format(value) for name, value in shown.items()}
+        self._bar.set_postfix(texts, refresh=False)
         self._bar.update(count)
-        self._bar.set_postfix({name: _format(value) for name, value in shown.items()})
 
     def __enter__(self) -> "ProgressBar":
         return self
@@ -25,14 +39,18 @@ class ProgressBar:
         self._bar.close()
 
 
+def _is_notebook() -> bool:
+    return tqdm is not tqdm_asyncio
+
+
 def _format(value: Any) -> str:
     return value if isinstance(value, str) else f"{float(np.mean(value)):.4e}"
 
 
 class Interrupt:
-    """Ctrl-C as a wish: the first asks to stop after the steps under way, the second insists.
+    """A handler of Ctrl-C. The first ends the run after the current steps, the second at once.
 
-    Outside the main thread, where Python allows no signal handlers, Ctrl-C is left alone.
+    It is not installed outside of the main thread, where Python allows no signal handlers.
     """
 
     def __init__(self) -> None:

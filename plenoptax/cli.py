@@ -45,10 +45,10 @@ _METRICS = {
     "nlpd": metric.nlpd,
 }
 
-# Methods of two images, by their function.
+# The methods of two images.
 _IN_PYTHON = {
-    "geodesic": "plenoptax.geodesic(first, second, model)",
-    "conditional-geodesic": "plenoptax.conditional_geodesic(geodesic, constraint)",
+    "geodesic": "takes two images: call plenoptax.geodesic(first, second, model) in Python",
+    "conditional-geodesic": "takes a geodesic: call plenoptax.conditional_geodesic in Python",
 }
 
 
@@ -82,7 +82,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if the arguments cannot be used, with one line that says why; or 130 if the command was
         interrupted before it had anything to write.
     """
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.command in _IN_PYTHON:
+        parser.error(f"{options.command} {_IN_PYTHON[options.command]}")
     _use_compilation_cache()
     # Messages that tifffile logs about a damaged file would precede the one line that says so.
     logging.getLogger("tifffile").addHandler(logging.NullHandler())
@@ -90,7 +93,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _run(options, written)
     except (ValueError, TypeError, OSError) as error:
-        _say(f"plenoptax: {error}".splitlines()[0], sys.stderr)
+        text = str(error)
+        if isinstance(error, OSError) and error.filename:
+            text = f"{error.filename!r} cannot be used: {error.strerror}"
+        _say(f"plenoptax: {text}".splitlines()[0], sys.stderr)
         return 2
     except KeyboardInterrupt:
         what = f"wrote {', '.join(written)}" if written else "nothing was written"
@@ -101,32 +107,38 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _run(options: argparse.Namespace, written: list[str]) -> int:
     """Run the method for each image; add the names of written files to `written`."""
     outputs = _check_outputs(options)
-    images = [_read(name) for name in options.images]
-    for name, image in zip(options.images, images, strict=True):
-        _check_size(name, image, options.model)
+    images = [_read(name, options) for name in options.images]
     code = 0
     for name, image, out in zip(options.images, images, outputs, strict=True):
         made = options.method(image, options)
         facts = {"image": name, "model": options.model, "seed": options.seed, **made.facts}
-        files = {
-            **{path: encode_image(path, made.images[end], clip=True) for end, path in _images(options, out).items()},
-            out.with_suffix(".json"): json.dumps(facts, indent=1).encode(),
-        }
-        write_atomically(files)
-        names = [str(path) for path in files]
+        # The figure comes later: its failure must not lose a result.
+        names = _write(made, facts, options, out)
         written += names
-        for line in made.lines[:-1]:
-            code = max(code, _say(line))
         if made.is_interrupted:
-            _say("Interrupted: this is the result so far, without a figure.")
-            return max(code, _say(f"{made.lines[-1]}; wrote {', '.join(names)}"))
-        figure = _figure(out)
-        if _draw(made, figure):
-            names.append(str(figure))
+            made.lines.insert(0, "Interrupted: this is the result so far, without a figure.")
+        elif _draw(made, _figure(out)):
+            names.append(str(_figure(out)))
         else:
             code = 1
-        code = max(code, _say(f"{made.lines[-1]}; wrote {', '.join(names)}"))
+        *cautions, summary = made.lines
+        code = max(code, *map(_say, [*cautions, f"{summary}; wrote {', '.join(names)}"]))
+        if made.is_interrupted:
+            break
     return code
+
+
+def _write(
+    made: _Made, facts: dict[str, Any], options: argparse.Namespace, out: pathlib.Path
+) -> list[str]:
+    """Write the images and the numbers, all or none; return the names of the files."""
+    files: dict[pathlib.Path, bytes | memoryview] = {
+        path: encode_image(path, made.images[end], clip=True)
+        for path, end in _images(options, out).items()
+    }
+    files[out.with_suffix(".json")] = json.dumps(facts, indent=1).encode()
+    write_atomically(files)
+    return [str(path) for path in files]
 
 
 def _draw(made: _Made, path: pathlib.Path) -> bool:
@@ -176,11 +188,14 @@ def _parser() -> argparse.ArgumentParser:
     version = f"%(prog)s {metadata.version('plenoptax')}"
     parser.add_argument("--version", action="version", version=version)
     commands = parser.add_subparsers(dest="command", required=True)
-    command = _add(commands, "metamer", _metamer, "make an image that a model cannot tell from it")
+    command = _add(
+        commands, "metamer", _metamer, "make an image that a model cannot distinguish from it"
+    )
     _add_model(command, "portilla-simoncelli", "the representation that both images share")
     _add_steps(command, 500)
-    _add(commands, "metamer-ctf", _metamer_ctf, "make a texture metamer from coarse to fine")
-    _add_steps(commands.choices["metamer-ctf"], 500)
+    command = _add(commands, "metamer-ctf", _metamer_ctf, "make a texture from coarse to fine")
+    command.set_defaults(smallest=_SMALLEST_TEXTURE)
+    _add_steps(command, 500)
     command = _add(
         commands, "eigendistortions", _eigendistortions, "find the most and least visible changes"
     )
@@ -195,9 +210,8 @@ def _parser() -> argparse.ArgumentParser:
         help=f"the two metrics, of {', '.join(sorted(_METRICS))} (ssim mse)",
     )
     _add_steps(command, 500)
-    for name, call in _IN_PYTHON.items():
-        text = f"takes two images: call {call} in Python"
-        commands.add_parser(name, help=text).set_defaults(call=call)
+    for name, text in _IN_PYTHON.items():
+        commands.add_parser(name, help=text).add_argument("image", nargs="*")
     return parser
 
 
@@ -206,10 +220,10 @@ def _add(commands: Any, name: str, method: Callable[..., _Made], text: str) -> A
     command = commands.add_parser(
         name,
         help=text,
-        description=f"Write the result of each image as PNG, a figure of it (OUT-status.png) and its "
-        "numbers (OUT.json).",
+        description="For each image, write the result as PNG, a figure of it (OUT-status.png) and "
+        "its numbers (OUT.json).",
     )
-    command.set_defaults(method=method, model=None, steps=None)
+    command.set_defaults(method=method, model=None, smallest=1)
     photographs = ", ".join(data.PHOTOGRAPHS)
     command.add_argument(
         "images", nargs="+", metavar="image", help=f"an image file, or one of {photographs}"
@@ -217,8 +231,8 @@ def _add(commands: Any, name: str, method: Callable[..., _Made], text: str) -> A
     command.add_argument("--seed", type=_seed, default=0, help="of the random start (%(default)s)")
     command.add_argument(
         "--out",
-        help=f"the file of the result, a PNG, or for several images a folder, where files are named "
-        f"after the images ({name}.png)",
+        help="the file of the result, a PNG; for several images the folder of the results, which "
+        f"are named after the images ({name}.png)",
     )
     return command
 
@@ -308,7 +322,20 @@ def _figure(out: pathlib.Path) -> pathlib.Path:
     return out.with_name(f"{out.stem}-status.png")
 
 
-def _read(name: str) -> Array:
+def _read(name: str, options: argparse.Namespace) -> Array:
+    """Read an image in gray, and check that it is large enough."""
+    image = _read_gray(name)
+    height, width = image.shape[-2:]
+    _, smallest = _MODELS.get(options.model, (None, options.smallest))
+    if min(height, width) < smallest:
+        raise ValueError(
+            f"{name} must have at least {smallest} pixels along each side, got {height} by "
+            f"{width}. Give a larger image, or --model gaussian."
+        )
+    return image
+
+
+def _read_gray(name: str) -> Array:
     is_file = pathlib.Path(name).is_file()
     if name in data.PHOTOGRAPHS and not pathlib.Path(name).exists():
         image = data.get(name, as_gray=False)
@@ -321,19 +348,10 @@ def _read(name: str) -> Array:
     if bool(jnp.all(image == image[:1])):
         return image[:1]
     _say(
-        f"{name} is in color, and these models measure each channel separately. Its gray version is "
-        "used, as plx.load_images(..., as_gray=True) returns it."
+        f"{name} is in color, and these models measure each channel separately. Its gray version "
+        "is used, as plx.load_images(..., as_gray=True) returns it."
     )
     return load_images(name) if is_file else data.get(name, as_gray=True)
-
-
-def _check_size(name: str, image: Array, model: str | None, smallest: int) -> None:
-    height, width = image.shape[-2:]
-    if min(height, width) < smallest:
-        raise ValueError(
-            f"{name} must have at least {smallest} pixels along each side for this model, got "
-            f"{height} by {width}. Give a larger image, or --model gaussian."
-        )
 
 
 def _metamer(image: Array, options: argparse.Namespace) -> _Made:
@@ -352,16 +370,10 @@ def _made_of(result: Result) -> _Made:
     """The parts of a metamer. A user who interrupts it does not wait for its report."""
     trace, is_interrupted = result.trace, bool(result.status == Status.interrupted)
     report: Any = None if is_interrupted else result.report()
-    facts = {
-        "status": Status[result.status],
+    facts = _run_facts(result) | {
         "success": None if report is None else report.success,
         "criterion": None if report is None else report.criterion,
         "cautions": [] if report is None else report.cautions,
-        "steps": len(trace),
-        "losses": trace.losses.tolist(),
-        "penalties": trace.penalties.tolist(),
-        "terms": {name: term.tolist() for name, term in trace.terms.items() if term.ndim == 1},
-        "provenance": trace.provenance,
     }
     summary = f"loss {trace.losses[-1]:.6g} after {len(trace)} steps"
     return _Made(
@@ -375,7 +387,7 @@ def _made_of(result: Result) -> _Made:
 
 def _eigendistortions(image: Array, options: argparse.Namespace) -> _Made:
     build, _ = _MODELS[options.model]
-    found = eigendistortions(image, build(image), key=jax.random.key(options.seed))
+    found: Any = eigendistortions(image, build(image), key=jax.random.key(options.seed))
     report = found.report()
     changes = found.eigendistortions[jnp.array([0, -1])]
     # The most and the least visible change, around mid-gray and at full contrast.
@@ -410,11 +422,27 @@ def _mad(image: Array, options: argparse.Namespace) -> _Made:
         f"-{second}-min": results.metric2_min,
         f"-{second}-max": results.metric2_max,
     }
-    facts = {end: {"status": Status[one.status], "terms": {n: float(t[-1]) for n, t in one.trace.terms.items() if t.ndim == 1}, "losses": one.trace.losses.tolist(), "provenance": one.trace.provenance} for end, one in named.items()}
+    changes = [
+        f"{end[1:]} {abs(one.trace.losses[0]):.4g} -> {abs(one.trace.losses[-1]):.4g}"
+        for end, one in named.items()
+    ]
     return _Made(
         {end: one.image for end, one in named.items()},
-        {"metrics": [first, second], "competitions": facts},
-        lambda: plot.mad_imshow_all(*results),
-        [f"{end[1:]}: {one.trace.losses[0]:.6g} -> {one.trace.losses[-1]:.6g}" for end, one in named.items()],
-        any(bool(one.status == Status.interrupted) for one in named.values()),
+        {"metrics": [first, second], **{end[1:]: _run_facts(one) for end, one in named.items()}},
+        lambda: plot.mad_imshow_all(*results, first, second),
+        [", ".join(changes)],
+        any(bool(one.status == Status.interrupted) for one in results),
     )
+
+
+def _run_facts(result: Result) -> dict[str, Any]:
+    """The numbers of one synthesis."""
+    trace = result.trace
+    return {
+        "status": Status[result.status],
+        "steps": len(trace),
+        "losses": trace.losses.tolist(),
+        "penalties": trace.penalties.tolist(),
+        "terms": {name: term.tolist() for name, term in trace.terms.items() if term.ndim == 1},
+        "provenance": trace.provenance,
+    }

@@ -1,6 +1,11 @@
+import errno
 import json
 import logging
+import os
+import pathlib
 import signal
+import subprocess
+import sys
 
 import imageio.v3 as iio
 import jax
@@ -13,6 +18,9 @@ import plenoptax as plx
 from plenoptax import cli
 from plenoptax.cli import main
 from plenoptax.solve import _run
+
+
+ROOT = pathlib.Path(__file__).parents[1]
 
 
 @pytest.fixture(autouse=True)
@@ -247,22 +255,153 @@ def test_what_cannot_be_done_is_said_in_one_line(folder, capsys, prepare, argume
     assert files_of(folder) == before
 
 
-def test_a_failure_to_write_changes_no_file(folder, capsys, monkeypatch):
+def test_a_full_disk_changes_no_file(folder, capsys, monkeypatch):
     assert run("brick.png", *GAUSSIAN) == 0
     before = contents_of(folder)
 
-    def fail(result):
-        raise OSError("No space left on device")
+    def fail(descriptor):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr(plx.plot, "synthesis_status", fail)
+    monkeypatch.setattr(os, "fsync", fail)
     capsys.readouterr()
     assert run("brick.png", *GAUSSIAN, "--seed", "1") == 2
     said = capsys.readouterr()
-    bar, line = said.err.rsplit("\n", 2)[:2]
-    assert line == "plenoptax: No space left on device"
-    assert "plenoptax" not in bar
+    line = said.err.splitlines()[-1]
+    assert line == "plenoptax: 'metamer.png' cannot be used: No space left on device"
     assert said.out == ""
     assert contents_of(folder) == before
+
+
+def test_a_metamer_is_not_lost_to_its_figure(folder, capsys, monkeypatch):
+    def fail(result):
+        raise RuntimeError("No colors left.")
+
+    monkeypatch.setattr(plx.plot, "synthesis_status", fail)
+    assert run("brick.png", *GAUSSIAN) == 1
+    assert files_of(folder) == {"brick.png", "metamer.png", "metamer.json"}
+    said = capsys.readouterr()
+    line = said.err.splitlines()[-1]
+    assert line == "plenoptax: the figure metamer-status.png was not drawn: No colors left."
+    assert said.out.endswith("wrote metamer.png, metamer.json\n")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs a device that is full")
+@pytest.mark.parametrize("output", ["full", "closed", "ascii"])
+def test_a_metamer_is_not_lost_to_the_standard_output(folder, output):
+    (folder / "brick.png").rename(folder / "brück.png")
+    redirect = {"full": ">/dev/full", "closed": ">&-", "ascii": ">out.txt"}[output]
+    command = f"{sys.executable} -m plenoptax metamer brück.png --model gaussian --steps 1"
+    ended = subprocess.run(
+        ["sh", "-c", f"{command} --out bild-ü.png {redirect}"],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "ascii"},
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == {"full": 1, "closed": 0, "ascii": 0}[output], ended.stderr
+    assert "Traceback" not in ended.stderr
+    assert "Exception" not in ended.stderr
+    assert {"bild-ü.png", "bild-ü.json", "bild-ü-status.png"} <= files_of(folder)
+    if output == "ascii":
+        assert "wrote bild-\\xfc.png" in (folder / "out.txt").read_text()
+
+
+def test_several_images_are_written_under_their_names(folder, capsys):
+    (folder / "out").mkdir()
+    assert run("brick", "grass", *GAUSSIAN, "--out", f"out{os.sep}") == 0
+    names = {
+        f"{name}{end}" for name in ("brick", "grass") for end in (".png", "-status.png", ".json")
+    }
+    assert files_of(folder / "out") == names
+    assert json.loads((folder / "out" / "grass.json").read_text())["image"] == "grass"
+    assert capsys.readouterr().out.count("wrote") == 2
+    before = contents_of(folder / "out")
+    for arguments, reason in (
+        (("brick", "grass", "--out", "one.png"), "must be a folder"),
+        (("brick.png", "grass"), "'brick.png'"),
+        (("brick", "brick", "--out", "out"), "different names"),
+        (("brick", "grass", "--out", f"none{os.sep}"), "none"),
+    ):
+        assert run(*arguments, *GAUSSIAN) == 2
+        (line,) = capsys.readouterr().err.splitlines()
+        assert reason in line
+    assert contents_of(folder / "out") == before
+
+
+def test_eigendistortions_are_those_of_the_function(folder, capsys):
+    assert main(["eigendistortions", "brick.png", "--model", "gaussian"]) == 0
+    names = {"", "-status", "-most", "-least"}
+    written = {f"eigendistortions{end}.png" for end in names - {""}} | {"eigendistortions.json"}
+    assert files_of(folder) == written | {"brick.png"}
+    image, model = plx.load_images("brick.png"), plx.models.Gaussian((31, 31))
+    found = plx.eigendistortions(image, model, key=jax.random.key(0), progress=False)
+    facts = json.loads((folder / "eigendistortions.json").read_text())
+    np.testing.assert_allclose(facts["eigenvalues"][0], found.eigenvalues[0], rtol=1e-5)
+    most = found.eigendistortions[0]
+    shown = plx.load_images("eigendistortions-most.png")
+    np.testing.assert_allclose(2 * shown - 1, most / abs(most).max(), atol=2 / 255)
+    assert "eigenvalues" in capsys.readouterr().out
+
+
+def test_two_metrics_compete_in_four_images(folder, capsys):
+    assert main(["mad", "brick.png", "--metric", "ssim", "mse", "--steps", "2"]) == 0
+    four = {f"mad-{metric}-{end}.png" for metric in ("ssim", "mse") for end in ("min", "max")}
+    assert files_of(folder) == four | {"mad-status.png", "mad.json", "brick.png"}
+    facts = json.loads((folder / "mad.json").read_text())
+    terms = facts["ssim-min"]["terms"]
+    assert facts["metrics"] == ["ssim", "mse"]
+    assert terms["optimized_metric"][-1] < terms["optimized_metric"][0]
+    assert "ssim-min" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["geodesic", "conditional-geodesic"])
+def test_methods_of_two_images_name_their_function(command, capsys):
+    with pytest.raises(SystemExit) as exit:
+        main([command, "brick", "grass"])
+    assert exit.value.code == 2
+    assert f"plenoptax.{command.replace('-', '_')}" in capsys.readouterr().err
+
+
+IMPORTED = """
+import runpy, signal, sys
+
+class Interrupting:
+    def find_spec(self, name, path=None, target=None):
+        if name == sys.argv[1]:
+            signal.raise_signal(signal.SIGINT)
+
+sys.meta_path.insert(0, Interrupting())
+runpy.run_module("plenoptax", run_name="__main__", alter_sys=True)
+"""
+
+
+@pytest.mark.parametrize("name", ["plenoptax.cli", "jax", "equinox", "plenoptax.synthesis"])
+def test_ctrl_c_while_importing_is_one_line(name):
+    ended = subprocess.run(
+        [sys.executable, "-c", IMPORTED, name],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert (ended.returncode, ended.stderr) == (
+        130,
+        "plenoptax: interrupted; nothing was written\n",
+    )
+
+
+def test_the_bar_is_written_twice_where_nobody_watches(folder, capsys, monkeypatch):
+    assert run("brick.png", "--model", "gaussian", "--steps", "40") == 0
+    said = capsys.readouterr()
+    assert said.err.count("\r") == 2
+    # The last number of the bar is that of the summary.
+    assert f"{float(said.out.split()[1]):.4e}" in said.err
+    monkeypatch.setenv("TQDM_DISABLE", "1")
+    ended = subprocess.run(
+        [sys.executable, "-m", "plenoptax", "metamer", "brick.png", *GAUSSIAN],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
 
 
 @pytest.mark.parametrize("name", ["metamer.png", "metamer-status.png", "metamer.json"])
@@ -305,27 +444,27 @@ def test_ctrl_c_before_running_says_so_in_one_line(folder, capsys, monkeypatch):
 
 def test_ctrl_c_while_running_writes_the_metamer_so_far(folder, capsys, monkeypatch):
     def interrupt(bar, num_steps, newest):
-        signal.raise_signal(signal.SIGINT)
+        if num_steps:
+            signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(_run.ProgressBar, "update", interrupt)
     assert run("brick.png", "--model", "gaussian", "--steps", "1000") == 0
     assert "Interrupted" in capsys.readouterr().out
-    assert files_of(folder) == {"brick.png", "metamer.png", "metamer-status.png", "metamer.json"}
+    # A figure takes seconds.
+    assert files_of(folder) == {"brick.png", "metamer.png", "metamer.json"}
     facts = json.loads((folder / "metamer.json").read_text())
     assert 0 < facts["steps"] < 1000
     assert "nterrupt" in facts["status"]
 
 
-def test_ctrl_c_while_writing_changes_no_file(folder, monkeypatch):
-    assert run("brick.png", *GAUSSIAN) == 0
-    before = contents_of(folder)
-
+def test_ctrl_c_while_drawing_keeps_the_metamer(folder, capsys, monkeypatch):
     def interrupt(result):
         signal.raise_signal(signal.SIGINT)
 
     monkeypatch.setattr(plx.plot, "synthesis_status", interrupt)
-    assert run("brick.png", *GAUSSIAN, "--seed", "1") == 130
-    assert contents_of(folder) == before
+    assert run("brick.png", *GAUSSIAN, "--seed", "1") == 1
+    assert files_of(folder) == {"brick.png", "metamer.png", "metamer.json"}
+    assert "was not drawn" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -360,13 +499,15 @@ def test_the_version_is_that_of_the_package(capsys):
 def test_the_help_tells_every_default(capsys, monkeypatch):
     monkeypatch.setenv("COLUMNS", "300")
     assert run("--help") == 0
-    _, *entries = capsys.readouterr().out.split("\n  --")
+    text = capsys.readouterr().out
+    _, *entries = text.split("\n  --")
     assert [(entry.split()[0], entry.split()[-1]) for entry in entries] == [
-        ("model", "(portilla-simoncelli)"),
-        ("steps", "(500)"),
         ("seed", "(0)"),
         ("out", "(metamer.png)"),
+        ("model", "(portilla-simoncelli)"),
+        ("steps", "(500)"),
     ]
+    assert "`" not in text
 
 
 def test_compiled_programs_are_kept_where_the_system_keeps_such_things(

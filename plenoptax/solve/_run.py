@@ -164,6 +164,7 @@ def run(
                 saver.save(*session.finish(Status.running, trace))
         ended = Status.interrupted if interrupt.is_set() else Status.step_limit
         state, trace = session.finish(ended, trace)
+        bar.update(0, session.newest)
     failure = saver.save_last(state, trace)
     if throw and np.all(np.asarray(state.status == Status.nonfinite)):
         steps = np.asarray(state.num_steps).tolist()
@@ -259,6 +260,7 @@ class _Session:
             before: The trace up to the beginning of this run, if it is to be gone on with.
         """
         state, last = self._evaluate()
+        self.newest = self._show(last)
         state = with_status(state, state.status != Status.running, status)
         best_images = (
             [None] * len(self._infos) if state.best is None else self._decode(state.best.z)
