@@ -147,7 +147,7 @@ def examine_saved_synthesis(file_path: str | os.PathLike) -> None:
         ...     plx.io.save(folder + "/state.npz", state, problem=problem)
         ...     plx.io.examine_saved_synthesis(folder + "/state.npz")
         file
-          format     3
+          format     4
           plenoptax  ...
           jax        ...
         <BLANKLINE>

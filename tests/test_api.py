@@ -78,6 +78,9 @@ def public_objects():
     """Everything that the package offers, by its path: ``"models.Gaussian"``."""
     found = {}
     for name, value in public_members(plenoptax).items():
+        if name in ("solve", "synthesis"):
+            # Their names are those of the package itself.
+            continue
         if isinstance(value, types.ModuleType):
             found |= {f"{name}.{inner}": x for inner, x in public_members(value).items()}
         else:
@@ -86,7 +89,9 @@ def public_objects():
 
 
 def public_members(module):
-    tree = ast.parse(pathlib.Path(module.__file__).read_text())
+    file = pathlib.Path(module.__file__)
+    stub = file.with_suffix(".pyi")
+    tree = ast.parse((stub if stub.exists() else file).read_text())
     names = {node.name for node in tree.body if isinstance(node, ast.ClassDef | ast.FunctionDef)}
     for node in tree.body:
         if isinstance(node, ast.ImportFrom):
