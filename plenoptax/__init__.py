@@ -97,7 +97,10 @@ def __getattr__(name: str) -> object:
             found = getattr(importlib.import_module(f"{__name__}.{room}"), name)
             globals()[name] = found
             return found
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from ._replaced import NAMES as replaced
+
+    advice = f" Use {replaced[name]}." if name in replaced else ""
+    raise AttributeError(f"Module {__name__!r} has no attribute {name!r}.{advice}")
 
 
 def __dir__() -> list[str]:

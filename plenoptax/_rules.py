@@ -14,6 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 
+from ._replaced import ARGUMENTS
+
 
 Function = TypeVar("Function", bound=Callable)
 
@@ -149,6 +151,11 @@ def checked(**rules: Whole | Real) -> Callable[[Function], Function]:
             try:
                 given = signature.bind_partial(*args, **kwargs)
             except TypeError:
+                for name in ARGUMENTS.keys() & kwargs.keys() - signature.parameters.keys():
+                    raise TypeError(
+                        f"{function.__name__} must be called with arguments of plenoptax, got "
+                        f"{name} of plenoptic. Use {ARGUMENTS[name]}."
+                    ) from None
                 # Python's own message names the function.
                 return function(*args, **kwargs)
             for name in rules.keys() & given.arguments.keys():
@@ -161,6 +168,18 @@ def checked(**rules: Whole | Real) -> Callable[[Function], Function]:
         return wrapped  # pyright: ignore[reportReturnType]
 
     return decorate
+
+
+def check_key(key: Any) -> None:
+    """Raise an error unless an argument is one random key, or a traced one."""
+    if not isinstance(key, jax.Array | np.ndarray):
+        raise TypeError(f"key must be a key such as jax.random.key(0), got {key!r}.")
+    is_typed = jnp.issubdtype(key.dtype, jax.dtypes.prng_key)
+    if key.ndim != (0 if is_typed else 1):
+        raise ValueError(
+            f"key must be one key, got an array of keys of shape {key.shape}. Give one of them, or "
+            "num_seeds= for several syntheses."
+        )
 
 
 def as_whole_number(name: str, value: Any, *, at_least: int | None) -> int:

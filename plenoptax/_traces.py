@@ -41,6 +41,18 @@ def trace(what: str, function: Callable, *arguments: PyTree) -> Any:
             "jax.numpy instead of NumPy, and jax.lax.cond or jax.numpy.where for decisions about "
             f"values. JAX says: {str(error).splitlines()[0]}"
         ) from error
+    except RuntimeError as error:
+        if "requires a key" not in str(error):
+            raise
+        # What Equinox says of dropout.
+        raise ValueError(_say_stochastic(what, "a layer that asks for a random key")) from error
+
+
+def _say_stochastic(what: str, given: str) -> str:
+    return (
+        f"{what} must not be stochastic, got {given}. Fix its randomness: draw it once and store "
+        "it in the model, or switch dropout off (eqx.nn.inference_mode)."
+    )
 
 
 def _arrays(what: str, output: PyTree) -> PyTree:
@@ -79,11 +91,8 @@ def check_program(
     if known.get("digest") == digest:
         return traced
     if _digest(trace(what, function, *arguments)) != digest:
-        raise ValueError(
-            f"{what} must not be stochastic, got two calls with the same image that compute "
-            "different things. Fix its randomness: draw it once and store it in the model, or "
-            "switch dropout off (eqx.nn.inference_mode)."
-        )
+        given = "two calls with the same image that compute different things"
+        raise ValueError(_say_stochastic(what, given))
     if known:
         raise ValueError(
             f"{what} must compute the same as at its first use, got another computation: a "

@@ -66,6 +66,10 @@ def validate_input(
             "plenoptax.load_images, or convert it."
         )
     refuse_half("The image of a synthesis", dtype)
+    if 0 in input_tensor.shape:
+        raise ValueError(
+            f"The image must have at least one pixel, got the shape {input_tensor.shape}."
+        )
     if no_batch and input_tensor.ndim > 3:
         raise ValueError(
             "The image must be a single one, of shape (channel, height, width), got an array of "
@@ -82,8 +86,6 @@ def validate_input(
     if allowed_range is None or np.iscomplexobj(values):
         return
     low, high = allowed_range
-    if not values.size:
-        return
     lowest, highest = float(values.min()), float(values.max())
     if lowest < low or highest > high:
         warn_caller(

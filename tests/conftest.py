@@ -41,7 +41,7 @@ SLOW_TESTS = frozenset(pathlib.Path(__file__).with_name("slow.txt").read_text().
 
 
 def pytest_collection_modifyitems(config, items):
-    """Mark the tests that take more than 1.5 s; the list comes of a measured run."""
+    """Mark the tests that take longest. The list was made from the durations of a run."""
     for item in items:
         if item.nodeid in SLOW_TESTS:
             item.add_marker("slow")

@@ -1,12 +1,14 @@
 """Messages of errors have one form: what must be, what was given, and what to do."""
 
 import ast
+import inspect
 import pathlib
 import re
 
 import pytest
 
 import plenoptax
+from plenoptax import _replaced
 
 
 ROOT = pathlib.Path(plenoptax.__file__).parent
@@ -69,3 +71,34 @@ def test_a_message_says_what_must_be_and_what_was_given(place):
     assert re.search(r"\bmust\b.*\bgot\b", text, re.DOTALL), text
     assert text.endswith((".", "{}")), text
     assert not re.search(r"\bshould\b|\bhas to\b|\bhave to\b|\bis wanted\b|; got", text), text
+
+
+IMAGE = plenoptax.data.brick()[:, :16, :16]
+PROBLEM = plenoptax.Metamer(IMAGE, plenoptax.models.Gaussian(3))
+
+
+@pytest.mark.parametrize("name", _replaced.NAMES)
+def test_names_of_plenoptic_answer_with_what_replaces_them(name):
+    with pytest.raises(AttributeError, match=re.escape(f"Use {_replaced.NAMES[name]}.")):
+        getattr(plenoptax, name)
+
+
+@pytest.mark.parametrize("name", _replaced.ATTRIBUTES)
+def test_attributes_of_plenoptic_answer_with_what_replaces_them(name):
+    with pytest.raises(AttributeError, match=re.escape(f"Use {_replaced.ATTRIBUTES[name]}.")):
+        getattr(PROBLEM, name)
+    assert name not in dir(PROBLEM)
+
+
+@pytest.mark.parametrize("name", _replaced.ARGUMENTS)
+def test_arguments_of_plenoptic_answer_with_what_replaces_them(name):
+    with pytest.raises(TypeError, match=re.escape(f"Use {_replaced.ARGUMENTS[name]}.")):
+        plenoptax.metamer(IMAGE, plenoptax.models.Gaussian(3), **{name: 3})
+    assert name not in inspect.signature(plenoptax.metamer).parameters
+
+
+def test_unknown_names_are_named_as_python_does():
+    with pytest.raises(AttributeError, match=r"'Metamer' has no attribute 'images'\.$"):
+        PROBLEM.images  # noqa: B018
+    with pytest.raises(TypeError, match="unexpected keyword argument 'steps'"):
+        plenoptax.metamer(IMAGE, plenoptax.models.Gaussian(3), steps=3)

@@ -116,6 +116,11 @@ def add_noise(
         raise ValueError(
             f"The image must have two pixels or more for noise of mean zero, got {img.shape}."
         )
+    if not jnp.issubdtype(img.dtype, jnp.floating):
+        raise TypeError(
+            f"img must have real floating-point numbers, got {img.dtype}. Convert it first: "
+            "integers would lose the noise."
+        )
     mse = jnp.asarray(noise_mse, img.dtype)
     noise = jax.random.normal(key, mse.shape + img.shape, img.dtype)
     noise = noise - noise.mean((-2, -1), keepdims=True)

@@ -133,7 +133,10 @@ def _read_state(archive: Archive, like: State) -> State:
     check_alike(
         {leaf_path: _Spec(text) for leaf_path, text in archive.meta["state"].items()},
         wanted,
-        lambda fault: f"{archive.path} does not hold a state of this problem and solver: {fault}.",
+        lambda fault: (
+            f"The problem and solver must be those with which {archive.path} was saved, got "
+            f"others: {fault}.{_say_solver(archive)}"
+        ),
     )
     found = {}
     for leaf_path, leaf in wanted.items():
@@ -254,6 +257,16 @@ def read_synthesis(
     if solver is None:
         return problem, _read_progress(archive), trace, None, image
     return problem, _read_state(archive, _state_like(archive, problem, solver)), trace, solver, None
+
+
+def _say_solver(archive: Archive) -> str:
+    """Return which solver a file was saved with, if it has a trace."""
+    if "trace" not in archive.meta:
+        return ""
+    provenance = read_trace(archive).provenance
+    names = [name for name in ("optimizer", "stop") if name in provenance]
+    words = [f"the {name} {provenance[name]}" for name in names]
+    return f" It was saved with {' and '.join(words)}." if words else ""
 
 
 def _read_progress(archive: Archive) -> State:

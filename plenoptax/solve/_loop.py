@@ -14,7 +14,7 @@ from jaxtyping import Array, Bool, Float, Int
 from .. import stop as stop_rules
 from .._compiled import compiled
 from .._precision import refuse_half
-from .._rules import checked, COUNT
+from .._rules import check_key, checked, COUNT
 from .._tree import all_finite, cast_like, check_alike, leaves_by_path, norm, strong, tree_where
 from .._types import Key, PyTree
 from ._optimizer import AbstractOptimizer, AnyOptimizer, as_optimizer, Outcome
@@ -370,8 +370,8 @@ def init(
     """
     check_problem(problem)
     solver = as_solver(solver)
-    if key is not None and not isinstance(key, jax.Array | np.ndarray):
-        raise TypeError(f"key must be a key such as jax.random.key(0), got {key!r}.")
+    if key is not None:
+        check_key(key)
     if (key is None) == (initial_image is None):
         given = "neither" if key is None else "both"
         raise ValueError(

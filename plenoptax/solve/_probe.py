@@ -35,6 +35,9 @@ _COARSE = 1e-4
 # Arrays that a problem computes from its images with its model.
 _RESPONSES = (".target", ".stage_targets", ".ends")
 
+# The arguments that give fields of other names.
+_ARGUMENTS = {"sign": "minmax, as a sign,", ".sign": "minmax, as a sign,"}
+
 # Longer descriptions are cut in a message.
 _LONGEST = 160
 
@@ -140,6 +143,7 @@ def _changed_choices(
 
 def _changed(name: str, saved: Mapping[str, str], present: Mapping[str, str]) -> str | None:
     was, is_now = (words.get(name, "missing") for words in (saved, present))
+    name = _ARGUMENTS.get(name, name)
     return None if was == is_now else f"{name} was {_cut(was)} and is {_cut(is_now)}"
 
 

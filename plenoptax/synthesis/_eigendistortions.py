@@ -15,7 +15,7 @@ from ..validate import validate_input, validate_model
 from ._eigendistortions_generalized import changes_in
 from ._eigendistortions_methods import choose_method, METHODS, Options, Search
 from ._eigendistortions_result import Eigendistortions
-from ._problem import as_jax, check_finite
+from ._problem import as_image, check_finite
 
 
 @checked(
@@ -115,7 +115,7 @@ def eigendistortions(
         >>> found.eigenindex.tolist()
         [0, 1, 1022, 1023]
     """
-    image = as_jax(image)
+    image = as_image(image)
     validate_input(image, allowed_range=None)
     images = list(image) if batch else [image]
     _check_options(images[0], noise, subspace, resume, batch=batch)

@@ -37,6 +37,7 @@ from ..solve import (
 )
 from ..solve._files import load, load_trace
 from ..solve._optimizer import describe_optimizer
+from ._problem import refuse_traced
 from ._result import Result
 
 
@@ -108,6 +109,7 @@ def synthesize_problem(
     """
     solver = _choose_solver(optimizer, solver, default_solver)
     start = get_image(initial_image)
+    refuse_traced(key, start)
     state = init(problem, solver, key=key, initial_image=start)
     return _run_or_resume(
         problem,

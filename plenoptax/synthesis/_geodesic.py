@@ -27,6 +27,7 @@ from ._geodesic_path import (
 )
 from ._problem import (
     AbstractOneStageProblem,
+    as_image,
     as_jax,
     as_parametrization,
     as_weight,
@@ -340,7 +341,7 @@ def geodesic(
             parametrization=parametrization,
         )
 
-    image_a, image_b = as_jax(image_a), as_jax(image_b)
+    image_a, image_b = as_image(image_a), as_image(image_b)
     _check_alike(image_a, image_b)
     pairs = jnp.stack([image_a, image_b], axis=1 if batch else 0)
     if batch:

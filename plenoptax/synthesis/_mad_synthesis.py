@@ -27,7 +27,7 @@ from ..stop import Never
 from ..validate import validate_input
 from ._entry import default_optimizer, get_image, pose_all, synthesize_problem
 from ._mad import check_within_pixels, MADCompetition
-from ._problem import as_jax, check_images
+from ._problem import as_image, check_images
 from ._result import Result
 
 
@@ -42,6 +42,11 @@ class MADImages(NamedTuple):
     metric2_min: Result
     metric1_max: Result
     metric2_max: Result
+
+    def __repr__(self) -> str:
+        """One line for each result."""
+        lines = [f"  {name}={result}," for name, result in self._asdict().items()]
+        return "\n".join(["MADImages(", *lines, ")"])
 
 
 @checked(max_steps=STEPS, num_seeds=COUNT)
@@ -145,7 +150,7 @@ def mad_competition(
             parametrization=parametrization,
         )
 
-    image = as_jax(image)
+    image = as_image(image)
     if batch:
         check_images(image, penalty_function, penalty_lambda)
     if batch and metric_tradeoff_lambda is None and parametrization is None:
@@ -273,7 +278,7 @@ def mad_competition_set(
         ['Best ssim_distance', 'Best mse']
         >>> plt.close(figure)
     """
-    image = as_jax(image)
+    image = as_image(image)
     start = _common_start(image, key, initial_image, initial_noise)
 
     def synthesize(optimized: Callable, reference: Callable) -> Result:

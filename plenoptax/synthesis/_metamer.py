@@ -22,6 +22,7 @@ from ._entry import (
 from ._problem import (
     AbstractOneStageProblem,
     AbstractParametrizedProblem,
+    as_image,
     as_jax,
     as_parametrization,
     as_weight,
@@ -243,7 +244,7 @@ def metamer(
             parametrization=parametrization,
         )
 
-    image = as_jax(image)
+    image = as_image(image)
     if batch:
         check_images(image, penalty_function, penalty_lambda)
     problem = pose_all(pose, image, batch=batch, num_seeds=num_seeds)

@@ -26,6 +26,7 @@ from ._metamer import Metamer
 from ._problem import (
     AbstractParametrizedProblem,
     AbstractPenalizedProblem,
+    as_image,
     as_jax,
     as_parametrization,
     as_weight,
@@ -386,7 +387,7 @@ def metamer_ctf(
             parametrization=parametrization,
         )
 
-    image = as_jax(image)
+    image = as_image(image)
     if batch:
         check_images(image, penalty_function, penalty_lambda)
     return synthesize_problem(

@@ -1,5 +1,5 @@
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TYPE_CHECKING
 
 import equinox as eqx
 import jax
@@ -10,6 +10,7 @@ from jaxtyping import Array, Int
 
 from .._answers import answer, name_of
 from .._compiled import call_compiled
+from .._replaced import ATTRIBUTES
 from .._rules import Real
 from .._tree import describe, is_array
 from .._types import PyTree, Scalar
@@ -32,14 +33,11 @@ class AbstractPenalizedProblem(AbstractProblem):
     penalty_function: eqx.AbstractVar[Callable]
     penalty_lambda: eqx.AbstractVar[Scalar | Callable]
 
-    def __getattr__(self, name: str) -> Any:
-        if name in ("setup", "synthesize", "save", "load", "to"):
-            raise AttributeError(
-                f"A problem has no {name!r}. Synthesize with plenoptax.metamer(image, model, ...) "
-                "or a similar function, continue from a state with plenoptax.run, and save with "
-                "plenoptax.io."
-            )
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+    if not TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any:
+            advice = f" Use {ATTRIBUTES[name]}." if name in ATTRIBUTES else ""
+            raise AttributeError(f"{type(self).__name__!r} has no attribute {name!r}.{advice}")
 
     def add_penalty(
         self, loss: Scalar, image: Array, num_steps: Int[Array, ""] | None
@@ -165,12 +163,34 @@ def as_weight(penalty_lambda: float | Scalar | Callable) -> Scalar | Callable:
     penalty_lambda = Real(at_least=0, schedule=True)("penalty_lambda", penalty_lambda)
     if callable(penalty_lambda):
         return penalty_lambda
-    return jnp.asarray(penalty_lambda, jnp.result_type(float))
+    weight = jnp.asarray(penalty_lambda, jnp.result_type(float))
+    if weight.ndim:
+        raise ValueError(
+            f"penalty_lambda must be one number, got an array of shape {weight.shape}. Give one "
+            "element, or a sum of penalties with weights of their own."
+        )
+    return weight
 
 
 def as_jax(image: Any) -> Any:
     """Return a NumPy array as a JAX array, in 32 bits by default; anything else as it is."""
     return jnp.asarray(image) if isinstance(image, np.ndarray | np.generic) else image
+
+
+def as_image(image: Any) -> Any:
+    """Return the image or the images of a method of synthesis as JAX arrays."""
+    refuse_traced(image)
+    return as_jax(image)
+
+
+def refuse_traced(*arguments: PyTree) -> None:
+    """Raise a TypeError if a method of synthesis is called inside of a JAX transformation."""
+    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(arguments)):
+        raise TypeError(
+            "Images and keys must have values, got an array traced by jax.jit, jax.vmap or "
+            "jax.grad. Methods of synthesis talk to the host while they run. Use batch=True or "
+            "num_seeds= instead of jax.vmap, and plenoptax.advance inside of compiled functions."
+        )
 
 
 def check_images(images: Array, penalty_function: Callable, penalty_lambda: Any) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Array
 
 from .._rules import checked, INDEX
+from .._tree import describe
 from .._types import PyTree
 from ..data import save_image
 from ..solve import (
@@ -104,6 +105,16 @@ class Result:
         """
         return self.report().success
 
+    def __repr__(self) -> str:
+        """One line: the problem, the steps, the first and the last loss, and the image."""
+        of = f"batch of {self.problem.num_elements}, " if self.is_batch else ""
+        losses = [element.losses for element in self.trace.elements]
+        first, last = (np.mean([one[end] for one in losses]) for end in (0, -1))
+        return (
+            f"Result({type(self.problem.posed).__name__}, {of}{self.trace.num_steps} steps, "
+            f"loss {first:.6g} -> {last:.6g}, image {describe(self.image)})"
+        )
+
     def __len__(self) -> int:
         """Return the number of elements in a batch."""
         if not self.is_batch:
@@ -164,6 +175,11 @@ class Result:
         how far the image leaves the range. The other options are those of
         `plenoptax.data.save_image`.
         """
+        if self.is_batch:
+            raise TypeError(
+                "save_image must be called on one element of a batch, got the batch. Call "
+                "result[i].save_image(path) for each i."
+            )
         save_image(path, self.image, **{"clip": True, **options})
 
     def report(self, *, null_images: Array | None = None) -> Report | BatchReport:

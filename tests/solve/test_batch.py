@@ -108,7 +108,7 @@ def test_init_of_a_batch_takes_one_or_several_images(unchecked, getkey):
     assert own.z.shape == (5, 1, 4, 4)
     drawn = init(problems, optax.adam(0.1), key=getkey()).z
     assert not np.array_equal(drawn[0], drawn[1])
-    with pytest.raises(ValueError, match="5 elements"):
+    with pytest.raises(ValueError, match="must have 5 images"):
         init(problems, optax.adam(0.1), initial_image=jnp.ones((4, 1, 4, 4)))
 
 

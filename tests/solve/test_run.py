@@ -285,7 +285,7 @@ def test_bad_arguments_are_refused(unchecked, getkey):
     state = init(problem, optax.adam(0.1), key=getkey())
     with pytest.raises(TypeError, match="optax"):
         Solver(0.1)
-    with pytest.raises(TypeError, match="stop rule"):
+    with pytest.raises(TypeError, match="stop must be a rule"):
         Solver(optax.adam(0.1), stop=1e-4)
     with pytest.raises(ValueError, match="driver"):
         run(problem, optax.adam(0.1), state, 3, driver="fast")

@@ -8,6 +8,7 @@ import optax
 import pytest
 
 import plenoptax as plx
+from plenoptax import _progress
 
 from .bands import Bands, SelectableBands
 
@@ -261,7 +262,8 @@ def test_whole_losses_are_given_whole_representations(textured, getkey):
     assert float(loss) == pytest.approx(float(wanted), rel=1e-5)
 
 
-def test_progress_bar_shows_the_stage(image, getkey, capsys):
+def test_progress_bar_shows_the_stage(image, getkey, capsys, monkeypatch):
+    monkeypatch.setattr(_progress, "tqdm", ft.partial(_progress.tqdm, mininterval=0))
     plx.metamer_ctf(
         image,
         Bands(),

@@ -111,7 +111,7 @@ CHANGES = {
     ),
     "key": (
         lambda: {"key": jax.random.key(1)},
-        r"another key: it was \[0, 0\] and is \[0, 1\]",
+        r"another key: it was \[0, 0\] and now is \[0, 1\]",
     ),
     "loss": (
         lambda: {"loss_function": plx.loss.l2_norm},
@@ -142,7 +142,7 @@ CHANGES = {
         lambda: {"key": None, "initial_image": jnp.asarray(IMAGE[:, ::-1])},
         "another initial_image",
     ),
-    "num_seeds": (lambda: {"num_seeds": 2}, "number of elements .* it was None and is 2"),
+    "num_seeds": (lambda: {"num_seeds": 2}, "number of elements .* it was None and now is 2"),
     "schedule of the weight": (
         lambda: {"penalty_lambda": optax.linear_schedule(0.1, 1.0, 50)},
         r"penalty_lambda was 0\.1 and is .*schedule\(.*transition_steps=50\)",
