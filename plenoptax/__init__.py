@@ -22,6 +22,7 @@ _ROOMS = (
 )
 
 _NAMES = {
+    "_compiled": ("clear_caches",),
     "data": (
         "convert_float_to_int",
         "load_images",

@@ -14,6 +14,7 @@ from . import solve as solve
 from . import stop as stop
 from . import synthesis as synthesis
 from . import validate as validate
+from ._compiled import clear_caches as clear_caches
 from .data import convert_float_to_int as convert_float_to_int
 from .data import load_images as load_images
 from .data import to_numpy as to_numpy

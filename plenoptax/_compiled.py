@@ -1,8 +1,10 @@
+import ctypes
 import functools
+import gc
 import os
 import re
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from typing import Any, NamedTuple
 
 import equinox as eqx
@@ -11,6 +13,7 @@ import jaxlib
 from jax.core import Tracer
 
 from ._tree import is_array
+from ._types import PyTree
 
 
 Options = tuple[tuple[str, Any], ...]
@@ -192,18 +195,65 @@ def compiled(size: Callable[..., int] | None = None) -> Callable[[Callable], Cal
         @functools.wraps(function)
         def call(*arguments: Any, **named: Any) -> Any:
             options = options_here((arguments, named), measure(*arguments))
-            return jit(function, options)(*arguments, **named)
+            return jit(function, options, (arguments, named))(*arguments, **named)
 
         return call
 
     return decorate
 
 
-@functools.cache
-def jit(function: Callable, options: Options, donate: str = "none") -> Callable:
-    """Apply `equinox.filter_jit` to a function that is defined once, with options for XLA."""
-    told: dict[str, Any] = {"donate": donate, "compiler_options": dict(options) or None}
-    return eqx.filter_jit(function, **told)
+def jit(function: Callable, options: Options, arguments: PyTree, donate: str = "none") -> Callable:
+    """Apply `equinox.filter_jit` to a function that is defined once, with options for XLA.
+
+    Args:
+        function: The function.
+        options: The options for XLA.
+        arguments: Arguments like those of the calls, for which one program is kept.
+        donate: The arguments to donate, as for `equinox.filter_jit`.
+    """
+    leaves, structure = jax.tree.flatten(arguments)
+    kinds = tuple((x.shape, x.dtype) if is_array(x) else x for x in leaves)
+    key = (function, options, donate, structure, kinds)
+    if key not in _PROGRAMS:
+        if len(_PROGRAMS) >= _MAX_PROGRAMS:
+            _forget_programs()
+        told: dict[str, Any] = {"donate": donate, "compiler_options": dict(options) or None}
+        _PROGRAMS[key] = eqx.filter_jit(function, **told)
+    return _PROGRAMS[key]
+
+
+_PROGRAMS: dict[Hashable, Any] = {}
+
+# A metamer takes 6 programs and 14 MB, which each model of another shape would keep for the rest of
+# the process. All are dropped together: dropping one makes JAX compile some of the others again.
+_MAX_PROGRAMS = 160
+
+
+def _forget_programs() -> None:
+    for program in _PROGRAMS.values():
+        # JAX keeps a compiled program even if nothing refers to its function any more.
+        program._cached.clear_cache()
+    _PROGRAMS.clear()
+
+
+def clear_caches() -> None:
+    """Free the memory of all compiled programs, those of JAX included.
+
+    plenoptax drops its own programs whenever there are more than 160, so a process that synthesizes
+    with many models of different shapes stays within some hundred MB. Programs that are needed
+    again are compiled again.
+
+    Example:
+        >>> import plenoptax as plx
+        >>> plx.clear_caches()
+    """
+    _PROGRAMS.clear()
+    jax.clear_caches()
+    gc.collect()
+    # The C library keeps freed memory for later, which here is most of it.
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if os.name == "posix" else None
+    if trim is not None:
+        trim(0)
 
 
 def options_here(arguments: Any, size: int) -> Options:

@@ -175,3 +175,22 @@ def test_a_second_image_compiles_nothing(getkey):
     for _ in range(3):
         call_compiled(function, jax.random.uniform(getkey(), (4, 4)))
     assert len(traces) == 1
+
+
+def test_programs_are_dropped_when_there_are_too_many(monkeypatch):
+    plx.clear_caches()
+    assert not _compiled._PROGRAMS
+    monkeypatch.setattr(_compiled, "_MAX_PROGRAMS", 3)
+    image = jnp.ones((1, 4, 4))
+    values = []
+    for size in range(5):
+        value = _compiled.call_compiled(jnp.sum, jnp.ones((1, 4, 4 + size)))
+        values.append(float(value))
+        assert len(_compiled._PROGRAMS) <= 3
+    assert values == [16, 20, 24, 28, 32]
+    # What JAX keeps is dropped too, and compiled again.
+    (program, *_) = _compiled._PROGRAMS.values()
+    assert program._cached._cache_size() > 0
+    _compiled._forget_programs()
+    assert program._cached._cache_size() == 0
+    assert _compiled.call_compiled(jnp.sum, image) == 16

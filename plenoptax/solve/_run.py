@@ -314,7 +314,8 @@ class _Session:
             self._plan = self._plan._replace(driver=driver)
         # The state is donated: it is the session's own copy, never the caller's.
         take = _take_chunk if self._plan.driver == "chunk" else _take_step
-        self._program = jit(take, self._plan.options, donate="all-except-first")
+        given = (self._problem, self._solver, self._state)
+        self._program = jit(take, self._plan.options, given, donate="all-except-first")
 
     def _take(
         self, state: State, limit: int, interrupt: Interrupt | None = None

@@ -247,7 +247,7 @@ def test_the_image_itself_as_start_stays_finite(photograph):
         assert np.isfinite(trace.losses).all()
         assert np.isfinite(trace.gradient_norm).all()
         assert np.isfinite(state.z).all()
-    with pytest.raises(ValueError, match="initial image"):
+    with pytest.raises(ValueError, match="0 at initial_image"):
         quietly(photograph, l2, l1, "max", initial_image=photograph)
 
 
