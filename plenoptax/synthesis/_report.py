@@ -89,14 +89,6 @@ class Report:
     bibtex: str
 
     def __str__(self) -> str:
-        return self.to_text()
-
-    def to_text(self, *, origin: bool = True) -> str:
-        """Return the report as text.
-
-        Args:
-            origin: Whether to include the device, key and versions.
-        """
         rows = {
             "success": f"{_ANSWERS[self.success]}: {self.criterion}",
             "caution": "\n".join(self.cautions),
@@ -110,7 +102,7 @@ class Report:
             f"objective, {self.provenance['wall_time']:.1f} s",
             "range": self._describe_range(),
             **self._describe_distance(),
-            **(describe_origin(self.provenance) if origin else {}),
+            **describe_origin(self.provenance),
             "null": "" if self.null == "none" else self.null,
         }
         lines = set_rows({name: row for name, row in rows.items() if row})
@@ -177,9 +169,36 @@ class BatchReport:
         if self.are_seeds and self.pixel_distances.size:
             distances = self.pixel_distances.tolist()
             rows["RMS between seeds"] = describe_distances(distances, first.pixel_range)
+        sentences = {
+            "criterion": [report.criterion for report in self.reports],
+            "caution": ["\n".join(report.cautions) for report in self.reports],
+            "status": [report.status for report in self.reports],
+            "stages": [report.stages for report in self.reports],
+        }
+        rows |= {name: _by_element(texts) for name, texts in sentences.items() if any(texts)}
         rows |= describe_origin(first.provenance)
-        texts = [f"[{i}]\n{report.to_text(origin=False)}" for i, report in enumerate(self.reports)]
-        return "\n\n".join(["\n".join(set_rows(rows)), *texts])
+        return "\n".join([*set_rows(rows), "", *_table_of_elements(self.reports)])
+
+
+def _by_element(texts: Sequence[str]) -> str:
+    """Return each text once, after the elements that it belongs to."""
+    if len(set(texts)) == 1:
+        return texts[0]
+    elements = {text: [str(i) for i, one in enumerate(texts) if one == text] for text in texts}
+    return "\n".join(f"[{', '.join(which)}] {text}" for text, which in elements.items() if text)
+
+
+def _table_of_elements(reports: Sequence[Report]) -> list[str]:
+    head = "element  success  first loss   last loss  gradient  steps  out of range  RMS"
+    lines = [head if reports[0].compared_with else head.removesuffix("  RMS")]
+    for index, one in enumerate(reports):
+        first, last = one.losses
+        line = (
+            f"{index:7d}  {_ANSWERS[one.success]:7}  {first:10.4g}  {last:10.4g}"
+            f"  {one.gradient_ratio:8.2g}  {one.num_steps:5d}  {one.range_violation:12.2g}"
+        )
+        lines.append(f"{line}  {_number(one.distance, 5)}" if one.compared_with else line)
+    return lines
 
 
 def set_rows(facts: Mapping[str, str]) -> list[str]:

@@ -474,15 +474,33 @@ def test_seeds_are_told_from_each_other_and_targets_are_not(short):
     alike = jnp.stack([apart(target, by) for by in (0.01, 0.011, 0.0115)])
     text = text_of(batch_at(seeds, alike))
     assert (
-        "0.0005 to 0.0015 in pixel values, 0.128 to 0.382 gray levels of 8 bits: the same" in text
+        "0.0005 to 0.0015 in pixel values, 0.128 to 0.382 gray levels of 8 bits: visually" in text
     )
     assert text.count("versions") == 1
     assert "seeds 3, success: 3 unknown" in text
     targets = plx.batch(lambda image: plx.Metamer(image, problem.model), images)
-    text = text_of(batch_at(targets, images.at[0].add(0.5)))
+    found = batch_at(targets, images.at[0].add(0.5))
+    text = text_of(found)
     assert "RMS between seeds" not in text
     assert "elements 3, success: 2 no, 1 unknown" in text
-    assert text.count("RMS to target") == 3
+    assert "criterion [0] no null" in text
+    assert "[1, 2] this image is visually the target" in text
+    # One row for each element.
+    *_, head, first, second, third = str(found.report()).splitlines()
+    assert re.split(" {2,}", head) == [
+        "element",
+        "success",
+        "first loss",
+        "last loss",
+        "gradient",
+        "steps",
+        "out of range",
+        "RMS",
+    ]
+    rows = [row.split() for row in (first, second, third)]
+    assert [row[:2] for row in rows] == [["0", "unknown"], ["1", "no"], ["2", "no"]]
+    assert float(rows[0][-1]) == pytest.approx(0.5, abs=1e-3)
+    assert [float(row[-1]) for row in rows[1:]] == pytest.approx([0, 0], abs=1e-5)
 
 
 def test_channels_of_any_model_are_compared(short, rng):
