@@ -4,6 +4,7 @@ import pathlib
 import re
 import subprocess
 import sys
+import time
 
 import jax
 import jax.numpy as jnp
@@ -16,10 +17,11 @@ from plenoptax._words import in_words
 from plenoptax.solve._optimizer import describe_optimizer
 from plenoptax.solve._probe import probe
 
-from . import resumed
+from . import killed, resumed
 
 
 SCRIPT = pathlib.Path(resumed.__file__)
+ROOT = SCRIPT.parents[2]
 
 
 def run_script(folder, command):
@@ -28,7 +30,7 @@ def run_script(folder, command):
         [sys.executable, "-W", "ignore", str(SCRIPT), str(folder), command],
         env={
             **os.environ,
-            "PYTHONPATH": str(SCRIPT.parents[2]),
+            "PYTHONPATH": str(ROOT),
             # The second process loads what the first compiled.
             "JAX_COMPILATION_CACHE_DIR": str(folder / "jax"),
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
@@ -254,3 +256,19 @@ def test_files_of_older_formats_are_refused_by_version_and_examined(
             load(path)
     plx.io.examine_saved_synthesis(path)
     assert re.search(shown, capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("method", killed.METHODS)
+def test_a_killed_run_of_each_method_is_continued_bit_for_bit(method, tmp_path):
+    path = tmp_path / "run.npz"
+    command = [sys.executable, "-m", "tests.synthesis.killed", method, str(path)]
+    named = {"cwd": ROOT, "env": {**os.environ, "PYTHONPATH": str(ROOT)}}
+    with subprocess.Popen([*command, "begin"], **named) as process:
+        deadline = time.monotonic() + 100
+        while not path.exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        process.kill()
+    ended = subprocess.run([*command, "continue"], capture_output=True, text=True, **named)
+    assert re.match(r"the same after \d+ and 3 steps", ended.stdout), ended.stderr
+    # The part that was being written when the process was killed is gone.
+    assert [file.name for file in tmp_path.iterdir()] == ["run.npz"]
