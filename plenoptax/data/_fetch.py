@@ -1,6 +1,10 @@
 import importlib.resources
 import os
-from pathlib import Path
+import shutil
+import tarfile
+import tempfile
+from pathlib import Path, PurePosixPath
+from typing import Any, cast, IO
 
 
 # The files of plenoptic that are of use beyond its own tests; ``registry.txt`` knows the others
@@ -64,7 +68,7 @@ def fetch_data(dataset_name: str) -> Path:
             f"dataset_name must be one of {', '.join(DOWNLOADABLE_FILES)}, or another file of "
             f"plenoptic's data, got {dataset_name!r}."
         )
-    processor = pooch.Untar() if dataset_name.endswith(".tar.gz") else None
+    processor = _unpack if dataset_name.endswith(".tar.gz") else None
     url = retriever.get_url(dataset_name)
     try:
         fetched = retriever.fetch(dataset_name, processor=processor)
@@ -76,3 +80,32 @@ def fetch_data(dataset_name: str) -> Path:
     if processor is None:
         return Path(fetched)
     return Path(os.path.commonpath([Path(member).parent for member in fetched]))
+
+
+def _unpack(path: str, action: str, retriever: Any) -> list[str]:
+    """Unpack an archive beside itself, once; a processor for pooch.
+
+    Archives of data hold files and folders. All other members are refused, because they could lead
+    out of the folder: links, devices, absolute paths and paths that go up.
+    """
+    folder = Path(f"{path}.untar")
+    with tarfile.open(path) as archive:
+        members = archive.getmembers()
+        for member in members:
+            parts = PurePosixPath(member.name).parts
+            is_inside = ".." not in parts and parts[:1] != ("/",) and "\\" not in member.name
+            if not is_inside or ":" in member.name or not (member.isfile() or member.isdir()):
+                raise ValueError(
+                    f"{path} must hold files and folders only, got {member.name!r}, which could "
+                    "lead out of its folder. Remove the archive and download it again."
+                )
+        files = [member for member in members if member.isfile()]
+        if action in ("update", "download") or not folder.exists():
+            with tempfile.TemporaryDirectory(dir=folder.parent) as part:
+                for member in files:
+                    target = Path(part) / folder.name / member.name
+                    target.parent.mkdir(parents=True, exist_ok=True)
+                    target.write_bytes(cast(IO[bytes], archive.extractfile(member)).read())
+                shutil.rmtree(folder, ignore_errors=True)
+                os.replace(Path(part) / folder.name, folder)
+    return [str(folder / member.name) for member in files]

@@ -123,3 +123,35 @@ def test_fetch_data_gets_the_images_of_portilla_and_simoncelli(tmp_path, monkeyp
     monkeypatch.setenv("PLENOPTIC_CACHE_DIR", str(tmp_path))
     folder: Path = data.fetch_data("portilla_simoncelli_images.tar.gz")
     assert data.load_images(folder / "fig4a.jpg").shape == (1, 256, 256)
+
+
+def member(name, kind=tarfile.REGTYPE, link=""):
+    entry = tarfile.TarInfo(name)
+    entry.type, entry.linkname = kind, link
+    return entry
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        member("../outside"),
+        member("textures/../../outside"),
+        member("/outside"),
+        member("C:/outside"),
+        member("..\\outside"),
+        member("link", tarfile.SYMTYPE, "/etc/passwd"),
+        member("link", tarfile.LNKTYPE, "../outside"),
+        member("device", tarfile.CHRTYPE),
+        member("pipe", tarfile.FIFOTYPE),
+    ],
+    ids=lambda entry: f"{entry.name} {entry.type.decode()}",
+)
+def test_an_archive_cannot_lead_out_of_its_folder(tmp_path, entry):
+    path = tmp_path / "cache" / "bad.tar.gz"
+    path.parent.mkdir()
+    with tarfile.open(path, "w:gz") as tar:
+        tar.addfile(entry)
+    with pytest.raises(ValueError, match=r"bad\.tar\.gz must hold files and folders only"):
+        _fetch._unpack(str(path), "download", None)
+    assert [file.name for file in path.parent.iterdir()] == ["bad.tar.gz"]
+    assert [file.name for file in tmp_path.iterdir()] == ["cache"]
