@@ -297,6 +297,8 @@ def _check_outputs(options: argparse.Namespace) -> list[pathlib.Path]:
 
 
 def _outputs(options: argparse.Namespace) -> list[pathlib.Path]:
+    if options.out == "":
+        raise ValueError("--out must be the name of a file or a folder, got ''.")
     given = None if options.out is None else pathlib.Path(options.out)
     is_folder = given is not None and (given.is_dir() or str(options.out).endswith(os.sep))
     if len(options.images) == 1 and not is_folder:

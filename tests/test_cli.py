@@ -536,3 +536,69 @@ def test_an_image_file_that_cannot_be_read_is_said_in_one_line(folder, capsys, m
         error = capsys.readouterr().err
         assert error.startswith(f"plenoptax: {name} cannot be read: ")
         assert error.count("\n") == 1
+
+
+COMMANDS = ("metamer", "metamer-ctf", "eigendistortions", "mad")
+BAD = [
+    (),
+    ("",),
+    ("none.png",),
+    ("stones",),
+    ("notes.txt",),
+    ("empty.png",),
+    ("half.png",),
+    ("folder",),
+    ("nan.tif",),
+    ("a\0b",),
+    ("x" * 300,),
+    ("brick.png", "none.png"),
+    ("brick.png", "--seed"),
+    ("brick.png", "--seed", "-1"),
+    ("brick.png", "--seed", "1.5"),
+    ("brick.png", "--seed", "one"),
+    ("brick.png", "--seed", ""),
+    ("brick.png", "--seed", "99999999999999999999"),
+    ("brick.png", "--steps", "-1"),
+    ("brick.png", "--steps", "2.5"),
+    ("brick.png", "--steps", "1e3"),
+    ("brick.png", "--steps", "nan"),
+    ("brick.png", "--steps", ""),
+    ("brick.png", "--out"),
+    ("brick.png", "--out", ""),
+    ("brick.png", "--out", "metamer.jpg"),
+    ("brick.png", "--out", "metamer"),
+    ("brick.png", "--out", "none/metamer.png"),
+    ("brick.png", "--out", "notes.txt/metamer.png"),
+    ("brick.png", "--out", f"{'x' * 300}.png"),
+    ("brick.png", "--out", "a\0b.png"),
+    ("brick.png", "--model", "retina"),
+    ("brick.png", "--metric", "ssim"),
+    ("brick.png", "--metric", "ssim", "beauty"),
+    ("brick.png", "--metric", "ssim", "mse", "nlpd"),
+    ("brick.png", "--speed", "5"),
+    ("brick.png", "brick.png", "--out", "one.png"),
+    ("brick", "brick", "--out", "folder"),
+]
+
+
+@pytest.mark.parametrize("arguments", BAD, ids=lambda arguments: " ".join(arguments)[:40])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_bad_command_lines_end_with_one_line(folder, capsys, command, arguments):
+    (folder / "folder").mkdir()
+    (folder / "notes.txt").write_text("No image.\n")
+    (folder / "empty.png").touch()
+    whole = (folder / "brick.png").read_bytes()
+    (folder / "half.png").write_bytes(whole[: len(whole) // 2])
+    iio.imwrite(folder / "nan.tif", np.full((128, 128), np.nan, np.float32))
+    before = contents_of(folder / "folder") | {path.name: 0 for path in folder.iterdir()}
+    try:
+        code = main([command, *arguments])
+    except SystemExit as error:
+        code = error.code
+    said = capsys.readouterr()
+    assert code == 2
+    (line,) = said.err.splitlines()
+    assert line.startswith("plenoptax: ")
+    assert len(line) > len("plenoptax: ")
+    assert said.out == ""
+    assert contents_of(folder / "folder") | {path.name: 0 for path in folder.iterdir()} == before
