@@ -1,4 +1,4 @@
-"""Saving and loading: durable files without code in them, readable without plenoptax."""
+"""Saving and loading. Files contain no code and can be read without plenoptax."""
 
 import os
 import textwrap
@@ -32,24 +32,24 @@ def save(
 ) -> None:
     """Save a result, or a state and the trace that led to it, to a file.
 
-    The file is a NumPy ``.npz`` archive: one array for each leaf of the state, named by the path
-    that leads to it, and a JSON text that says what belongs there. It holds no code and nothing is
-    pickled, so it can be read without plenoptax. It is written beside its place and moved there
-    when it is whole: an interrupted save leaves the file that was there before.
+    The file is a NumPy ``.npz`` archive: one array for each leaf of the state, named by its path,
+    and a JSON text that describes them, with a digest over all of it. It contains no code and no
+    pickle, so it can be read without plenoptax. It is written to a temporary file, which replaces
+    the target when it is complete: an interrupted save leaves the earlier file.
 
     Args:
-        path: Where to; an existing file is replaced. ``.npz`` is the usual ending and not added.
-        saved: A `plenoptax.Result`, which brings its trace and its problem;
-            `plenoptax.Eigendistortions` and its like; or a state, of one problem or of a batch.
-        trace: The trace of a state, if it is to be kept.
-        problem: What a state belongs to. The parts of a problem are described in words, and its
-            images, its weights and its terms at two probe images are kept, so that `load` can tell
-            whether the problem has changed since.
+        path: The file. An existing file is replaced. The usual ending ``.npz`` is not added.
+        saved: A `plenoptax.Result`, which brings its trace and its problem; another result, such as
+            `plenoptax.Eigendistortions`; or a state, of one problem or of a batch.
+        trace: The trace of a state, if it should be saved.
+        problem: The problem of a state. The file then holds its parts in words, its images, its
+            weights and its terms at two probe images, so that `load` can notice whether the problem
+            has changed.
 
     Raises:
-        TypeError: If what is to be saved, the trace or the problem is something else.
-        ValueError: If a trace or a problem is given besides a result.
-        FileNotFoundError: If there is no such folder.
+        TypeError: If `saved`, `trace` or `problem` has another type.
+        ValueError: If a trace or a problem is given with a result.
+        OSError: If the file cannot be written. The message names the file.
 
     Example:
         >>> import jax, tempfile, plenoptax as plx
@@ -86,25 +86,26 @@ def load_result(
     problem: AnyProblem | None = None,
     solver: AnySolver | None = None,
 ) -> Any:
-    """Load a result: of a synthesis, of a batch, or eigendistortions, whatever the file holds.
+    """Load the result of a synthesis, a batch of results, or eigendistortions from a file.
 
     Args:
         path: A file that `save` or a checkpoint wrote.
-        problem: The problem, posed as it was, which is compared with what the file says of it.
-            Without it image, trace, status and provenance are there; reports, objectives and
-            further steps ask for it.
-        solver: How it was minimized. Without it everything but going on works.
+        problem: The problem, built as before; it is compared with the description in the file.
+            Without it, the result has its image, trace, status and provenance; reports, objectives
+            and further steps raise an error that asks for it.
+        solver: The solver of the run. It is needed only to continue.
 
     Returns:
-        A `plenoptax.Result`, `plenoptax.Eigendistortions` or its like, bit for bit as it was.
+        A `plenoptax.Result`, `plenoptax.Eigendistortions` or another result, bit for bit as saved.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If the file is no such file, is damaged, was saved without a trace, or belongs
-            to another problem or solver.
+        FileNotFoundError: If the file does not exist.
+        DamagedFileError: If plenoptax did not save the file, or it has changed since.
+        ValueError: If the file was saved without a trace, has another format, or belongs to another
+            problem or solver.
 
     Warns:
-        LoadWarning: If a problem is given, and the file was saved without one to compare it with.
+        LoadWarning: If a problem is given, but the file was saved without one.
 
     Example:
         >>> import jax, tempfile, plenoptax as plx
@@ -128,16 +129,16 @@ def load_result(
 
 
 def examine_saved_synthesis(file_path: str | os.PathLike) -> None:
-    """Print what a file holds: versions, problem, optimizer, progress, and shapes of arrays.
+    """Print the contents of a file: versions, problem, optimizer, progress, and shapes of arrays.
 
-    It also reads files of older formats, which cannot be loaded.
+    Files of older formats, which cannot be loaded, can be examined too.
 
     Args:
         file_path: A file that `save`, a checkpoint or the method `save` of a result wrote.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If the file is no such file, or is damaged.
+        FileNotFoundError: If the file does not exist.
+        DamagedFileError: If plenoptax did not save the file, or it has changed since.
 
     Example:
         >>> import jax, tempfile, plenoptax as plx
@@ -173,7 +174,7 @@ def examine_saved_synthesis(file_path: str | os.PathLike) -> None:
 
 
 def _run_sections(archive: Archive) -> dict[str, Mapping[str, Any]]:
-    """How the run came about, and how far each element got."""
+    """Return the facts of the run, and the progress of each element."""
     if "trace" not in archive.meta:
         return {}
     elements = _elements_of_trace(archive)
@@ -192,7 +193,7 @@ def _run_sections(archive: Archive) -> dict[str, Mapping[str, Any]]:
 
 
 def _elements_of_trace(archive: Archive) -> list[tuple[np.ndarray, dict[str, Any]]]:
-    """The losses and the provenance of each element."""
+    """Return the losses and the provenance of each element."""
     if archive.meta["format"] < 3:
         provenances = [one["provenance"] for one in archive.meta["trace"]["elements"]]
         names = [f"trace[{index}].losses" for index in range(len(provenances))]
@@ -201,7 +202,7 @@ def _elements_of_trace(archive: Archive) -> list[tuple[np.ndarray, dict[str, Any
 
 
 def _result_section(archive: Archive) -> dict[str, Mapping[str, Any]]:
-    """What there is to say of a result that is no synthesis."""
+    """Return the facts of a result that is not a synthesis."""
     meta = archive.meta
     if meta["format"] < 3:
         found = meta.get("eigendistortions", {})
@@ -215,7 +216,7 @@ def _result_section(archive: Archive) -> dict[str, Mapping[str, Any]]:
 
 
 def _plain(packed: Any) -> Any:
-    """What `plenoptax._archive.pack` made, as a person reads it."""
+    """Return a packed value (see `plenoptax._packing.pack`) as a person reads it."""
     if not isinstance(packed, dict):
         return packed
     if "named" in packed and "class" not in packed:
@@ -227,7 +228,7 @@ def _plain(packed: Any) -> Any:
 
 
 def _set(title: str, facts: Mapping[str, Any]) -> str:
-    """A title and the facts under it, one a row."""
+    """Format a title and the facts under it, one per row."""
     rows = _flat(facts)
     width = max(map(len, rows))
     indent = " " * (width + 4)

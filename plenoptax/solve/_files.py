@@ -43,7 +43,7 @@ def write_synthesis(
     trace: Trace | BatchedTrace | None,
     problem: AnyProblem | None,
 ) -> None:
-    """Save a state, its trace, and what tells its problem from others; see `plenoptax.io.save`."""
+    """Save a state, its trace and a description of its problem; see `plenoptax.io.save`."""
     if problem is not None:
         check_problem(problem)
     leaves = leaves_by_path(state)
@@ -75,9 +75,9 @@ def load(
 
     Args:
         path: A file that `save` or a checkpoint wrote.
-        like: A state of the same problem and solver, such as a fresh one from `init`; its values
-            do not matter. The arrays go where its arrays are.
-        problem: The problem at hand, to be compared with the one in the file if there is one.
+        like: A state of the same problem and solver, such as a new one from `init`. Its values do
+            not matter. The loaded arrays are placed on the devices of its arrays.
+        problem: The current problem, which is compared with the one in the file, if any.
         raise_on_checks: Whether a problem that differs raises; otherwise it warns.
         tensor_equality_atol: Absolute tolerance of the comparison.
         tensor_equality_rtol: Relative tolerance of the comparison.
@@ -87,8 +87,9 @@ def load(
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file is no such file or is damaged; if a leaf is missing, renamed, or of
-            another shape or dtype than in `like`; or if the problem differs. Names the leaf.
+        DamagedFileError: If plenoptax did not save the file, or it has changed since.
+        ValueError: If a leaf is missing, renamed, or has another shape or dtype than in `like`, or
+            if the problem differs. The message names the leaf.
 
     Warns:
         LoadWarning: If the problem differs, without `raise_on_checks`.
@@ -114,7 +115,7 @@ def load(
 def _check_problem(
     archive: Archive, problem: AnyProblem, raise_on_checks: bool, tolerances: dict[str, float]
 ) -> None:
-    """Compare a problem with the one in a file; nothing, if there is none in it."""
+    """Compare a problem with the one in a file, if the file has one."""
     if "problem" not in archive.meta:
         return
     names = [name for name in archive.names if name.startswith("problem.")]
@@ -155,7 +156,8 @@ def load_trace(path: str | os.PathLike) -> Trace | BatchedTrace:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file is no such file, is damaged, or was saved without a trace.
+        DamagedFileError: If plenoptax did not save the file, or it has changed since.
+        ValueError: If the file was saved without a trace.
     """
     with Archive(path) as archive:
         check_synthesis(archive)
@@ -233,11 +235,11 @@ def read_trace(archive: Archive) -> Trace | BatchedTrace:
 def read_synthesis(
     archive: Archive, problem: AnyProblem | None, solver: AnySolver | None
 ) -> tuple[AnyProblem, State, Trace | BatchedTrace, AbstractSolver | None, Array | None]:
-    """The parts of a result that a file holds; see `plenoptax.io.load_result`.
+    """Return the parts of a result that a file holds; see `plenoptax.io.load_result`.
 
     Returns:
-        The problem, or what stands in for it; the state, without what the solver remembers if none
-        is given; the trace; the solver; and the image of the last loss, if it was saved.
+        The problem or a placeholder; the state, without the solver's memory if no solver is given;
+        the trace; the solver; and the image of the last loss, if it was saved.
     """
     trace = read_trace(archive)
     solver = None if solver is None else as_solver(solver)
@@ -249,8 +251,8 @@ def read_synthesis(
         return posed, _read_progress(archive), trace, solver, image
     if "problem" not in archive.meta:
         warn_caller(
-            f"{archive.path} was saved without its problem: it was not checked that it belongs to "
-            "the one that is given.",
+            f"{archive.path} was saved without its problem, so it could not be compared with the "
+            "given problem.",
             LoadWarning,
         )
     _check_problem(archive, problem, True, {"atol": 1e-8, "rtol": 1e-5})
@@ -270,7 +272,7 @@ def _say_solver(archive: Archive) -> str:
 
 
 def _read_progress(archive: Archive) -> State:
-    """What of a state can be read without knowing its problem and solver."""
+    """Return the part of a state that can be read without its problem and solver."""
     with archive.reading():
         found: dict[str, Any] = {
             name: jnp.asarray(archive.read_as(f"state.{name}", archive.meta["state"][f".{name}"]))
@@ -283,7 +285,7 @@ def _read_progress(archive: Archive) -> State:
 
 
 def _state_like(archive: Archive, problem: AnyProblem, solver: AbstractSolver) -> State:
-    """A state of a problem and a solver, of the size that the file has."""
+    """Return a state of a problem and a solver, with the sizes in the file."""
     z = eqx.filter_eval_shape(
         lambda p: p.map(lambda p: p.encode(p.initial_image(jax.random.key(0)))), problem
     )
@@ -309,7 +311,7 @@ def _ask_for_problem(*arguments: Any, **named: Any) -> Any:
 
 
 class _MissingProblem(AbstractProblem):
-    """What stands in for a problem that was not given when its result was loaded."""
+    """A placeholder for the problem of a result that was loaded without it."""
 
     initial_image = encode = decode = project = objective = start = advance = _ask_for_problem
 
@@ -320,7 +322,7 @@ class _MissingProblem(AbstractProblem):
 
 
 class _Spec:
-    """The dtype and shape of a saved leaf, as they were written down."""
+    """The dtype and shape of a saved leaf, from the text of the file."""
 
     def __init__(self, text: str):
         self.dtype, _, shape = text.partition("[")
@@ -330,7 +332,6 @@ class _Spec:
 def _from_plain(array: np.ndarray, like: Array) -> PyTree:
     if jnp.issubdtype(like.dtype, jax.dtypes.prng_key):
         return jax.random.wrap_key_data(jnp.asarray(array), impl=jax.random.key_impl(like))
-    # An array committed to its device is another argument to a compiled function than one that is
-    # not: run would compile anew.
+    # JAX distinguishes arrays that are committed to a device from others: run would compile again.
     sharding = like.sharding if getattr(like, "committed", False) else None
     return jax.device_put(array.view(like.dtype), sharding)

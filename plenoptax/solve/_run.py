@@ -37,8 +37,8 @@ from ._trace import BatchedTrace, Trace
 
 Driver = Literal["auto", "host", "chunk"]
 
-# Long enough that the host's part is lost in the noise (measured: 10 to 200 make no difference),
-# short enough that the history of a chunk is a few kilobytes.
+# Long enough that the host's part takes no measurable time (10 to 200 make no difference), short
+# enough that the history of a chunk is a few kilobytes.
 CHUNK_LENGTH = 128
 
 # The host takes control about this often, for the bar, Ctrl-C, images and checkpoints.
@@ -47,13 +47,13 @@ _SECONDS_PER_CHUNK = 0.5
 
 @dataclasses.dataclass(frozen=True)
 class Record:
-    """What a run keeps of its images. Losses and norms are always kept, one number a step.
+    """The images that a run records. Losses and norms are always recorded, one number per step.
 
     Attributes:
-        every: Keep the image before update 0, `every`, 2 `every`, ... on the host; 0 keeps none.
-            The image kept at step ``i`` is the one that ``losses[i]`` belongs to.
-            A whole number, at least 0.
-        best: Also keep the accepted image of the smallest loss, and make it the result's image.
+        every: The image before update 0, `every`, 2 `every`, ... is recorded on the host; 0 records
+            none. ``losses[i]`` belongs to the image recorded at step ``i``. A whole number, at
+            least 0.
+        best: Whether to keep the accepted image of the smallest loss too, as the result's image.
             Optimizers without a line search do not end at their smallest loss. See `BestSoFar`.
 
     Example:
@@ -73,7 +73,7 @@ class NonfiniteError(ValueError):
     """The objective, its gradient or the moments of the optimizer became infinite or not a number.
 
     Attributes:
-        result: Everything up to there. `run` leaves the tuple ``(problem, state, trace)``, the
+        result: The run up to there: from `run` the tuple ``(problem, state, trace)``, from the
             entry functions a `Result`.
     """
 
@@ -97,45 +97,46 @@ def run(
 ) -> tuple[State, Trace | BatchedTrace]:
     """Take steps until the stop rule fires, or `max_steps` more have been taken.
 
-    Running for n steps and then for m is running for n + m, bit for bit on the same device, with
-    the same driver, batch size and versions. A state that stopped is tested anew and goes on,
-    except that one on a plateau stays there until it is given another stop rule. A rule of another
-    kind or window starts with an empty memory.
+    A run of n steps and then one of m steps give the same as one run of n + m steps, bit for bit on
+    the same device, with the same driver, batch size and versions. A state that stopped is tested
+    again and continues, unless it is on a plateau: then it stays there until another stop rule is
+    given. A rule of another kind or window starts with an empty memory.
 
-    A problem in stages, such as `plenoptax.MetamerCTF`, goes to its next stage by a rule of its
-    own, however long the run. Only its last stage can end by the stop rule.
+    A problem with stages, such as `plenoptax.MetamerCTF`, goes to its next stage by its own rule,
+    independent of the length of the run. Only its last stage can end by the stop rule.
 
-    Ctrl-C ends the run after the steps under way and returns what there is, with the status
-    `interrupted`; a second one raises `KeyboardInterrupt`.
+    Ctrl-C ends the run after the current steps and returns the result so far, with the status
+    `interrupted`. A second Ctrl-C raises `KeyboardInterrupt`.
 
     Args:
-        problem: What is minimized, or a batch of it.
-        solver: How, or a bare optimizer with the default stop rule.
-        state: What `init` or an earlier run returned. It is left as it is.
-        max_steps: How many steps to take at most, at least 0. None, for problems whose stages have
-            a limit of their own: until the last stage has stopped, or has taken that many steps.
-            Where it has taken them before, no more are taken.
-        record: Which images to keep: a `Record`, a number n for every n-th, or None for none.
+        problem: The problem to minimize, or a batch of problems.
+        solver: The solver, or an optimizer, which gets the default stop rule.
+        state: A state that `init` or an earlier run returned. It is not changed.
+        max_steps: The largest number of steps to take, at least 0. None is for problems whose
+            stages have their own limit: the run then ends when the last stage stops or reaches its
+            limit.
+        record: The images to record: a `Record`, a number n for every n-th, or None for none.
         progress: Whether to show a progress bar.
-        checkpoint: Where to save the state and the trace while running, about every half minute and
-            at the end: a path or a `Checkpoint`.
-        driver: ``"host"`` calls the compiled step from Python, ``"chunk"`` compiles the loop too;
-            ``"auto"`` takes the faster one: the host's for models with convolutions on CPU, else
-            the chunk's. The two agree to rounding, not bit for bit.
-        trace: The trace up to `state`, to be gone on with: what is returned (and saved) is then the
-            whole. Otherwise it is the trace of this run alone; ``trace + more`` joins two.
-        provenance: Further facts for the trace's own, in values that fit into JSON.
-        throw: Whether to raise when the objective is not finite (in a batch: in all elements).
+        checkpoint: The file to save the state and the trace to, about every half minute and at the
+            end: a path or a `Checkpoint`.
+        driver: ``"host"`` calls the compiled step from Python, ``"chunk"`` compiles the loop too,
+            and ``"auto"`` takes the faster one: the host for models with convolutions on the CPU,
+            else the chunk. The two agree to rounding, not bit for bit.
+        trace: An earlier trace, up to `state`. The returned and saved trace continues it. Without
+            it, the trace is that of this run alone; ``trace + more`` joins two.
+        provenance: Extra JSON-serializable entries for the trace's provenance.
+        throw: Whether to raise an error if the objective is not finite (in a batch: in all
+            elements).
 
     Returns:
-        The new state and the trace of these steps; for a batch a trace for each element.
+        The new state and the trace of these steps; for a batch, one trace with all elements.
 
     Raises:
         NonfiniteError: See `throw`; its `result` keeps everything.
         CheckpointError: If the last checkpoint could not be written; its `result` keeps everything.
         OSError: If no checkpoint can be written at this path. It is tried before the first step.
         ValueError: If an argument is wrong, or the state does not belong to the problem and solver.
-        TypeError: If the problem is none.
+        TypeError: If `problem` is not a problem.
 
     Example:
         >>> import jax, optax, plenoptax as plx
@@ -182,7 +183,7 @@ def run(
 
 
 class _Session:
-    """One call of `run`: where its elements stand, and what their steps left behind."""
+    """One call of `run`: the current state of its elements and the reports of their steps."""
 
     def __init__(
         self,
@@ -197,7 +198,7 @@ class _Session:
         self.newest: dict[str, Any] = {}
         self._started = time.perf_counter()
         self._max_steps, self._record = max_steps, record
-        state = _tested_anew(problem, solver.stop, state)
+        state = _test_again(problem, solver.stop, state)
         if record.best and state.best is None:
             solver, state = BestSoFar(solver), with_best(state)
         self._problem, self._solver = problem, solver
@@ -212,15 +213,15 @@ class _Session:
         self._num_steps = 0
 
     def can_go_on(self) -> bool:
-        """Whether there are steps left, and an element to take them."""
+        """Return whether steps are left, and an element to take them."""
         has_steps = self._max_steps is None or self._num_steps < self._max_steps
         return has_steps and bool(np.any(self._running()))
 
     def advance(self, interrupt: Interrupt) -> int:
-        """Take steps for about half a second, or up to where the host has something to do.
+        """Take steps for about half a second, or until the host has something to do.
 
         Returns:
-            The number of steps taken, by the element that took most.
+            The number of steps of the element that took most.
         """
         steps, running = self._counts("num_steps"), self._running()
         limits = [self._steps_per_chunk]
@@ -253,11 +254,11 @@ class _Session:
     def finish(
         self, status: Status, before: Trace | BatchedTrace | None
     ) -> tuple[State, Trace | BatchedTrace]:
-        """The state and the trace up to here; the session can go on after it.
+        """Return the state and the trace so far; the session can continue after that.
 
         Args:
-            status: That of the elements that have not stopped by themselves.
-            before: The trace up to the beginning of this run, if it is to be gone on with.
+            status: The status of the elements that have not stopped.
+            before: The trace up to the beginning of this run, if it is to be continued.
         """
         state, last = self._evaluate()
         self.newest = self._show(last)
@@ -301,7 +302,7 @@ class _Session:
         return state, trace if before is None else before + trace
 
     def _choose_programs(self, driver: Driver) -> None:
-        """Trace a step, and choose by what is in it how to take steps and how to compile them."""
+        """Choose how to take and compile steps, from the jaxpr of one step."""
         if driver not in ("auto", "host", "chunk"):
             raise ValueError(f"driver must be 'auto', 'host' or 'chunk', got {driver!r}.")
         traced, _, _ = eqx.filter_make_jaxpr(traced_step)(self._problem, self._solver, self._state)
@@ -320,7 +321,7 @@ class _Session:
     def _take(
         self, state: State, limit: int, interrupt: Interrupt | None = None
     ) -> tuple[State, Info]:
-        """Take at most `limit` steps from a state, which is consumed.
+        """Take at most `limit` steps from a state, whose arrays are donated.
 
         Returns:
             The new state, and the reports with the axes element and step.
@@ -340,10 +341,9 @@ class _Session:
         return state, jax.tree.map(lambda *rows: np.stack(rows, axis=1), *infos)
 
     def _evaluate(self) -> tuple[State, Info]:
-        """The state with the loss of the image that it returns, by the same compiled step.
+        """Fill in the loss of the last point from one extra step, whose update is dropped.
 
-        The update of that step is discarded. If the point to be evaluated is a trial that is
-        rejected, the report is that of the accepted point behind it.
+        If that point is a rejected trial, the report is that of the accepted point before it.
         """
         state = self._state
         new, info = self._evaluate_once(state)
@@ -370,7 +370,7 @@ class _Session:
             self._image_steps[element].append(int(steps[element] - self._first_steps[element]))
 
     def _stopped_at_limit(self, state: State) -> State:
-        """Where no total is given, the limit of a stage is that of the run in the last stage."""
+        """Stop elements at the limit of their last stage, if the run has no limit of steps."""
         if self._max_steps is not None:
             return state
         is_over = (state.status == Status.running) & state.memory.is_last & state.memory.at_limit
@@ -385,7 +385,7 @@ class _Session:
             self._steps_per_chunk = int(np.clip(wanted, 1, CHUNK_LENGTH))
 
     def _show(self, info: Info) -> dict[str, Any]:
-        """What a progress bar shows of a step."""
+        """Return the numbers of a step that a progress bar shows."""
         shown: dict[str, Any] = {
             "loss": info.loss,
             "learning_rate": info.learning_rate,
@@ -416,7 +416,7 @@ def _take_step(fixed: tuple[AnyProblem, AbstractSolver], state: State) -> tuple[
 def _take_chunk(
     fixed: tuple[AnyProblem, AbstractSolver, Array], state: State, in_turn: bool
 ) -> tuple[State, Info]:
-    """Steps up to a limit; the reports have the axes element, if there are several, and step."""
+    """Take steps up to a limit. The axes of the reports are element, in a batch, and step."""
     problem, solver, limit = fixed
     if in_turn:
         return problem.map_in_turn(
@@ -428,14 +428,14 @@ def _take_chunk(
 
 @jax.jit
 def _own_copy(tree: PyTree) -> PyTree:
-    """A copy that may be donated; arrays stay on their devices."""
+    """Return a copy that may be donated; arrays stay on their devices."""
     return jax.tree.map(jnp.copy, tree)
 
 
-def _tested_anew(problem: AnyProblem, stop: AbstractStop, state: State) -> State:
-    """The state with the status that a stop rule gives it, which may be another rule than before.
+def _test_again(problem: AnyProblem, stop: AbstractStop, state: State) -> State:
+    """Return the state with its status by a stop rule, which may differ from the earlier one.
 
-    A rule of another shape starts with an empty memory.
+    A rule with memory of another shape starts with an empty memory.
     """
 
     def empty(_: AnyProblem, loss: Array) -> PyTree:
