@@ -98,7 +98,7 @@ FAULTS = (
         "tests/process",
     ),
     Fault(
-        "a constant of SSIM",
+        "swapped constants of SSIM",
         "metric/_ssim.py",
         "0.01**2, 0.03**2",
         "0.03**2, 0.01**2",
@@ -135,8 +135,8 @@ FAULTS = (
     Fault(
         "wrong stop index",
         "stop.py",
-        "change = jnp.abs(state.oldest - state.newest)\n        return state.more_than_full",
-        "change = jnp.abs(state.oldest - state.newest)\n        return (state.count >= self.window)",
+        "state.newest)\n        return state.more_than_full & (change < self.tolerance.",
+        "state.newest)\n        return (state.count >= self.window) & (change < self.tolerance.",
         "tests/solve",
     ),
     Fault(
@@ -161,7 +161,7 @@ FAULTS = (
         "tests/linalg",
     ),
     Fault(
-        "imaginary part with the wrong sign",
+        "half of the imaginary part",
         "parametrize/_fourier.py",
         "return spectrum.real - spectrum.imag",
         "return spectrum.real + 0.5 * spectrum.imag",
@@ -216,6 +216,7 @@ def main():
                 caught = options.check or is_caught(fault, copy, options.slow)
                 num_missed += not caught
                 result = "caught" if caught else "MISSED"
+                result = "planted" if options.check else result
                 where = f"{fault.file}:{line}"
                 seconds = time.monotonic() - started
                 print(f"{result}  {fault.what:40} {where:50} {seconds:4.0f} s", flush=True)
