@@ -5,6 +5,7 @@ import resource
 import subprocess
 import sys
 import textwrap
+import threading
 
 import jax
 import pytest
@@ -93,6 +94,25 @@ def test_a_failing_write_names_the_file_and_changes_nothing(
     assert caught.value.errno == number
     assert [file.name for file in tmp_path.iterdir()] == ["a"]
     assert (tmp_path / "a").read_bytes() == b"old"
+
+
+def test_writers_of_one_file_leave_a_whole_file_at_all_times(tmp_path):
+    contents = [bytes([letter]) * 300_000 for letter in b"ab"]
+    path, seen = tmp_path / "run.npz", []
+    write(path, contents[0])
+
+    def write_often(content):
+        for _ in range(40):
+            write(path, content)
+
+    writers = [threading.Thread(target=write_often, args=[content]) for content in contents]
+    for writer in writers:
+        writer.start()
+    while any(writer.is_alive() for writer in writers):
+        seen.append(path.read_bytes())
+    assert set(seen) <= set(contents)
+    assert len(seen) > 10
+    assert [file.name for file in tmp_path.iterdir()] == ["run.npz"]
 
 
 def begin(checkpoint, **named):
