@@ -38,8 +38,8 @@ ATTRIBUTES = {
     "pixel_change_norm": "result.trace.pixel_change_norm",
     "save": "plenoptax.io.save",
     "saved_metamer": "result.trace.images",
-    "setup": "plenoptax.init and plenoptax.Solver",
+    "setup": "plenoptax.metamer or a similar function, or plenoptax.init and plenoptax.Solver",
     "store_progress": "the argument record",
-    "synthesize": "plenoptax.run, or functions such as plenoptax.metamer",
+    "synthesize": "plenoptax.metamer or a similar function, or plenoptax.run",
     "to": "jax.device_put, or an image of another dtype",
 }

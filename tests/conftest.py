@@ -1,6 +1,7 @@
 import gc
 import os
 import pathlib
+import signal
 
 import jax
 import jaxlib
@@ -32,6 +33,9 @@ set_unless_given("xla_cpu_parallel_codegen_split_count", "1")
 # Most of the time goes into compiling programs that run once, also in the processes of a test.
 jax.config.update("jax_disable_most_optimizations", True)
 os.environ["JAX_DISABLE_MOST_OPTIMIZATIONS"] = "1"
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # As shells set it for what they run in the background.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 # JAX makes many objects that stay: looking through them costs a sixth of the time.
 gc.freeze()
 gc.set_threshold(50_000)

@@ -355,13 +355,6 @@ def test_bad_arguments_are_refused_with_a_sentence(image, model, unchecked, getk
         plx.Metamer(image.at[0, 0, 0].set(jnp.inf), model)
 
 
-def test_the_object_style_names_the_function(image, model):
-    problem = plx.Metamer(image, model)
-    for method in ("setup", "synthesize", "save", "load", "to"):
-        with pytest.raises(AttributeError, match=r"plenoptax\.metamer"):
-            getattr(problem, method)
-
-
 def test_signatures_keep_the_fields_names_and_order():
     names = ["image", "model", "loss_function", "penalty_function", "penalty_lambda"]
     for function in (plx.Metamer, plx.metamer):
