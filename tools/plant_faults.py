@@ -192,9 +192,11 @@ def is_caught(fault, copy, has_slow):
     marker = "not network" if has_slow else "not network and not slow"
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-n", "2", "-m", marker, fault.tests]
     ended = subprocess.run(command, cwd=copy, capture_output=True, text=True)
-    if ended.returncode not in (0, 1):
+    has_failed = "\nFAILED " in ended.stdout
+    # Status 2 is that of a run that the first failure has ended.
+    if ended.returncode not in (0, 1, 2) or has_failed != (ended.returncode > 0):
         raise RuntimeError(ended.stdout[-2000:] + ended.stderr[-2000:])
-    return ended.returncode == 1
+    return has_failed
 
 
 def main():
