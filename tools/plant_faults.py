@@ -137,7 +137,7 @@ FAULTS = (
         "stop.py",
         "state.newest)\n        return state.more_than_full & (change < self.tolerance.",
         "state.newest)\n        return (state.count >= self.window) & (change < self.tolerance.",
-        "tests/solve",
+        "tests/test_stop.py",
     ),
     Fault(
         "a loss too many where traces join",
