@@ -226,7 +226,7 @@ _PROGRAMS: dict[Hashable, Any] = {}
 
 # A metamer takes 6 programs and 14 MB, which each model of another shape would keep for the rest of
 # the process. All are dropped together: dropping one makes JAX compile some of the others again.
-_MAX_PROGRAMS = 160
+_MAX_PROGRAMS = 140
 
 
 def _forget_programs() -> None:
@@ -239,7 +239,7 @@ def _forget_programs() -> None:
 def clear_caches() -> None:
     """Free the memory of all compiled programs, those of JAX included.
 
-    plenoptax drops its own programs whenever there are more than 160, so a process that synthesizes
+    plenoptax drops its own programs whenever there are more than 140, so a process that synthesizes
     with many models of different shapes stays within some hundred MB. Programs that are needed
     again are compiled again.
 
