@@ -122,7 +122,7 @@ def test_a_small_file_never_takes_much_memory(tmp_path):
 
 
 HEADERS = {
-    "code": b"{'descr': '<f4', 'fortran_order': False, 'shape': (__import__('os').getpid(),), }",
+    "code": b"{'descr': '<f4', 'fortran_order': False, 'shape': (open('ran', 'w').write('1'),), }",
     "nested": b"(" * 900,
     "object": b"{'descr': '|O', 'fortran_order': False, 'shape': (1,), }",
     "huge": b"{'descr': '<f4', 'fortran_order': False, 'shape': (99999999999,), }",
@@ -131,13 +131,26 @@ HEADERS = {
 
 
 @pytest.mark.parametrize("name", HEADERS)
-def test_headers_are_matched_and_not_evaluated(saved, name):
+def test_headers_are_matched_and_not_evaluated(results, saved, name, monkeypatch):
+    monkeypatch.chdir(saved.parent)
     text = HEADERS[name] + b"\n"
     content = b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + bytes(1000)
-    damaged.rewrite_members(
-        saved, lambda members: [(n, content if n == "state.z.npy" else c) for n, c in members]
-    )
+    with zipfile.ZipFile(saved) as file:
+        whole = file.read("state.z.npy")
+
+    def replace_by(new):
+        damaged.rewrite_members(
+            saved, lambda members: [(n, new if n == "state.z.npy" else c) for n, c in members]
+        )
+
+    replace_by(content)
     refuses(saved, r"state\.z")
+    assert [file.name for file in saved.parent.iterdir()] == [saved.name]
+    # With its own header the file is read: nothing else was wrong with it.
+    replace_by(whole)
+    np.testing.assert_array_equal(
+        plx.io.load_result(saved).image, results["metamer"].image, strict=True
+    )
 
 
 @pytest.mark.parametrize(
@@ -176,7 +189,7 @@ def test_eigenvectors_are_finite_unless_the_status_says_otherwise(results, tmp_p
     assert np.isinf(plx.io.load_result(path).eigendistortions).any()
 
 
-def test_parts_that_do_not_fit_together_are_refused(saved):
+def test_parts_that_do_not_fit_together_are_refused(results, saved):
     for change, match in (
         (lambda m, a: a.update({"trace.image_steps": np.zeros(7, np.int64)}), "trace.image_steps"),
         (lambda m, a: m["trace"]["named"].pop("infos"), "has the parts"),
@@ -192,3 +205,7 @@ def test_parts_that_do_not_fit_together_are_refused(saved):
         _archive.write_archive(saved, meta, arrays)
         refuses(saved, match)
         saved.write_bytes(before)
+    # The same way of writing, without a change, gives a file that is read.
+    _archive.write_archive(saved, *read_parts(saved))
+    losses = plx.io.load_trace(saved).losses
+    np.testing.assert_array_equal(losses, results["metamer"].trace.losses, strict=True)
