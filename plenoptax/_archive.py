@@ -101,7 +101,6 @@ class Archive:
         path: The file.
         meta: Its JSON text, parsed.
         arrays: The dtypes and shapes of its arrays, in words, by name.
-        names: The names of its arrays.
     """
 
     def __init__(self, path: str | os.PathLike, *, oldest: int = _FORMAT):
@@ -141,7 +140,6 @@ class Archive:
             for name, header in self._headers.items()
             if name not in (_META, _DIGEST)
         }
-        self.names = [*self.arrays]
         if found >= _FIRST_WITH_DIGEST:
             with self.reading():
                 self._check_digest()

@@ -168,7 +168,7 @@ def examine_saved_synthesis(file_path: str | os.PathLike) -> None:
             **_run_sections(archive),
         }
         sections |= _result_section(archive)
-        sections["arrays"] = {name: describe(archive.read(name)) for name in archive.names}
+        sections["arrays"] = {name: describe(archive.read(name)) for name in archive.arrays}
         texts = [_set(title, facts) for title, facts in sections.items() if facts]
     print("\n\n".join(texts))
 
@@ -211,7 +211,7 @@ def _result_section(archive: Archive) -> dict[str, Mapping[str, Any]]:
         return {}
     facts = {name: _plain(packed) for name, packed in meta["result"]["named"].items()}
     facts |= facts.pop("provenance", {})
-    arrays = {name for name, fact in facts.items() if name in archive.names}
+    arrays = {name for name, fact in facts.items() if name in archive.arrays}
     return {meta["kind"]: {name: fact for name, fact in facts.items() if name not in arrays}}
 
 

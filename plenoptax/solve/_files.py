@@ -118,7 +118,7 @@ def _check_problem(
     """Compare a problem with the one in a file, if the file has one."""
     if "problem" not in archive.meta:
         return
-    names = [name for name in archive.names if name.startswith("problem.")]
+    names = [name for name in archive.arrays if name.startswith("problem.")]
     check_probe(
         archive.path,
         {name.removeprefix("problem"): archive.read(name) for name in names},
@@ -176,7 +176,7 @@ def check_synthesis(archive: Archive) -> None:
     with archive.reading():
         _check_names(archive)
         is_finite = np.asarray(read_status(archive) != Status.nonfinite)
-        for name in archive.names:
+        for name in archive.arrays:
             if _IMAGES.fullmatch(name):
                 check_finite(name, archive.read(name)[is_finite])
             elif _RECORDED.fullmatch(name) and is_finite.all():
@@ -195,8 +195,8 @@ def _check_names(archive: Archive) -> None:
             raise ValueError(f"its leaf {leaf_path} is {text}")
     wanted = {f"state{leaf_path}" for leaf_path in state}
     if problem is not None:
-        wanted |= {"image", *(name for name in archive.names if name.startswith("problem."))}
-    found = {name for name in archive.names if not name.startswith("trace")}
+        wanted |= {"image", *(name for name in archive.arrays if name.startswith("problem."))}
+    found = {name for name in archive.arrays if not name.startswith("trace")}
     if found != wanted:
         raise ValueError(f"{sorted(found ^ wanted)} is missing or too much")
 
@@ -243,7 +243,7 @@ def read_synthesis(
     """
     trace = read_trace(archive)
     solver = None if solver is None else as_solver(solver)
-    image = jnp.asarray(archive.read("image")) if "image" in archive.names else None
+    image = jnp.asarray(archive.read("image")) if "image" in archive.arrays else None
     if problem is None:
         missing = _MissingProblem()
         is_batch = isinstance(trace, BatchedTrace)
