@@ -109,7 +109,7 @@ def _convolve(
     stride: int,
     padding: int | str,
     groups: int,
-) -> Maps:
+) -> Float[Array, "rows_after columns_after after"]:
     edges = [_edges(length, weight.shape[0], stride, padding) for length in x.shape[:2]]
     y = lax.conv_general_dilated(
         x[None],
@@ -173,7 +173,7 @@ def rectify(x: Array, *, bound: float = math.inf) -> Array:
     return jax.nn.relu(x) if bound == math.inf else jnp.clip(x, 0, bound)
 
 
-def pool_maximum(x: Maps, *, size: int, stride: int, padding: int = 0) -> Maps:
+def pool_maximum(x: Maps, *, size: int, stride: int, padding: int = 0) -> Array:
     """Return the maximum of each square of pixels.
 
     It is taken over slices, one axis after the other: on CPU, the derivative of XLA's own maximum
@@ -199,7 +199,7 @@ def pool_maximum(x: Maps, *, size: int, stride: int, padding: int = 0) -> Maps:
     return x
 
 
-def pool_average(x: Maps, *, size: int) -> Maps:
+def pool_average(x: Maps, *, size: int) -> Float[Array, "{size} {size} channel"]:
     """Return the averages over a grid of so many rows and columns of rectangles.
 
     Together, the rectangles cover all pixels. If their sides are not whole numbers, they overlap.
