@@ -81,10 +81,17 @@ def public_objects():
         if name in ("solve", "synthesis"):
             # Their names are those of the package itself.
             continue
-        if isinstance(value, types.ModuleType):
-            found |= {f"{name}.{inner}": x for inner, x in public_members(value).items()}
-        else:
-            found[name] = value
+        found |= flattened(name, value)
+    return found
+
+
+def flattened(name, value):
+    """A public object by its path; of a module, all that it offers."""
+    if not isinstance(value, types.ModuleType):
+        return {name: value}
+    found = {}
+    for inner, member in public_members(value).items():
+        found |= flattened(f"{name}.{inner}", member)
     return found
 
 

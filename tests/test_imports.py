@@ -61,6 +61,7 @@ RUN_TIME_DEPENDENCIES = {
     "PIL",  # the module of pillow
     "pooch",
     "requests",  # of pooch
+    "safetensors",  # of the extra nets
     "tifffile",
     "tqdm",
 }

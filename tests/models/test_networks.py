@@ -158,16 +158,17 @@ def test_aliases_are_those_of_the_papers():
 def test_a_network_without_classifier_says_so():
     model = drawn("AlexNet")
     assert not model.has_classifier
-    assert model(jnp.ones((3, 64, 64))).shape == (256, 6, 6)
+    assert jax.eval_shape(model, jnp.ones((3, 64, 64))).shape == (256, 6, 6)
     absent = model.absent_layers()
     assert {"flatten", "classifier.1", "classifier", "fc6", "relu7"} <= set(absent)
     assert absent["fc6"].startswith("The weights of this network have no classifier. Use ")
     assert "relu5" in model.layer_aliases()
     assert "fc6" not in model.layer_aliases()
-    whole = networks.ResNet18(key=jax.random.key(0))
+    whole = drawn("ResNet18", classifier=True)
     assert whole.has_classifier
     assert whole.absent_layers() == {}
-    assert not networks.ResNet18(key=jax.random.key(0), classifier=False).has_classifier
+    without = networks.ResNet18(draw_weights(shapes_of("ResNet18")), classifier=False)
+    assert not without.has_classifier
 
 
 @pytest.mark.parametrize(("name", "smallest"), [("AlexNet", 63), ("VGG16", 32), ("ResNet18", 1)])

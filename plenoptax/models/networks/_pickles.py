@@ -5,14 +5,15 @@ few names that such files need stand for objects of this module, which make arra
 else. So no code of a file runs, and torch is not needed.
 """
 
+import contextlib
 import io
 import math
 import pickle
 import pickletools
 import struct
 import zipfile
-from collections.abc import Callable
-from typing import Any, BinaryIO, final
+from collections.abc import Callable, Iterator
+from typing import Any, final
 
 import numpy as np
 
@@ -31,6 +32,10 @@ _STORAGES = {
 _NUMPY = ("numpy.core.multiarray", "numpy._core.multiarray")
 # The first numbers of a file of torch before version 1.6.
 _MAGIC, _PROTOCOL = 0x1950A86A20F9469CFC6C, 1001
+
+
+class Fault(ValueError):
+    """What is wrong with the content of a file."""
 
 
 class _Mapping(dict):
@@ -61,21 +66,21 @@ class _Tensor:
     def __init__(self, storage: Any, offset: Any, shape: Any, strides: Any, *_: object):
         numbers = (offset, *shape, *strides)
         if not isinstance(storage, _Storage) or len(shape) != len(strides):
-            raise ValueError("it has a tensor without numbers")
+            raise Fault("it has a tensor without numbers")
         if not all(type(number) is int and number >= 0 for number in numbers):
-            raise ValueError("it has a tensor of no shape")
+            raise Fault("it has a tensor of no shape")
         last = offset + sum((n - 1) * stride for n, stride in zip(shape, strides, strict=True))
         size = math.prod(shape)
         # An expanded tensor could be larger than memory.
         if size and (last >= storage.count or size > storage.count):
-            raise ValueError("it has a tensor that exceeds its storage")
+            raise Fault("it has a tensor that exceeds its storage")
         self._storage, self._offset, self._shape, self._strides = storage, offset, shape, strides
 
     def array(self) -> np.ndarray:
         """Return the tensor as an array."""
         values = self._storage.values
         if values is None:
-            raise ValueError("it has a tensor whose numbers are missing")
+            raise Fault("it has a tensor whose numbers are missing")
         if not math.prod(self._shape):
             return np.zeros(self._shape, values.dtype)
         strides = [stride * values.itemsize for stride in self._strides]
@@ -89,12 +94,12 @@ class _NumpyType:
 
     def __init__(self, code: Any, *_: object):
         if code not in ("f2", "f4", "f8", "i4", "i8"):
-            raise ValueError(f"it has an array of type {code!r}")
+            raise Fault(f"it has an array of type {code!r}")
         self.code = code
 
     def __setstate__(self, state: Any) -> None:
         if state[1] != "<":
-            raise ValueError("it has an array in another order of bytes")
+            raise Fault("it has an array in another order of bytes")
 
 
 @final
@@ -127,7 +132,7 @@ class _Name:
         return self._make(*arguments)
 
     def __setattr__(self, name: str, value: object) -> None:
-        raise ValueError("it changes a name")
+        raise Fault("it changes a name")
 
 
 _NAMES = {
@@ -142,32 +147,36 @@ _NAMES = {
 }
 
 
+_FindStorage = Callable[[Any], _Storage]
+_Stream = io.BytesIO | io.BufferedReader
+
+
 @final
 class _Unpickler(pickle.Unpickler):
-    def __init__(self, stream: BinaryIO, find_storage: Callable[[Any], _Storage] | None):
+    def __init__(self, stream: _Stream, find_storage: _FindStorage | None):
         super().__init__(stream)
         self._find_storage = find_storage
 
     def find_class(self, module: str, name: str) -> Any:
         """Return what stands for a name."""
         if (module, name) not in _NAMES:
-            raise ValueError(f"it asks for {module}.{name}, which is not part of an array")
+            raise Fault(f"it asks for {module}.{name}, which is not part of an array")
         return _Name(_NAMES[module, name])
 
     def persistent_load(self, identifier: Any) -> Any:
         """Return the storage that a tensor refers to."""
         if self._find_storage is None:
-            raise ValueError("it refers to another file")
+            raise Fault("it refers to another file")
         return self._find_storage(identifier)
 
 
-def _unpickle(stream: BinaryIO, find_storage: Callable[[Any], _Storage] | None = None) -> Any:
+def _unpickle(stream: _Stream, find_storage: _FindStorage | None = None) -> Any:
     """Read one pickle from a stream."""
     start = stream.tell()
     for operation, argument, _ in pickletools.genops(stream):
         # Python would reserve memory for as many objects as the number says.
-        if operation.name in ("PUT", "LONG_BINPUT") and argument > 10_000_000:
-            raise ValueError("it has a number of an object that is too large")
+        if operation.name in ("PUT", "LONG_BINPUT") and (argument or 0) > 10_000_000:
+            raise Fault("it has a number of an object that is too large")
     stream.seek(start)
     return _Unpickler(stream, find_storage).load()
 
@@ -179,7 +188,7 @@ def read_torch(path: str) -> dict[str, np.ndarray]:
         path: The file.
 
     Raises:
-        ValueError: If it is no such file, or has something other than arrays by name.
+        Fault: If it is no such file, or has something other than arrays by name.
     """
     with _explained(), open(path, "rb") as file:
         is_zip = file.read(2) == b"PK"
@@ -198,7 +207,7 @@ def read_numpy(path: str, scope: str) -> dict[str, np.ndarray]:
         The arrays. Their names are the keys on the way to them, joined by dots.
 
     Raises:
-        ValueError: If it is no such file.
+        Fault: If it is no such file.
     """
     with _explained(), open(path, "rb") as file:
         tree = _unpickle(file)[scope]
@@ -208,27 +217,24 @@ def read_numpy(path: str, scope: str) -> dict[str, np.ndarray]:
         return _arrays_in(flat)
 
 
-class _explained:
-    """Turn every fault of a file into a ValueError that says what is wrong; a context manager."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, fault: BaseException | None, trace: object) -> None:
-        if fault is None or isinstance(fault, OSError) or not isinstance(fault, Exception):
-            return
-        if type(fault) is ValueError:
-            raise fault
-        raise ValueError(f"it is damaged ({type(fault).__name__}: {fault})") from fault
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    """Turn whatever a damaged file makes Python raise into a fault."""
+    try:
+        yield
+    except (Fault, OSError):
+        raise
+    except Exception as error:
+        raise Fault(f"it is damaged ({type(error).__name__}: {error})") from error
 
 
 def _arrays_in(entries: Any) -> dict[str, np.ndarray]:
     if not isinstance(entries, dict):
-        raise ValueError(f"it has a {type(entries).__name__} and no dictionary of arrays")
+        raise Fault(f"it has a {type(entries).__name__} and no dictionary of arrays")
     arrays = {}
     for name, value in entries.items():
         if not isinstance(name, str) or not isinstance(value, _Tensor | _NumpyArray):
-            raise ValueError(f"its entry {name!r} is no array")
+            raise Fault(f"it has an entry {name!r} that is no array")
         arrays[name] = value.array()
     return arrays
 
@@ -238,24 +244,24 @@ def _describe_storage(identifier: Any) -> tuple[np.dtype, str, int]:
     kind, make, key, _, count, *view = identifier
     dtype = make() if isinstance(make, _Name) else None
     if kind != "storage" or not isinstance(dtype, np.dtype) or type(count) is not int or count < 0:
-        raise ValueError("it has a storage of no type")
+        raise Fault("it has a storage of no type")
     if any(part is not None for part in view):
-        raise ValueError("it has a view of a storage")
+        raise Fault("it has a view of a storage")
     return dtype, str(key), count
 
 
-def _read_zip(file: BinaryIO) -> Any:
+def _read_zip(file: _Stream) -> Any:
     with zipfile.ZipFile(file) as archive:
         # Compressed members could be larger than memory; torch writes none.
         if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
-            raise ValueError("it is compressed")
+            raise Fault("it is compressed")
         (text,) = (name for name in archive.namelist() if name.endswith("/data.pkl"))
         root = text.removesuffix("data.pkl")
         if (
             f"{root}byteorder" in archive.namelist()
             and archive.read(f"{root}byteorder") != b"little"
         ):
-            raise ValueError("it has another order of bytes")
+            raise Fault("it has another order of bytes")
         found: dict[str, _Storage] = {}
 
         def find(identifier: Any) -> _Storage:
@@ -268,9 +274,9 @@ def _read_zip(file: BinaryIO) -> Any:
         return _unpickle(io.BytesIO(archive.read(text)), find)
 
 
-def _read_stream(file: BinaryIO) -> Any:
+def _read_stream(file: _Stream) -> Any:
     if (_unpickle(file), _unpickle(file)) != (_MAGIC, _PROTOCOL):
-        raise ValueError("it is not a file that torch saved")
+        raise Fault("it is not a file that torch saved")
     _unpickle(file)  # the sizes of numbers on the machine that wrote it
     found: dict[str, _Storage] = {}
 
@@ -284,6 +290,6 @@ def _read_stream(file: BinaryIO) -> Any:
         (count,) = struct.unpack("<q", file.read(8))
         content = file.read(storage.count * storage.dtype.itemsize)
         if count != storage.count:
-            raise ValueError("it has a storage of another length")
+            raise Fault("it has a storage of another length")
         storage.values = np.frombuffer(content, storage.dtype, count)
     return entries

@@ -94,9 +94,8 @@ def convolution(
         reads: The name of the step that it reads; by default the step before.
     """
     before, after = channels
-    shapes = {"weight": (after, before // groups, size, size)}
-    if bias:
-        shapes["bias"] = (after,)
+    weight = {"weight": (after, before // groups, size, size)}
+    shapes = {**weight, "bias": (after,)} if bias else weight
     options = {"stride": stride, "padding": padding, "groups": groups}
     return Step(name, _convolve, shapes, options, reads)
 

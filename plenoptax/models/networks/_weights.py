@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike
 
 from ..._types import Key
-from ._pickles import read_numpy, read_torch
+from ._pickles import Fault, read_numpy, read_torch
 from ._steps import prepare, Step
 from ._tables import Package, Table
 
@@ -44,11 +44,11 @@ def find_weights(
     if (weights is None) == (key is None):
         given = "neither" if key is None else "both"
         raise ValueError(f"Either weights or key must be given, got {given}. {_advice(table)}")
-    if weights is None:
+    if key is not None:
         steps = [*table.body, *(table.head if classifier else ())]
         arrays = _draw(steps, key)
     else:
-        given = weights if isinstance(weights, Mapping) else _read(table, os.fspath(weights))
+        given = weights if isinstance(weights, Mapping) else _read(table, os.fspath(weights or ""))
         head = {f"{step.name}.{part}" for step in table.head for part in step.shapes}
         arrays = {
             name: np.asarray(array)
@@ -165,7 +165,7 @@ def _read_file(path: pathlib.Path) -> Mapping[str, np.ndarray]:
         try:
             return load_file(path)
         except SafetensorError as error:
-            raise ValueError(str(error)) from error
+            raise Fault(f"it is damaged ({error})") from error
 
 
 def _check_hash(path: pathlib.Path, wanted: str) -> None:
@@ -184,7 +184,7 @@ def _reading(path: pathlib.Path) -> Iterator[None]:
     """Put the name of the file before its fault."""
     try:
         yield
-    except ValueError as fault:
+    except Fault as fault:
         raise ValueError(
             f"weights must be a file of arrays only, got {str(path)!r}: {fault}. Get the file "
             "again, from a source that you trust."
@@ -233,8 +233,9 @@ def _download(address: str) -> pathlib.Path:
         # Only the first digits of the hash are published, and pooch compares all.
         _check_hash(pathlib.Path(output), digits)
 
+    downloader: Any = get
     try:
-        found = pooch.retrieve(address, None, fname=name, path=folder / "weights", downloader=get)
+        found = pooch.retrieve(address, None, name, folder / "weights", downloader=downloader)
     except requests.RequestException as error:
         raise ConnectionError(
             f"{name} could not be downloaded from {address}. Get it by other means and put it into "
