@@ -89,7 +89,8 @@ def convolution(
         size: Height and width of the filters in pixels.
         stride: The distance of its outputs in pixels.
         padding: The number of zeros at each edge, or `SAME`.
-        groups: The number of groups of channels that are convolved apart.
+        groups: The number of groups of channels: 1, or that of channels, which are then filtered
+            each by itself, without a bias.
         bias: Whether it adds a number to each channel.
         reads: The name of the step that it reads; by default the step before.
     """
@@ -109,16 +110,29 @@ def _convolve(
     padding: int | str,
     groups: int,
 ) -> Float[Array, "rows_after columns_after after"]:
-    edges = [_edges(length, weight.shape[0], stride, padding) for length in x.shape[:2]]
+    size = weight.shape[0]
+    edges = [_edges(length, size, stride, padding) for length in x.shape[:2]]
+    if groups > 1:
+        return _filter_channels(jnp.pad(x, (*edges, (0, 0))), weight[:, :, 0], stride)
     y = lax.conv_general_dilated(
-        x[None],
-        weight,
-        (stride, stride),
-        edges,
-        dimension_numbers=("NHWC", "HWIO", "NHWC"),
-        feature_group_count=groups,
+        x[None], weight, (stride, stride), edges, dimension_numbers=("NHWC", "HWIO", "NHWC")
     )[0]
     return y if bias is None else y + bias[None, None]
+
+
+def _filter_channels(x: Maps, weight: Float[Array, "rows columns channel"], stride: int) -> Array:
+    """Filter each channel by itself, as a sum of shifted images.
+
+    On CPU, a network of such steps takes a third of its time with XLA's convolution in groups.
+    """
+    size = weight.shape[0]
+    height, width = ((length - size) // stride + 1 for length in x.shape[:2])
+    y = jnp.zeros((height, width, x.shape[2]), x.dtype)
+    for i in range(size):
+        for j in range(size):
+            stop = (i + (height - 1) * stride + 1, j + (width - 1) * stride + 1, x.shape[2])
+            y += lax.slice(x, (i, j, 0), stop, (stride, stride, 1)) * weight[i, j][None, None]
+    return y
 
 
 def _edges(length: int, size: int, stride: int, padding: int | str) -> tuple[int, int]:
