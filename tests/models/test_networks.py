@@ -217,6 +217,14 @@ def test_pools_are_those_of_xla(rng):
         wanted = jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, (size, size, 1), strides, edges)
         found = _steps.pool_maximum(x, size=size, stride=stride, padding=padding)
         np.testing.assert_array_equal(found, wanted)
+    gradient = jax.grad(lambda x: _steps.pool_maximum(x, size=2, stride=2).sum())
+    first = np.zeros((4, 4, 1))
+    first[::2, ::2] = 1
+    np.testing.assert_array_equal(gradient(jnp.ones((4, 4, 1))), first)
+    corners = jnp.asarray([[0.0, 1], [1, 0]])[..., None]
+    np.testing.assert_array_equal(gradient(corners)[..., 0], [[0, 1], [0, 0]])
+    for place in np.ndindex(2, 2):
+        assert jnp.isnan(_steps.pool_maximum(corners.at[place].set(jnp.nan), size=2, stride=2))
     np.testing.assert_allclose(_steps.pool_average(x, size=1)[0, 0], x.mean((0, 1)), atol=1e-6)
 
 

@@ -190,7 +190,8 @@ def pool_maximum(x: Maps, *, size: int, stride: int, padding: int = 0) -> Array:
     """Return the maximum of each square of pixels.
 
     It is taken over slices, one axis after the other: on CPU, the derivative of XLA's own maximum
-    over windows takes several times as long.
+    over windows takes several times as long. Of equal values, the first in reading order gets the
+    derivative, as in torch.
 
     Args:
         x: The maps.
@@ -200,7 +201,7 @@ def pool_maximum(x: Maps, *, size: int, stride: int, padding: int = 0) -> Array:
     """
     edges = [(padding, padding), (padding, padding), (0, 0)]
     x = jnp.pad(x, edges, constant_values=-np.inf) if padding else x
-    for axis in (0, 1):
+    for axis in (1, 0):
         count = (x.shape[axis] - size) // stride + 1
         slices = [
             lax.slice_in_dim(x, start, start + (count - 1) * stride + 1, stride, axis)
@@ -208,7 +209,7 @@ def pool_maximum(x: Maps, *, size: int, stride: int, padding: int = 0) -> Array:
         ]
         x = slices[0]
         for other in slices[1:]:
-            x = jnp.maximum(x, other)
+            x = jnp.where((other > x) | jnp.isnan(other), other, x)
     return x
 
 
