@@ -1,5 +1,6 @@
 """Models, which map an image to its representation."""
 
+from . import features as features
 from ._frontend import LinearNonlinear as LinearNonlinear
 from ._frontend import LuminanceContrastGainControl as LuminanceContrastGainControl
 from ._frontend import LuminanceGainControl as LuminanceGainControl
