@@ -47,7 +47,9 @@ def explain(network: Callable, image: jax.ShapeDtypeStruct, error: Exception) ->
     if isinstance(error, _LEAVES_JAX):
         return
     if type(error).__name__ in _TRAINING:
-        refuse_training(f"a {type(error).__name__} ({str(error).splitlines()[0]})")
+        # Flax ends its messages with an address.
+        sentence = str(error).partition(" (http")[0].rstrip(".")
+        refuse_training(f"a {type(error).__name__}: {sentence}")
     if len(image.shape) != 3:
         return
     for code, change in _LAYOUTS.items():

@@ -11,7 +11,15 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
-from jax.extend.core import ClosedJaxpr, DropVar, Jaxpr, jaxpr_as_fun, jaxprs_in_params, Literal
+from jax.extend.core import (
+    ClosedJaxpr,
+    DebugInfo,
+    DropVar,
+    Jaxpr,
+    jaxpr_as_fun,
+    jaxprs_in_params,
+    Literal,
+)
 from jax.extend.core.primitives import closed_call_p, jit_p, name_p, remat_p
 from jaxtyping import Array
 
@@ -194,6 +202,7 @@ def compute(equation: Any, operands: Sequence[Any]) -> list[Any]:
         if not isinstance(atom, Literal)
     }
     wanted = [variable for variable in equation.outvars if not isinstance(variable, DropVar)]
-    alone = Jaxpr([], list(given), wanted, [equation], equation.effects)
+    about = DebugInfo("layer", equation.primitive.name, None, None)
+    alone = Jaxpr([], list(given), wanted, [equation], equation.effects, about)
     results = iter(jaxpr_as_fun(ClosedJaxpr(alone, []))(*given.values()))
     return [None if isinstance(one, DropVar) else next(results) for one in equation.outvars]
