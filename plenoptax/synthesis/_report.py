@@ -8,7 +8,6 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .._answers import answer, citations
-from .._compiled import call_compiled
 from ..solve import AbstractProblem, Solver, State, Status, Trace
 from ._judge import Group, judge, measure_noise, Noise, Null, null_of, say_no_null, verdict
 from ._pixels import (

@@ -129,9 +129,7 @@ class FeatureExtractor(eqx.Module):
         if not layers or len(set(layers)) < len(layers):
             raise ValueError(f"layers must be one or several different names, got {layers}.")
         if relu_gradient not in ("exact", "identity"):
-            raise ValueError(
-                f"relu_gradient must be 'exact' or 'identity', got {relu_gradient!r}."
-            )
+            raise ValueError(f"relu_gradient must be 'exact' or 'identity', got {relu_gradient!r}.")
         if not (transform is None or callable(transform)):
             raise TypeError(f"transform must be a function, got {type(transform).__name__}.")
         self.model = as_model(model)
@@ -213,7 +211,7 @@ class FeatureExtractor(eqx.Module):
         return means
 
 
-def _trace(model: Callable, image: Any) -> tuple[Any, list[Array]]:
+def _trace(model: Callable, image: Any) -> tuple[Any, list[Any]]:
     """Trace a network in the precision of an image, with its submodules marked."""
     dtype = image.dtype
     if jnp.issubdtype(dtype, jnp.floating):

@@ -70,7 +70,7 @@ def mark_output(name: str, output: PyTree) -> PyTree:
     return jax.tree.unflatten(structure, marked)
 
 
-def trace_network(network: Callable, image: Array) -> tuple[Any, list[Array]]:
+def trace_network(network: Callable, image: Any) -> tuple[Any, list[Any]]:
     """Trace a network that marks its layers.
 
     Returns:
@@ -133,7 +133,7 @@ def _marks_in(program: Any, place: str | None = None) -> Iterator[tuple[str, str
             yield from _marks_in(inner, place if is_entered else place or equation.primitive.name)
 
 
-def read_layers(traced: Any, arguments: Sequence[Array]) -> Iterator[Layer]:
+def read_layers(traced: Any, arguments: Sequence[Any]) -> Iterator[Layer]:
     """Compute a network and yield its layers on the way.
 
     A consumer that stops has computed nothing after the last layer that it took.
@@ -150,7 +150,7 @@ def read_layers(traced: Any, arguments: Sequence[Array]) -> Iterator[Layer]:
             yield Layer(name, value, trail.source)
 
 
-def _walk(program: Any, arguments: Sequence[Array], trails: Sequence[Trail]) -> Any:
+def _walk(program: Any, arguments: Sequence[Any], trails: Sequence[Trail]) -> Any:
     """Evaluate a jaxpr, yield its marks with value and trail, and return outputs and trails."""
     # The program inside a remat has no constants, and in JAX 0.10 no attribute for them.
     jaxpr, constants = getattr(program, "jaxpr", program), getattr(program, "consts", ())
