@@ -81,10 +81,17 @@ def public_objects():
         if name in ("solve", "synthesis"):
             # Their names are those of the package itself.
             continue
-        if isinstance(value, types.ModuleType):
-            found |= {f"{name}.{inner}": x for inner, x in public_members(value).items()}
-        else:
-            found[name] = value
+        found |= objects_in(name, value)
+    return found
+
+
+def objects_in(name, value):
+    """The objects of a module and of the modules in it, by their paths."""
+    if not isinstance(value, types.ModuleType):
+        return {name: value}
+    found = {}
+    for inner, member in public_members(value).items():
+        found |= objects_in(f"{name}.{inner}", member)
     return found
 
 

@@ -18,8 +18,7 @@ from ..data import NaturalStatistics
 # A correlation over fewer values is not informative.
 _SMALLEST_GROUP = 16
 
-# The largest of the distances between 8 sets of keys exceeds that of one more pair in about 19 of 20
-# cases.
+# The noise floor is the range of the 28 distances between them.
 _NUM_SETS_OF_KEYS = 8
 
 

@@ -131,22 +131,16 @@ def test_layers_are_computed_under_every_transformation():
     def wanted(image):
         return truncated(5, image)
 
+    def both(transform, *arguments):
+        return transform(of)(*arguments), transform(wanted)(*arguments)
+
     tangent = jnp.ones_like(IMAGE)
     pairs = [
-        (eqx.filter_jit(of)(IMAGE), wanted(IMAGE)),
-        (
-            jax.vmap(of)(jnp.stack([IMAGE, 1 - IMAGE])),
-            jnp.stack([*map(wanted, (IMAGE, 1 - IMAGE))]),
-        ),
-        (
-            jax.grad(lambda x: jnp.sum(of(x) ** 2))(IMAGE),
-            jax.grad(lambda x: jnp.sum(wanted(x) ** 2))(IMAGE),
-        ),
-        (jax.jvp(of, (IMAGE,), (tangent,))[1], jax.jvp(wanted, (IMAGE,), (tangent,))[1]),
-        (
-            jax.grad(lambda x: jnp.sum(jax.checkpoint(of)(x)))(IMAGE),
-            jax.grad(lambda x: jnp.sum(wanted(x)))(IMAGE),
-        ),
+        both(eqx.filter_jit, IMAGE),
+        both(jax.vmap, jnp.stack([IMAGE, 1 - IMAGE])),
+        both(lambda f: jax.grad(lambda x: jnp.sum(f(x) ** 2)), IMAGE),
+        both(lambda f: lambda x, t: jax.jvp(f, (x,), (t,))[1], IMAGE, tangent),
+        both(lambda f: jax.grad(lambda x: jnp.sum(jax.checkpoint(f)(x))), IMAGE),
     ]
     for found, right in pairs:
         np.testing.assert_allclose(found, right, rtol=1e-4, atol=1e-5)
@@ -355,7 +349,7 @@ def test_errors_of_the_network_itself_say_what_it_was_given():
 
     with pytest.raises(KeyError) as caught:
         layer_names(network, IMAGE)
-    assert caught.value.__notes__ == ["The network was given an image of shape (3, 16, 16)."]
+    assert caught.value.__notes__[-1:] == ["The network was given an image of shape (3, 16, 16)."]
 
 
 def test_features_are_a_model_everywhere(tmp_path):
@@ -365,7 +359,7 @@ def test_features_are_a_model_everywhere(tmp_path):
     result = plx.metamer(
         images, model, key=jax.random.key(1), batch=True, max_steps=3, progress=False
     )
-    assert (result.trace.losses[:, -1] < result.trace.losses[:, 0]).all()
+    assert all(trace.losses[-1] < trace.losses[0] for trace in result.trace)
     report = result[0].report()
     sizes = {name: group.size for name, group in report.groups.items()}
     assert sizes == {"layers.2": 8 * 16 * 16, "layers.4": 8 * 8 * 8}
@@ -402,11 +396,12 @@ def test_figures_show_each_layer_by_its_means():
 
 FRESH = textwrap.dedent("""
     import sys, warnings
-    import cloudpickle, jax, numpy as np
+    import cloudpickle, jax, numpy as np, optax
     import plenoptax as plx
 
     with open(sys.argv[1], "rb") as file:
-        problem, solver, wanted = cloudpickle.load(file)
+        problem, wanted = cloudpickle.load(file)
+    solver = plx.Solver(optax.adam(0.01))
     with jax.numpy_dtype_promotion("standard"):
         result = plx.io.load_result(sys.argv[2], problem, solver)
         state, trace = plx.run(problem, solver, result.state, 3, progress=False)
@@ -416,13 +411,18 @@ FRESH = textwrap.dedent("""
 
 def test_results_are_loaded_and_continued_in_a_fresh_process(tmp_path):
     model = FeatureExtractor(MODEL, "layers.2", lambda image: 2 * image - 1)
-    run = functools.partial(plx.metamer, IMAGE, model, key=jax.random.key(1), progress=False)
+    run = functools.partial(
+        plx.metamer,
+        IMAGE,
+        model,
+        key=jax.random.key(1),
+        optimizer=optax.adam(0.01),
+        progress=False,
+    )
     result, longer = run(max_steps=3), run(max_steps=6)
     plx.io.save(tmp_path / "run.npz", result)
-    content = cloudpickle.dumps(
-        (result.problem, result.solver, np.asarray(longer.state.accepted_z))
-    )
-    (tmp_path / "model.pkl").write_bytes(content)
+    parts = result.problem, result.solver, np.asarray(longer.state.accepted_z)
+    (tmp_path / "model.pkl").write_bytes(cloudpickle.dumps(parts))
     done = subprocess.run(
         [sys.executable, "-c", FRESH, tmp_path / "model.pkl", tmp_path / "run.npz"],
         capture_output=True,

@@ -10,8 +10,8 @@ from ._marks import trace_network
 from ._networks import refuse_training
 
 
-# What networks raise in training mode: NNX for a state that a compiled function cannot change, linen
-# for variables that are fixed and for dropout without a key.
+# Errors of Flax in training mode: NNX cannot change a state in a compiled function, and linen has
+# fixed variables and no key for dropout.
 _TRAINING = ("InvalidRngError", "ModifyScopeVariableError", "TraceContextError")
 
 _LEAVES_JAX = (

@@ -6,14 +6,13 @@ has imported it.
 
 import functools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, ClassVar, final
 
 import equinox as eqx
 import jax
 
 from ..._answers import inside
-from ..._tree import leaves_by_path
 from ..._types import PyTree
 from ._marks import mark_output
 
@@ -34,6 +33,7 @@ def as_model(network: Any) -> Callable:
     nnx, linen = sys.modules.get("flax.nnx"), sys.modules.get("flax.linen")
     is_linen = linen is not None and isinstance(network, linen.Module)
     if nnx is not None and isinstance(network, nnx.Module):
+        _check_modules(nnx.iter_modules(network), "deterministic", "use_running_average")
         return NNXNetwork(*nnx.split(network))
     if is_linen and network.scope is not None:
         return LinenNetwork(*network.unbind())
@@ -51,7 +51,7 @@ def as_model(network: Any) -> Callable:
             f"{type(network).__name__}."
         )
     if isinstance(network, eqx.Module):
-        _check_inference(network)
+        _check_modules(_inference_flags(network), "inference")
     return network
 
 
@@ -77,25 +77,15 @@ class NNXNetwork(eqx.Module):
     state: PyTree
 
     def __call__(self, image: Any, *args: Any, **kwargs: Any) -> Any:
-        """Call the module, and mark the outputs of its submodules.
-
-        Raises:
-            ValueError: If the call changes the state, as layers in training mode do.
-        """
+        """Call the module, and mark the outputs of its submodules."""
         nnx = sys.modules["flax.nnx"]
         # It belongs to this call alone, so its classes may change.
         network = nnx.merge(self.graph, self.state)
-        before = leaves_by_path(nnx.split(network)[1])
         for path, module in [*nnx.iter_modules(network)]:
             if path and callable(module):
                 kind = _marking_class(type(module), ".".join(map(str, path)))
                 object.__setattr__(module, "__class__", kind)
-        output = network(image, *args, **kwargs)
-        after = leaves_by_path(nnx.split(network)[1])
-        changed = [path for path, leaf in before.items() if after.get(path) is not leaf]
-        if changed:
-            refuse_training(f"a call that changes {changed[0]}")
-        return output
+        return network(image, *args, **kwargs)
 
 
 @final
@@ -132,14 +122,25 @@ def refuse_training(given: str) -> None:
     )
 
 
-def _check_inference(model: eqx.Module) -> None:
+def _check_modules(modules: Iterable[tuple[Any, Any]], *flags: str) -> None:
+    """Refuse modules in training mode, given their paths and the flags of evaluation mode."""
+    for path, module in modules:
+        for flag in flags:
+            if getattr(module, flag, None) is False:
+                place = path if isinstance(path, str) else ".".join(map(str, path))
+                given = f"{type(module).__name__} with {flag}=False"
+                refuse_training(f"{given} at {place}" if place else given)
+
+
+def _inference_flags(model: eqx.Module) -> Iterator[tuple[str, Any]]:
+    """Yield the layers of an Equinox module that have an evaluation mode, with their paths."""
+
     def has_flag(part: Any) -> bool:
         return isinstance(part, eqx.Module) and hasattr(part, "inference")
 
     for path, part in jax.tree_util.tree_leaves_with_path(model, is_leaf=has_flag):
-        if has_flag(part) and part.inference is False:
-            place = jax.tree_util.keystr(path, simple=True, separator=".")
-            refuse_training(f"{type(part).__name__} with inference=False at {place or 'its root'}")
+        if has_flag(part):
+            yield jax.tree_util.keystr(path, simple=True, separator="."), part
 
 
 def _mark_submodules(module: Any, prefix: str) -> Any:
