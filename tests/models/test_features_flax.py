@@ -107,7 +107,9 @@ def layer_of(network, name, image):
     """A layer that each framework captures itself."""
     image = channels_last(image)
     if isinstance(network, nnx.Module):
-        network = nnx.merge(*nnx.split(network))
+        # Its variables belong to this call, because nnx.remat writes them.
+        graph, state = nnx.split(network)
+        network = nnx.merge(graph, jax.tree.map(lambda leaf: leaf, state))
         x = network.norm(network.first(image))
         return {"blocks.0": network.blocks[0](x), "last": network(image)}[name]
     module, variables = network.unbind()
