@@ -8,6 +8,7 @@ import cloudpickle
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import matplotlib.pyplot as plt
 import numpy as np
 import optax
 import pytest
@@ -15,6 +16,12 @@ from jax.ad_checkpoint import checkpoint_name
 
 import plenoptax as plx
 from plenoptax.models.features import FeatureExtractor, layer_names
+
+
+@pytest.fixture(autouse=True)
+def close_figures():
+    yield
+    plt.close("all")
 
 
 # A user's networks, whose dtypes and ranks JAX may promote.
@@ -395,16 +402,15 @@ def test_figures_show_each_layer_by_its_means():
 
 
 FRESH = textwrap.dedent("""
-    import sys, warnings
-    import cloudpickle, jax, numpy as np, optax
+    import sys
+    import cloudpickle, jax, numpy as np
     import plenoptax as plx
 
     with open(sys.argv[1], "rb") as file:
-        problem, wanted = cloudpickle.load(file)
-    solver = plx.Solver(optax.adam(0.01))
+        problem, solver, wanted = cloudpickle.load(file)
     with jax.numpy_dtype_promotion("standard"):
         result = plx.io.load_result(sys.argv[2], problem, solver)
-        state, trace = plx.run(problem, solver, result.state, 3, progress=False)
+        state, _ = plx.run(problem, solver, result.state, 3, progress=False)
     print(np.array_equal(np.asarray(state.accepted_z), wanted))
 """)
 

@@ -10,6 +10,7 @@ import cloudpickle
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import matplotlib.pyplot as plt
 import numpy as np
 import optax
 import pytest
@@ -21,6 +22,12 @@ from plenoptax.models.features import FeatureExtractor, layer_names
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:flax")
 IMAGE = jax.random.uniform(jax.random.key(7), (3, 16, 16))
+
+
+@pytest.fixture(autouse=True)
+def close_figures():
+    yield
+    plt.close("all")
 
 
 # Flax promotes dtypes and ranks.

@@ -17,7 +17,7 @@ from ..._types import PyTree
 from ._marks import mark_output
 
 
-def as_model(network: Any) -> Callable:
+def as_model(network: Any) -> Any:
     """Return a network as a model whose parameters are leaves.
 
     Args:
@@ -55,7 +55,7 @@ def as_model(network: Any) -> Callable:
     return network
 
 
-def marked(model: Callable) -> Callable:
+def marked(model: Callable) -> Any:
     """Return a model that computes the same and marks the outputs of its submodules."""
     if isinstance(model, eqx.Partial):
         return eqx.Partial(marked(model.func), *model.args, **model.keywords)
