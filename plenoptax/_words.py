@@ -139,7 +139,9 @@ class _Writer:
 
 
 def _array_in_words(array: Any) -> str:
-    is_plain = not isinstance(array, Tracer) and array.dtype.kind in "biufcV"
+    # The dtype of random keys has no kind.
+    kind = getattr(array.dtype, "kind", "key")
+    is_plain = not isinstance(array, Tracer) and kind in "biufcV"
     if is_plain and array.size <= _FEW_NUMBERS:
         return str(_shortest(np.asarray(array))).replace("'", "")
     return describe(array)

@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
+from itertools import combinations
 
 import jax
 import numpy as np
@@ -16,6 +17,9 @@ from ..data import NaturalStatistics
 
 # A correlation over fewer values is not informative.
 _SMALLEST_GROUP = 16
+
+# The noise floor is the range of the 28 distances between them.
+_NUM_SETS_OF_KEYS = 8
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,6 +81,60 @@ class Null:
     z_scores: Float[np.ndarray, "image number"]
     sources: Int[np.ndarray, " image"]
     name: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Noise:
+    """The error of a stochastic model with fresh keys, and its noise floor.
+
+    Attributes:
+        error: The norm of the difference between the responses to the synthesized image and to the
+            target, each with its own fresh keys, over the norm of the response to the target.
+        floor: The smallest and the largest of such differences between two responses to the same
+            image, with two sets of fresh keys.
+    """
+
+    error: float
+    floor: tuple[float, float]
+
+    @property
+    def at_floor(self) -> bool:
+        """Whether the error is no larger than noise alone makes it."""
+        return self.error <= self.floor[1]
+
+
+def measure_noise(
+    model: Callable,
+    image: Float[Array, "..."],
+    original: Float[Array, "..."] | None,
+    target: PyTree,
+) -> tuple[PyTree, PyTree, Noise | None]:
+    """Return the responses to judge, and the noise of a model that has ``with_fresh_keys``.
+
+    Args:
+        model: The model.
+        image: The synthesized image.
+        original: The image whose response is the target; None if the target is given otherwise.
+        target: The response to match.
+
+    Returns:
+        The responses to the image and of the target: those with fresh keys, if the model has keys.
+    """
+    draw = answer(model, "with_fresh_keys")
+    if draw is None:
+        return call_compiled(model, image), target, None
+    synthesized = call_compiled(draw(0), image)
+    where = image if original is None else original
+    responses = [call_compiled(draw(1 + i), where) for i in range(_NUM_SETS_OF_KEYS)]
+    wanted = target if original is None else responses[0]
+    scale = float(np.linalg.norm(_flatten(wanted))) or 1.0
+
+    def distance(a: PyTree, b: PyTree) -> float:
+        return float(np.linalg.norm(_flatten(a) - _flatten(b))) / scale
+
+    between = [distance(a, b) for a, b in combinations(responses, 2)]
+    error = distance(synthesized, wanted)
+    return synthesized, wanted, Noise(error, (min(between), max(between)))
 
 
 def null_of(
@@ -201,7 +259,8 @@ def _labels(model: Callable, representation: PyTree) -> np.ndarray:
     labels = []
     for path, leaf in leaves:
         size = leaf.size * (2 if jax.numpy.iscomplexobj(leaf) else 1)
-        labels += [jax.tree_util.keystr(path) or "representation"] * size
+        name = jax.tree_util.keystr(path, simple=True, separator="/")
+        labels += [name or "representation"] * size
     return np.asarray(labels)
 
 

@@ -8,9 +8,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .._answers import answer, citations
-from .._compiled import call_compiled
 from ..solve import AbstractProblem, Solver, State, Status, Trace
-from ._judge import Group, judge, Null, null_of, say_no_null, verdict
+from ._judge import Group, judge, measure_noise, Noise, Null, null_of, say_no_null, verdict
 from ._pixels import (
     are_the_same_to_the_eye,
     compare_channels,
@@ -22,7 +21,7 @@ from ._pixels import (
     violation_of,
 )
 from ._stages import describe_stages
-from ._stopped import doubts_about_stop
+from ._stopped import doubts_about_start, doubts_about_stop
 
 
 _ANSWERS = {True: "yes", False: "no", None: "unknown"}
@@ -63,6 +62,8 @@ class Report:
             correlation over the pixels, in the comparison image and in the synthesized image.
         groups: How well each group of the representation was matched, by name.
         null: The null that the similarity was compared with.
+        noise: For a model with random keys, its error with fresh keys and its noise floor, else
+            None.
         num_steps: The number of steps taken.
         provenance: Evaluations, wall time, versions, device, key, the solver, and the parts of the
             problem in words, such as its loss.
@@ -84,6 +85,7 @@ class Report:
     channel_correlations: dict[str, tuple[float, float]]
     groups: dict[str, Group]
     null: str
+    noise: Noise | None
     num_steps: int
     provenance: dict[str, Any]
     bibtex: str
@@ -104,6 +106,7 @@ class Report:
             **self._describe_distance(),
             **describe_origin(self.provenance),
             "null": "" if self.null == "none" else self.null,
+            "noise": self._describe_noise(),
         }
         lines = set_rows({name: row for name, row in rows.items() if row})
         if self.channel_correlations:
@@ -119,6 +122,15 @@ class Report:
         if self.range_violation == 0:
             return f"the image stays within [{low:g}, {high:g}]"
         return f"the image leaves [{low:g}, {high:g}] by at most {self.range_violation:.2g}"
+
+    def _describe_noise(self) -> str:
+        if self.noise is None:
+            return ""
+        low, high = self.noise.floor
+        return (
+            f"relative error {self.noise.error:.3g} with fresh keys, and {low:.3g} to {high:.3g} "
+            "between two sets of keys for one image (the noise floor)"
+        )
 
     def _describe_distance(self) -> dict[str, str]:
         if self.compared_with is None:
@@ -255,7 +267,7 @@ def report_on(
         distance = rms(image, original)
     is_target = compared_with == "target" and are_the_same_to_the_eye([distance], pixel_range)
     finite = not bool(state.status == Status.nonfinite) and bool(np.isfinite(image).all())
-    success, criterion, groups, null = _judge(problem, image, null_images)
+    success, criterion, groups, null, noise = _judge(problem, image, null_images)
     if not finite:
         success, criterion = False, "the objective was not finite"
     elif is_target:
@@ -264,7 +276,7 @@ def report_on(
     return Report(
         success=success,
         criterion=criterion,
-        cautions=tuple(doubts_about_stop(solver, state, trace)),
+        cautions=(*doubts_about_start(trace), *doubts_about_stop(solver, state, trace)),
         status=Status[state.status],
         stages=describe_stages(problem, state.status, trace),
         losses=(float(trace.losses[0]), float(trace.losses[-1])),
@@ -277,6 +289,7 @@ def report_on(
         channel_correlations=compare_channels(original, image),
         groups=groups,
         null="none" if null is None else null.name,
+        noise=noise,
         num_steps=len(trace),
         provenance=trace.provenance,
         bibtex=citations(*(answer(part, "citation") for part in (problem, *_measures(problem)))),
@@ -318,8 +331,8 @@ def _judge(
     problem: AbstractProblem,
     image: Float[Array, "..."],
     null_images: Float[Array, "null ..."] | None,
-) -> tuple[bool | None, str, dict[str, Group], Null | None]:
-    """Return the success of an image, the criterion, the groups of its representation, the null."""
+) -> tuple[bool | None, str, dict[str, Group], Null | None, Noise | None]:
+    """Return an image's success and criterion, and its groups, null and noise."""
     model, target = getattr(problem, "model", None), getattr(problem, "target", None)
     if model is None or target is None:
         if null_images is not None:
@@ -327,12 +340,17 @@ def _judge(
                 f"The problem must have a target to use null_images, got {type(problem).__name__}. "
                 "Call report() without null_images."
             )
-        return None, "the problem has no target to compare the image with", {}, None
+        return None, "the problem has no target to compare the image with", {}, None, None
     null = null_of(model, null_images, target)
-    groups = judge(model, call_compiled(model, image), target, null)
+    _, original = _image_to_compare_with(problem)
+    synthesized, target, noise = measure_noise(model, image, original, target)
+    groups = judge(model, synthesized, target, null)
     judged = [name for name, group in groups.items() if group.passes is not None]
     failed = [name for name in judged if not groups[name].passes]
-    if null is None:
+    success = verdict(groups)
+    if noise is not None and not noise.at_floor:
+        success, criterion = False, "with fresh keys the error is above the noise floor"
+    elif null is None:
         criterion = say_no_null(model, target)
     elif not judged:
         criterion = "no group of the representation has enough values to be judged"
@@ -342,7 +360,7 @@ def _judge(
         criterion = (
             "closer to the target than any two unrelated images in every group of statistics"
         )
-    return verdict(groups), criterion, groups, null
+    return success, criterion, groups, null, noise
 
 
 def _measures(problem: AbstractProblem) -> list[Any]:

@@ -7,6 +7,17 @@ from ..solve import Solver, State, Status, Trace
 from ..stop import AbstractStop, AnyOf, LossChange, PixelChange
 
 
+def doubts_about_start(trace: Trace) -> list[str]:
+    """Return a sentence about a gradient that was exactly 0 at the initial image."""
+    if not len(trace) or trace.gradient_norm[0] != 0 or trace.losses[0] == 0:
+        return []
+    return [
+        "The gradient at the initial image is exactly 0, so the first step could not move it: "
+        "every unit of the model may be dead there. Give another initial image, or "
+        'plx.models.features.FeatureExtractor(..., relu_gradient="identity").'
+    ]
+
+
 def doubts_about_stop(solver: Solver | None, state: State, trace: Trace) -> list[str]:
     """Return sentences about stop rules that fired with a tolerance that does not suit the run.
 
