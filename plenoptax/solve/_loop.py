@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from .. import stop as stop_rules
 from .._compiled import compiled
+from .._placement import on_host
 from .._precision import refuse_half
 from .._rules import check_key, checked, COUNT
 from .._tree import all_finite, cast_like, check_alike, leaves_by_path, norm, strong, tree_where
@@ -406,7 +407,7 @@ def _check_initial_image(image: Array) -> Array:
             f"initial_image must be an array of floating-point numbers, got {image.dtype}. "
             "Read image files with plenoptax.load_images."
         )
-    if not isinstance(image, Tracer) and not np.isfinite(np.asarray(image)).all():
+    if not isinstance(image, Tracer) and not np.isfinite(on_host(image)).all():
         raise ValueError("initial_image must be finite, got infinite or NaN values.")
     return jnp.asarray(image)
 

@@ -6,12 +6,12 @@ from typing import Any
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import optax
 from jaxtyping import Array
 
 from .._answers import answer
 from .._axes import advise_on_axes
+from .._placement import one_copy, spread_over
 from .._types import Key, PyTree
 from .._words import describe_key, digest
 from ..loss import mse
@@ -47,6 +47,7 @@ def pose_all(
     *,
     batch: bool,
     num_seeds: int | None,
+    initial_image: Array | Result | None = None,
 ) -> AnyProblem:
     """Return the problem of one image, of each image of a batch, or of one image several times.
 
@@ -54,7 +55,9 @@ def pose_all(
         pose: Builds the problem of one image, and checks the image.
         image: The image, or images that `check_images` has checked.
         batch: Whether the first axis of `image` indexes images, each with its own problem.
-        num_seeds: How many elements to make for one image, or None.
+        num_seeds: How many elements to make for one image, or None. They are distributed over the
+            devices that hold copies of the image, or the initial images.
+        initial_image: The initial images.
     """
     if batch and num_seeds is not None:
         raise ValueError(
@@ -70,10 +73,11 @@ def pose_all(
                 f"{image.shape[1:]} each.{advise_on_axes(image.shape)}"
             )
             raise
-    if num_seeds is not None:
-        problem = pose(image)
-        return make_batch(lambda _: problem, jnp.arange(num_seeds))
-    return pose(image)
+    problem = pose(one_copy(image))
+    if num_seeds is None:
+        return problem
+    seeds = spread_over(num_seeds, image, get_image(initial_image))
+    return make_batch(lambda _: problem, seeds)
 
 
 def synthesize_problem(

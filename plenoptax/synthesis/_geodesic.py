@@ -346,7 +346,7 @@ def geodesic(
     pairs = jnp.stack([image_a, image_b], axis=1 if batch else 0)
     if batch:
         check_images(pairs, penalty_function, penalty_lambda)
-    problem = pose_all(pose, pairs, batch=batch, num_seeds=num_seeds)
+    problem = pose_all(pose, pairs, batch=batch, num_seeds=num_seeds, initial_image=initial_image)
     if solver is None:
         optimizer, solver = None, Solver(optimizer or default_amsgrad(1e-3), _default_stop(problem))
     if key is None and initial_image is None and initial_sequence == "straight":

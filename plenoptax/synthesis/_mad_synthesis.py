@@ -11,6 +11,7 @@ import optax
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike
 
+from .._placement import one_copy, spread_over
 from .._rules import checked, COUNT, POSITIVE, STEPS
 from .._types import Key, Scalar
 from ..parametrize import AbstractParametrization
@@ -347,13 +348,14 @@ def _pose_held(
         return pose_all(pose, image, batch=batch, num_seeds=num_seeds)
     validate_input(starts, allowed_range=None)
     if not batch and num_seeds is None:
-        return _held_as_at(pose(image), starts)
+        return _held_as_at(pose(one_copy(image)), one_copy(starts))
     size = image.shape[0] if batch else num_seeds
     if starts.ndim == image.ndim - batch:
-        starts = jnp.broadcast_to(starts, (size, *starts.shape))
+        starts = jnp.broadcast_to(one_copy(starts), (size, *starts.shape))
     if batch:
         return make_batch(lambda image, start: _held_as_at(pose(image), start), image, starts)
-    return make_batch(lambda start: _held_as_at(pose(image), start), starts)
+    seeds, image = spread_over(size, image, starts), one_copy(image)
+    return make_batch(lambda start, _: _held_as_at(pose(image), start), starts, seeds)
 
 
 def _default_solver(

@@ -247,7 +247,7 @@ def metamer(
     image = as_image(image)
     if batch:
         check_images(image, penalty_function, penalty_lambda)
-    problem = pose_all(pose, image, batch=batch, num_seeds=num_seeds)
+    problem = pose_all(pose, image, batch=batch, num_seeds=num_seeds, initial_image=initial_image)
     posed: Any = problem.posed
     return synthesize_problem(
         problem,

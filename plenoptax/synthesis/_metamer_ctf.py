@@ -391,7 +391,7 @@ def metamer_ctf(
     if batch:
         check_images(image, penalty_function, penalty_lambda)
     return synthesize_problem(
-        pose_all(pose, image, batch=batch, num_seeds=num_seeds),
+        pose_all(pose, image, batch=batch, num_seeds=num_seeds, initial_image=initial_image),
         image,
         default_solver=lambda: default_optimizer(model),
         key=key,

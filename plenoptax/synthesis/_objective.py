@@ -203,7 +203,13 @@ def synthesize(
         parametrization=parametrization,
     )
     return synthesize_problem(
-        pose_all(lambda _: problem, problem.template, batch=False, num_seeds=num_seeds),
+        pose_all(
+            lambda _: problem,
+            problem.template,
+            batch=False,
+            num_seeds=num_seeds,
+            initial_image=initial_image,
+        ),
         problem.template,
         default_solver=lambda: default_optimizer(objective_function),
         key=key,
