@@ -36,11 +36,14 @@ PRIVATE_IMPORTS = {
     ("cli", "data._save"),
     # States are written in solve, because checkpoints need it; io is their public face.
     ("io", "solve._files"),
+    ("io", "solve._parts"),
     ("io", "solve._probe"),
+    ("io", "synthesis._parts"),
     ("io", "synthesis._saved"),
     # An entry function goes on from a checkpoint, and says what it started from.
     ("synthesis", "solve._files"),
     ("synthesis", "solve._optimizer"),
+    ("synthesis", "solve._parts"),
     # Texture statistics are measured on spectra, with the masks of the pyramid.
     ("models", "process._fourier"),
     ("models", "process._steerable_masks"),

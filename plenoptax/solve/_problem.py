@@ -130,6 +130,10 @@ class AbstractProblem(eqx.Module):
         """Return an image for each element, from one for all or from one for each."""
         return image
 
+    def place(self, tree: PyTree) -> PyTree:
+        """Put arrays with the elements as their first axis on the devices of these elements."""
+        return tree
+
     def rows(self, tree: PyTree) -> PyTree:
         """Return host arrays with the elements as their first axis, also for a single problem."""
         return jax.tree.map(lambda leaf: np.asarray(leaf)[None], tree)
@@ -354,8 +358,7 @@ class Batched(eqx.Module):
             lambda b: b.map(lambda p: p.initial_image(jax.random.key(0))), self
         )
         if image.ndim == usual.ndim - 1:
-            images = jnp.broadcast_to(one_copy(image), (self.size, *image.shape))
-            return jax.device_put(images, over_devices(self.devices)) if self.devices else images
+            return self.place(jnp.broadcast_to(one_copy(image), (self.size, *image.shape)))
         placement = find_placement(image)
         if placement is not None and placement.devices != self.devices:
             raise ValueError(
@@ -371,7 +374,11 @@ class Batched(eqx.Module):
                 f"{image.shape}. Give one image for each element along the first axis, or one "
                 "image without that axis for all."
             )
-        return jax.device_put(image, over_devices(self.devices)) if self.devices else image
+        return self.place(image)
+
+    def place(self, tree: PyTree) -> PyTree:
+        """See `AbstractProblem.place`."""
+        return jax.device_put(tree, over_devices(self.devices)) if self.devices else tree
 
     def rows(self, tree: PyTree) -> PyTree:
         """See `AbstractProblem.rows`."""

@@ -31,6 +31,7 @@ from ._loop import (
     with_status,
 )
 from ._optimizer import describe_optimizer
+from ._parts import is_share
 from ._problem import AnyProblem, check_problem, describe_problem, Stage, Status
 from ._trace import BatchedTrace, Trace
 
@@ -156,7 +157,9 @@ def run(
     if not isinstance(record, Record):
         record = Record(every=record or 0)
     saver = Saver(checkpoint, problem)
-    with Interrupt() as interrupt, ProgressBar(max_steps, "step", visible=progress) as bar:
+    # Of several processes, the first draws the bar.
+    visible = progress and not (is_share(problem) and jax.process_index())
+    with Interrupt() as interrupt, ProgressBar(max_steps, "step", visible=visible) as bar:
         session = _Session(problem, as_solver(solver), state, max_steps, record, driver)
         session.provenance = provenance or {}
         while session.can_go_on() and not interrupt.is_set():

@@ -50,7 +50,7 @@ class MADImages(NamedTuple):
         return "\n".join(["MADImages(", *lines, ")"])
 
 
-@checked(max_steps=STEPS, num_seeds=COUNT)
+@checked(max_steps=STEPS, num_seeds=COUNT, batch_size=COUNT)
 def mad_competition(
     image: Array,
     optimized_metric: Callable,
@@ -73,6 +73,7 @@ def mad_competition(
     parametrization: AbstractParametrization | None = None,
     batch: bool = False,
     num_seeds: int | None = None,
+    batch_size: int | None = None,
 ) -> Result:
     """Maximize or minimize one metric while holding another fixed.
 
@@ -108,6 +109,8 @@ def mad_competition(
         parametrization: The variables that the optimizer moves; see `MADCompetition`.
         batch: Whether the first axis of `image` indexes images, each with its own competition.
         num_seeds: The number of images to synthesize, each from its own start.
+        batch_size: The largest number of elements that are computed at once. A larger batch is run
+            in slices, one after another; the result is the same, and its state is on the host.
 
     Returns:
         The result; for a batch (`batch` or `num_seeds`) ``result[i]`` is the result of one element.
@@ -169,6 +172,7 @@ def mad_competition(
         record=_keep_start(record),
         progress=progress,
         checkpoint=checkpoint,
+        batch_size=batch_size,
     )
     return _warned_of_lost(result)
 
