@@ -44,7 +44,8 @@ class Best(eqx.Module):
 class State(eqx.Module):
     """Everything the next step needs. A saved state resumes exactly.
 
-    In a batch every leaf has an extra leading axis.
+    In a batch every leaf has an extra leading axis. Those of a batch that was run in slices are
+    NumPy arrays.
 
     Attributes:
         z: The point that is evaluated next.
@@ -63,14 +64,14 @@ class State(eqx.Module):
     # The iterate
     z: PyTree
     accepted_z: PyTree
-    accepted_loss: Float[Array, "..."]
+    accepted_loss: Float[Array | np.ndarray, "..."]
     # What moves it
     optimizer_state: PyTree
     stop_state: PyTree
     memory: PyTree
     # Counters
-    num_steps: Int[Array, "..."]
-    num_evaluations: Int[Array, "..."]
+    num_steps: Int[Array | np.ndarray, "..."]
+    num_evaluations: Int[Array | np.ndarray, "..."]
     status: Status
     best: Best | None = None
 

@@ -113,6 +113,7 @@ def join_results(
     # The members of an enumeration compare with arrays of JAX only.
     status = jax.tree.map(jnp.asarray, state.status)
     state = dataclasses.replace(state, status=status)
+    image = None if image is None else jnp.asarray(image)
     elements = [trace for one in results for trace in one.trace.elements]
     trace = BatchedTrace(tuple(elements[i] for i in order))
     return Result(problem, state, trace, results[0].solver, image)
