@@ -148,10 +148,10 @@ def _load_parts(
     count = max(counts)
     missing = [i for i in range(count) if (i, count) not in parts]
     if missing or len(counts) > 1:
-        what = f"got no part {missing}" if missing else f"got files of {sorted(counts)} parts"
+        found = f"no part {missing}" if missing else f"files of {sorted(counts)} parts"
         raise ValueError(
-            f"All parts of {path}, {count} files, must be there, {what}. Wait until all processes "
-            "have saved, or remove the files of another run."
+            f"All parts of {path}, {count} files, must be there, got {found}. Wait until all "
+            "processes have saved, or remove the files of another run."
         )
     results, elements = [], []
     for i in range(count):
