@@ -47,13 +47,12 @@ def plan_steps(
     num_equations: int,
     has_convolutions: bool,
     num_elements: int = 1,
-    num_devices: int = 1,
 ) -> Plan:
     """Choose how to take steps; a pure function. docs/decisions.md has the measurements.
 
     On CPU, XLA runs convolutions over several channels up to 50 times slower inside compiled loops
     than outside (JAX issue 12868), so then the loop is in Python. Without such convolutions, a
-    single CPU processes the elements of a batch one after another, all steps of a chunk at a time:
+    CPU processes the elements of a batch one after another, all steps of a chunk at a time:
     the arrays stay in the cache, and an element that has stopped costs nothing.
 
     Args:
@@ -62,14 +61,13 @@ def plan_steps(
         size: The number of pixel values in the image of one element.
         num_equations: The number of equations of a step, including all inner functions.
         has_convolutions: Whether a step convolves over several channels.
-        num_elements: The number of elements.
-        num_devices: The number of devices that hold them.
+        num_elements: The number of elements on each device.
     """
     is_slow_inside = platform == "cpu" and has_convolutions
     is_alone = num_elements == 1
     return Plan(
         driver="host" if is_slow_inside else "chunk",
-        in_turn=is_alone or (platform == "cpu" and num_devices == 1 and not is_slow_inside),
+        in_turn=is_alone or (platform == "cpu" and not is_slow_inside),
         options=xla_options(platform, version, size, is_long=num_equations > _LONG_STEP),
     )
 
@@ -116,7 +114,7 @@ def plan_loop(traced: Any, devices: set, size: int, num_elements: int) -> Plan:
         traced: The jaxpr of a step.
         devices: The devices that hold its arrays.
         size: The number of pixel values in the image of one element.
-        num_elements: The number of elements.
+        num_elements: The number of elements on each device.
     """
     equations = [*_equations(traced)]
     plan = plan_steps(
@@ -126,7 +124,6 @@ def plan_loop(traced: Any, devices: set, size: int, num_elements: int) -> Plan:
         num_equations=len(equations),
         has_convolutions=any(map(_is_multichannel_convolution, equations)),
         num_elements=num_elements,
-        num_devices=len(devices),
     )
     return plan._replace(options=_unless_set(plan.options))
 

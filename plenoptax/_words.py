@@ -18,6 +18,7 @@ import numpy as np
 import optax
 from jax.core import Tracer
 
+from ._placement import on_host
 from ._tree import describe, is_array
 from ._types import Key, PyTree
 
@@ -234,7 +235,7 @@ def digest(arrays: PyTree) -> str | None:
     if arrays is None:
         return None
     found = hashlib.sha256()
-    for leaf in map(np.asarray, jax.tree.leaves(arrays)):
+    for leaf in map(on_host, jax.tree.leaves(arrays)):
         found.update(describe(leaf).encode())
         found.update(np.ascontiguousarray(leaf).tobytes())
     return f"sha256:{found.hexdigest()[:32]}"

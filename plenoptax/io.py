@@ -1,6 +1,8 @@
 """Saving and loading. Files contain no code and can be read without plenoptax."""
 
+import dataclasses
 import os
+import pathlib
 import textwrap
 from collections.abc import Mapping
 from typing import Any
@@ -10,12 +12,14 @@ import numpy as np
 from ._archive import Archive
 from ._archive import DamagedFileError as DamagedFileError
 from ._tree import describe
-from .solve import AnyProblem, AnySolver, BatchedTrace, State, Trace
-from .solve._files import check_synthesis, read_synthesis, read_trace, write_synthesis
+from .solve import AnyProblem, AnySolver, Batched, BatchedTrace, State, Trace
+from .solve._files import check_synthesis, read_part, read_synthesis, read_trace, write_synthesis
 from .solve._files import load as load
 from .solve._files import load_trace as load_trace
+from .solve._parts import find_parts, own_path
 from .solve._probe import LoadWarning as LoadWarning
 from .synthesis import Result
+from .synthesis._parts import join_results
 from .synthesis._saved import AbstractSaved, read_saved
 
 
@@ -78,7 +82,7 @@ def save(
             "What is saved must be a result, or a state and its trace, got "
             f"{type(saved).__name__} and {type(trace).__name__}."
         )
-    write_synthesis(path, saved, trace, problem)
+    write_synthesis(own_path(path, problem), saved, trace, problem)
 
 
 def load_result(
@@ -89,7 +93,9 @@ def load_result(
     """Load the result of a synthesis, a batch of results, or eigendistortions from a file.
 
     Args:
-        path: A file that `save` or a checkpoint wrote.
+        path: A file that `save` or a checkpoint wrote. If processes or slices wrote the parts of a
+            batch, such as ``run.0of2.npz`` and ``run.1of2.npz``, the name without the part,
+            ``run.npz``, loads the whole batch.
         problem: The problem, built as before; it is compared with the description in the file.
             Without it, the result has its image, trace, status and provenance; reports, objectives
             and further steps raise an error that asks for it.
@@ -121,11 +127,43 @@ def load_result(
         >>> len(again.trace + more)
         5
     """
+    path = own_path(path, problem)
+    if not path.exists() and (parts := find_parts(path)):
+        return _load_parts(path, parts, problem, solver)
     with Archive(path) as archive:
         if archive.meta.get("kind") == "synthesis":
             check_synthesis(archive)
             return Result(*read_synthesis(archive, problem, solver))
         return read_saved(archive)
+
+
+def _load_parts(
+    path: pathlib.Path,
+    parts: Mapping[tuple[int, int], pathlib.Path],
+    problem: AnyProblem | None,
+    solver: AnySolver | None,
+) -> Result:
+    """Load the whole of a batch that processes or slices saved in parts."""
+    counts = {count for _, count in parts}
+    count = max(counts)
+    missing = [i for i in range(count) if (i, count) not in parts]
+    if missing or len(counts) > 1:
+        found = f"no part {missing}" if missing else f"files of {sorted(counts)} parts"
+        raise ValueError(
+            f"All parts of {path}, {count} files, must be there, got {found}. Wait until all "
+            "processes have saved, or remove the files of another run."
+        )
+    results, elements = [], []
+    for i in range(count):
+        with Archive(parts[i, count]) as archive:
+            check_synthesis(archive)
+            indices, total = read_part(archive) or ([], 0)
+            of_part = problem.take(np.asarray(indices)) if isinstance(problem, Batched) else None
+            results.append(Result(*read_synthesis(archive, of_part, solver)))
+            elements.append(np.asarray(indices))
+    if problem is None:
+        problem = dataclasses.replace(results[0].problem, size=total)
+    return join_results(results, elements, problem)
 
 
 def examine_saved_synthesis(file_path: str | os.PathLike) -> None:

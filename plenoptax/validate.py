@@ -18,6 +18,7 @@ from jax.extend.core import jaxpr_as_fun
 from jax.typing import DTypeLike
 
 from ._axes import advise_on_axes, advised_on_axes
+from ._placement import on_host
 from ._precision import refuse_half
 from ._rules import checked, COUNT, say_how_to_fit, SIZES
 from ._traces import check_program
@@ -78,7 +79,7 @@ def validate_input(
         )
     if isinstance(input_tensor, Tracer):
         return
-    values = np.asarray(input_tensor)
+    values = on_host(input_tensor)
     if not np.isfinite(values).all():
         raise ValueError(
             "The image must have finite values, got values that are infinite or not a number."

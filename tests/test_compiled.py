@@ -39,26 +39,25 @@ HURRY = {"xla_cpu_use_fusion_emitters": False, "xla_backend_optimization_level":
 @pytest.mark.parametrize(
     ("situation", "wanted"),
     [
-        (("cpu", OLD, LONG, False, 1, 1), ("chunk", True, HURRY)),
-        (("cpu", (0, 11, 0), LONG, False, 1, 1), ("chunk", True, HURRY)),
-        (("cpu", OLD, SHORT, False, 1, 1), ("chunk", True, {})),
-        (("cpu", OLD, LARGE, False, 1, 1), ("chunk", True, {})),
-        (("cpu", (0, 11, 1), LONG, False, 1, 1), ("chunk", True, {THREADS: False})),
-        (("cpu", DEADLOCKED, SHORT, False, 1, 1), ("chunk", True, {THREADS: False})),
-        (("cpu", NEW, LONG, False, 1, 1), ("chunk", True, {})),
-        (("cpu", OLD, SHORT, False, 16, 1), ("chunk", True, {})),
-        (("cpu", OLD, SHORT, False, 16, 8), ("chunk", False, {})),
-        (("cpu", OLD, SHORT, True, 1, 1), ("host", True, {})),
-        (("cpu", OLD, SHORT, True, 16, 1), ("host", False, {})),
-        (("cuda", OLD, LONG, False, 1, 1), ("chunk", True, {})),
-        (("cuda", OLD, LONG, True, 16, 1), ("chunk", False, {})),
-        (("cuda", DEADLOCKED, LONG, False, 16, 8), ("chunk", False, {})),
-        (("tpu", OLD, LONG, True, 1, 1), ("chunk", True, {})),
-        (("tpu", OLD, LONG, False, 16, 4), ("chunk", False, {})),
+        (("cpu", OLD, LONG, False, 1), ("chunk", True, HURRY)),
+        (("cpu", (0, 11, 0), LONG, False, 1), ("chunk", True, HURRY)),
+        (("cpu", OLD, SHORT, False, 1), ("chunk", True, {})),
+        (("cpu", OLD, LARGE, False, 1), ("chunk", True, {})),
+        (("cpu", (0, 11, 1), LONG, False, 1), ("chunk", True, {THREADS: False})),
+        (("cpu", DEADLOCKED, SHORT, False, 1), ("chunk", True, {THREADS: False})),
+        (("cpu", NEW, LONG, False, 1), ("chunk", True, {})),
+        (("cpu", OLD, SHORT, False, 16), ("chunk", True, {})),
+        (("cpu", OLD, SHORT, True, 1), ("host", True, {})),
+        (("cpu", OLD, SHORT, True, 16), ("host", False, {})),
+        (("cuda", OLD, LONG, False, 1), ("chunk", True, {})),
+        (("cuda", OLD, LONG, True, 16), ("chunk", False, {})),
+        (("cuda", DEADLOCKED, LONG, False, 16), ("chunk", False, {})),
+        (("tpu", OLD, LONG, True, 1), ("chunk", True, {})),
+        (("tpu", OLD, LONG, False, 16), ("chunk", False, {})),
     ],
 )
 def test_how_steps_are_taken_and_compiled(situation, wanted):
-    platform, version, (size, equations), convolves, elements, devices = situation
+    platform, version, (size, equations), convolves, elements = situation
     plan = plan_steps(
         platform,
         version,
@@ -66,7 +65,6 @@ def test_how_steps_are_taken_and_compiled(situation, wanted):
         num_equations=equations,
         has_convolutions=convolves,
         num_elements=elements,
-        num_devices=devices,
     )
     assert (plan.driver, plan.in_turn, dict(plan.options)) == wanted
 

@@ -16,7 +16,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 # A room may import the rooms above its own line, never one on its own line or below.
 HOUSE = (
     ("_progress", "_replaced", "_types", "_warnings", "_writing"),
-    ("_answers", "_axes", "_precision", "_rules", "_safe", "_scale", "_tree"),
+    ("_answers", "_axes", "_placement", "_precision", "_rules", "_safe", "_scale", "_tree"),
     ("_archive", "_compiled", "_traces", "_words"),
     ("_packing",),
     ("process", "linalg"),
@@ -36,11 +36,14 @@ PRIVATE_IMPORTS = {
     ("cli", "data._save"),
     # States are written in solve, because checkpoints need it; io is their public face.
     ("io", "solve._files"),
+    ("io", "solve._parts"),
     ("io", "solve._probe"),
+    ("io", "synthesis._parts"),
     ("io", "synthesis._saved"),
     # An entry function goes on from a checkpoint, and says what it started from.
     ("synthesis", "solve._files"),
     ("synthesis", "solve._optimizer"),
+    ("synthesis", "solve._parts"),
     # Texture statistics are measured on spectra, with the masks of the pyramid.
     ("models", "process._fourier"),
     ("models", "process._steerable_masks"),

@@ -10,6 +10,7 @@ from .._types import PyTree
 from .._writing import check_writable
 from ._files import check_synthesis, write_synthesis
 from ._loop import State
+from ._parts import own_path
 from ._problem import AnyProblem
 from ._trace import BatchedTrace, Trace
 
@@ -58,6 +59,9 @@ class Saver:
     def __init__(self, checkpoint: Checkpoint | str | os.PathLike | None, problem: AnyProblem):
         if checkpoint is not None and not isinstance(checkpoint, Checkpoint):
             checkpoint = Checkpoint(checkpoint)
+        if checkpoint is not None:
+            path = own_path(checkpoint.path, problem)
+            checkpoint = dataclasses.replace(checkpoint, path=path)
         self._checkpoint, self._problem = checkpoint, problem
         self._saved_at, self._has_warned = time.monotonic(), False
         if checkpoint is not None:

@@ -16,6 +16,7 @@ from .._tree import check_alike, describe, leaves_by_path
 from .._types import PyTree
 from .._warnings import warn_caller
 from ._loop import AbstractSolver, AnySolver, as_solver, decode, Info, State
+from ._parts import own_path
 from ._probe import check_probe, LoadWarning, probe
 from ._problem import (
     AbstractProblem,
@@ -52,6 +53,8 @@ def write_synthesis(
         "kind": "synthesis",
         "state": {leaf_path: describe(leaf) for leaf_path, leaf in leaves.items()},
     }
+    if isinstance(problem, Batched) and problem.indices is not None:
+        meta["part"] = {"indices": np.asarray(problem.indices).tolist(), "total": problem.total}
     if problem is not None:
         arrays |= {f"problem{name}": array for name, array in probe(problem).items()}
         arrays["image"] = np.asarray(decode(problem, state.accepted_z))
@@ -104,7 +107,7 @@ def load(
         >>> int(again.num_steps)
         0
     """
-    with Archive(path) as archive:
+    with Archive(own_path(path, problem)) as archive:
         check_synthesis(archive)
         if problem is not None:
             tolerances = {"atol": tensor_equality_atol, "rtol": tensor_equality_rtol}
@@ -116,6 +119,7 @@ def _check_problem(
     archive: Archive, problem: AnyProblem, raise_on_checks: bool, tolerances: dict[str, float]
 ) -> None:
     """Compare a problem with the one in a file, if the file has one."""
+    _check_part(archive, problem)
     if "problem" not in archive.meta:
         return
     names = [name for name in archive.arrays if name.startswith("problem.")]
@@ -172,7 +176,7 @@ def check_synthesis(archive: Archive) -> None:
             f"{archive.path} must hold the state of a synthesis, got {kind}. "
             "plenoptax.io.load_result loads results of all kinds."
         )
-    archive.check_entries(required=["state"], optional=["problem", "trace"])
+    archive.check_entries(required=["state"], optional=["problem", "trace", "part"])
     with archive.reading():
         _check_names(archive)
         is_finite = np.asarray(read_status(archive) != Status.nonfinite)
@@ -183,8 +187,35 @@ def check_synthesis(archive: Archive) -> None:
                 check_finite(name, archive.read(name))
 
 
+def read_part(archive: Archive) -> tuple[list[int], int] | None:
+    """Return the indices of the elements in a larger batch, and its size; None for a whole one."""
+    part = archive.meta.get("part")
+    if part is None:
+        return None
+    with archive.reading():
+        indices, total = part["indices"], part["total"]
+        if len(part) != 2 or type(total) is not int or not isinstance(indices, list):
+            raise ValueError("its part has another form")
+        if not all(type(index) is int and 0 <= index < total for index in indices):
+            raise ValueError(f"its elements are {indices} of {total}")
+        return indices, total
+
+
+def _check_part(archive: Archive, problem: AnyProblem) -> None:
+    """Refuse a file with other elements of a batch."""
+    part = read_part(archive)
+    indices = getattr(problem, "indices", None)
+    wanted = None if indices is None else np.asarray(indices).tolist()
+    if part is not None and wanted is not None and part[0] != wanted:
+        raise ValueError(
+            f"{archive.path} must hold the elements {wanted} of the batch, got {part[0]}. Continue "
+            "with as many processes, and devices in the same order, as before."
+        )
+
+
 def _check_names(archive: Archive) -> None:
     """Compare the arrays besides those of the trace with the list of leaves."""
+    read_part(archive)
     state, problem = archive.meta["state"], archive.meta.get("problem")
     if not all(isinstance(text, str) for text in (problem or {}).values()):
         raise ValueError("its text has another form")
@@ -300,7 +331,7 @@ def _state_like(archive: Archive, problem: AnyProblem, solver: AbstractSolver) -
     shapes = eqx.filter_eval_shape(
         lambda p, z: p.map(lambda p, z: solver.init(p, z), z), problem, z
     )
-    return jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+    return problem.place(jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes))
 
 
 def _ask_for_problem(*arguments: Any, **named: Any) -> Any:

@@ -13,6 +13,7 @@ from jaxtyping import Array, Bool, Float, Int
 
 from .. import stop as stop_rules
 from .._compiled import compiled
+from .._placement import on_host
 from .._precision import refuse_half
 from .._rules import check_key, checked, COUNT
 from .._tree import all_finite, cast_like, check_alike, leaves_by_path, norm, strong, tree_where
@@ -43,7 +44,8 @@ class Best(eqx.Module):
 class State(eqx.Module):
     """Everything the next step needs. A saved state resumes exactly.
 
-    In a batch every leaf has an extra leading axis.
+    In a batch every leaf has an extra leading axis. Those of a batch that was run in slices are
+    NumPy arrays.
 
     Attributes:
         z: The point that is evaluated next.
@@ -62,14 +64,14 @@ class State(eqx.Module):
     # The iterate
     z: PyTree
     accepted_z: PyTree
-    accepted_loss: Float[Array, "..."]
+    accepted_loss: Float[Array | np.ndarray, "..."]
     # What moves it
     optimizer_state: PyTree
     stop_state: PyTree
     memory: PyTree
     # Counters
-    num_steps: Int[Array, "..."]
-    num_evaluations: Int[Array, "..."]
+    num_steps: Int[Array | np.ndarray, "..."]
+    num_evaluations: Int[Array | np.ndarray, "..."]
     status: Status
     best: Best | None = None
 
@@ -406,7 +408,7 @@ def _check_initial_image(image: Array) -> Array:
             f"initial_image must be an array of floating-point numbers, got {image.dtype}. "
             "Read image files with plenoptax.load_images."
         )
-    if not isinstance(image, Tracer) and not np.isfinite(np.asarray(image)).all():
+    if not isinstance(image, Tracer) and not np.isfinite(on_host(image)).all():
         raise ValueError("initial_image must be finite, got infinite or NaN values.")
     return jnp.asarray(image)
 

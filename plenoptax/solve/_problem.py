@@ -11,7 +11,17 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Bool, Int
 
-from .._tree import tree_where
+from .._placement import (
+    ELEMENTS,
+    find_placement,
+    hold_own,
+    mesh_of,
+    on_each,
+    one_copy,
+    over_devices,
+    Placement,
+)
+from .._tree import is_array, tree_where
 from .._types import Key, PyTree, Scalar
 from .._words import in_words
 
@@ -78,6 +88,11 @@ class AbstractProblem(eqx.Module):
         return 1
 
     @property
+    def devices(self) -> tuple[jax.Device, ...]:
+        """The devices that hold the elements, if they are distributed; else empty."""
+        return ()
+
+    @property
     def posed(self) -> "AbstractProblem":
         """The problem; for a batch one problem whose arrays may have a leading axis."""
         return self
@@ -99,6 +114,10 @@ class AbstractProblem(eqx.Module):
         """Map over one element after another, so that no element waits for another."""
         return function(self, *arguments)
 
+    def apart(self, function: Callable, *arguments: PyTree) -> PyTree:
+        """Call ``function(problem, *arguments)`` on each device, with the elements it holds."""
+        return function(self, *arguments)
+
     def hold(self, is_held: Bool[Array, ""], old: PyTree, new: PyTree) -> PyTree:
         """Return the new tree, with the old one for held elements; a single problem is not held."""
         return new
@@ -110,6 +129,10 @@ class AbstractProblem(eqx.Module):
     def spread(self, image: Array) -> Array:
         """Return an image for each element, from one for all or from one for each."""
         return image
+
+    def place(self, tree: PyTree) -> PyTree:
+        """Put arrays with the elements as their first axis on the devices of these elements."""
+        return tree
 
     def rows(self, tree: PyTree) -> PyTree:
         """Return host arrays with the elements as their first axis, also for a single problem."""
@@ -218,15 +241,26 @@ class Batched(eqx.Module):
     `batch` makes it. Leaves that differ between the elements have a leading axis; the others, such
     as the parameters of a common model, are shared and never copied.
 
+    If the arrays of a batch are distributed over devices, each device computes the elements that it
+    holds, and needs nothing from the others. If they are distributed over several processes, the
+    batch of each process consists of the elements that its devices hold.
+
     Attributes:
         problem: All problems as one, with a leading axis where they differ.
         is_mapped: Whether each leaf of `problem` has the leading axis, in the order of its leaves.
         size: The number of problems.
+        devices: The devices that hold the elements, in equal parts; empty if they are not
+            distributed.
+        indices: The indices of the elements in a larger batch, of which they are a part; else None.
+        total: The number of elements of the larger batch.
     """
 
     problem: AbstractProblem
     is_mapped: tuple[bool, ...] = eqx.field(static=True)
     size: int = eqx.field(static=True)
+    devices: tuple[jax.Device, ...] = eqx.field(static=True, default=())
+    indices: Int[Array, " size"] | None = None
+    total: int | None = eqx.field(static=True, default=None)
 
     @property
     def num_elements(self) -> int:
@@ -260,17 +294,52 @@ class Batched(eqx.Module):
 
     def take(self, indices: np.ndarray) -> "Batched":
         """Return some of the problems, as a smaller batch."""
-        taken = [jnp.take(leaf, indices, axis=0) for leaf in self._mapped()]
-        return Batched(self._with_mapped(taken), self.is_mapped, len(indices))
+        whole = jnp.arange(self.size) if self.indices is None else self.indices
+        total = self.size if self.total is None else self.total
+        taken = [jnp.take(leaf, indices, axis=0) for leaf in (whole, *self._mapped())]
+        devices = self.devices if self.devices and len(indices) % len(self.devices) == 0 else ()
+        if devices:
+            taken = jax.device_put(taken, over_devices(devices))
+        return Batched(
+            self._with_mapped(taken[1:]), self.is_mapped, len(indices), devices, taken[0], total
+        )
 
     def map(self, function: Callable, *arguments: PyTree) -> PyTree:
         """Call ``function(problem, *arguments)`` for each element of the arguments' first axis."""
-        one = self._of_mapped(function)
-        return jax.vmap(one, axis_size=self.size)((self._mapped(), arguments))
+
+        def together(part: "Batched", *arguments: PyTree) -> PyTree:
+            one = part._of_mapped(function)
+            return jax.vmap(one, axis_size=part.size)((part._mapped(), arguments))
+
+        return self.apart(together, *arguments)
 
     def map_in_turn(self, function: Callable, *arguments: PyTree) -> PyTree:
         """See `AbstractProblem.map_in_turn`."""
-        return jax.lax.map(self._of_mapped(function), (self._mapped(), arguments))
+
+        def in_turn(part: "Batched", *arguments: PyTree) -> PyTree:
+            return jax.lax.map(part._of_mapped(function), (part._mapped(), arguments))
+
+        return self.apart(in_turn, *arguments)
+
+    def apart(self, function: Callable, *arguments: PyTree) -> PyTree:
+        """See `AbstractProblem.apart`; all outputs have the elements as their first axis."""
+        if not self.devices:
+            return function(self, *arguments)
+
+        def on_device(mapped: list[Array], indices: Array | None, *arguments: PyTree) -> PyTree:
+            size = self.size // len(self.devices)
+            part = Batched(self._with_mapped(mapped), self.is_mapped, size, (), indices, self.total)
+            return function(part, *arguments)
+
+        distributed = jax.shard_map(
+            on_device,
+            mesh=mesh_of(self.devices),
+            in_specs=ELEMENTS,
+            out_specs=ELEMENTS,
+            # Elements are independent: no output is the same on all devices.
+            check_vma=False,
+        )
+        return distributed(self._mapped(), self.indices, *arguments)
 
     def hold(self, is_held: Bool[Array, " size"], old: PyTree, new: PyTree) -> PyTree:
         """See `AbstractProblem.hold`."""
@@ -278,7 +347,10 @@ class Batched(eqx.Module):
 
     def split(self, *, key: Key) -> PyTree:
         """See `AbstractProblem.split`."""
-        return jax.random.split(key, self.size)
+        if self.indices is None:
+            return jax.random.split(key, self.size)
+        # Those that they would have in the whole batch.
+        return jax.random.split(key, self.total)[self.indices]
 
     def spread(self, image: Array) -> Array:
         """See `AbstractProblem.spread`."""
@@ -286,14 +358,27 @@ class Batched(eqx.Module):
             lambda b: b.map(lambda p: p.initial_image(jax.random.key(0))), self
         )
         if image.ndim == usual.ndim - 1:
-            return jnp.broadcast_to(image, (self.size, *image.shape))
+            return self.place(jnp.broadcast_to(one_copy(image), (self.size, *image.shape)))
+        placement = find_placement(image)
+        if placement is not None and placement.devices != self.devices:
+            raise ValueError(
+                "initial_image must be distributed over the same devices as the batch, "
+                f"{[*self.devices]}, got {[*placement.devices]}. Place both by one sharding."
+            )
+        image = hold_own(image, placement)
+        if image.shape[0] == self.total:
+            image = image[self.indices]
         if image.shape[0] != self.size:
             raise ValueError(
                 f"initial_image must have {self.size} images along its first axis, got the shape "
                 f"{image.shape}. Give one image for each element along the first axis, or one "
                 "image without that axis for all."
             )
-        return image
+        return self.place(image)
+
+    def place(self, tree: PyTree) -> PyTree:
+        """See `AbstractProblem.place`."""
+        return jax.device_put(tree, over_devices(self.devices)) if self.devices else tree
 
     def rows(self, tree: PyTree) -> PyTree:
         """See `AbstractProblem.rows`."""
@@ -351,7 +436,8 @@ def batch(make_problem: Callable[..., AbstractProblem], *arrays: PyTree) -> Batc
             "The arrays must have a first axis of the same length, the batch, got the lengths "
             f"{', '.join(found) or '(no array)'}."
         )
-    size = jax.tree.leaves(arrays)[0].shape[0]
+    placement = find_placement(arrays)
+    arrays = hold_own(arrays, placement)
     found: list = []
 
     def make(elements: tuple[PyTree, ...]) -> list[Array]:
@@ -361,12 +447,30 @@ def batch(make_problem: Callable[..., AbstractProblem], *arrays: PyTree) -> Batc
         found.append((leaves, treedef, is_mapped))
         return [leaf for leaf, mapped in zip(leaves, is_mapped, strict=True) if mapped]
 
-    mapped = iter(jax.vmap(make)(arrays))
+    mapped = jax.vmap(make)(arrays)
     leaves, treedef, is_mapped = found[-1]
-    whole = [
-        next(mapped) if is_one else leaf for leaf, is_one in zip(leaves, is_mapped, strict=True)
-    ]
-    return Batched(jax.tree.unflatten(treedef, whole), is_mapped, size)
+    shared = [leaf for leaf, is_one in zip(leaves, is_mapped, strict=True) if not is_one]
+    size, placed = jax.tree.leaves(arrays)[0].shape[0], {}
+    if placement is not None:
+        mapped, shared, placed = _place(mapped, shared, placement)
+    parts = {True: iter(mapped), False: iter(shared)}
+    whole = [next(parts[is_one]) for is_one in is_mapped]
+    return Batched(jax.tree.unflatten(treedef, whole), is_mapped, size, **placed)
+
+
+def _place(
+    mapped: list[Array], shared: list[Any], placement: Placement
+) -> tuple[list[Array], list[Any], dict[str, Any]]:
+    """Distribute what differs between elements, and copy to each device what they share."""
+    devices, indices = placement.devices, placement.indices
+    mapped = jax.device_put(mapped, over_devices(devices))
+    everywhere = on_each(devices)
+    shared = [jax.device_put(x, everywhere) if is_array(x) else x for x in shared]
+    placed: dict[str, Any] = {"devices": devices}
+    if placement.is_share:
+        own = jax.device_put(np.asarray(indices), over_devices(devices))
+        placed |= {"indices": own, "total": placement.total}
+    return mapped, shared, placed
 
 
 def check_problem(problem: object) -> None:

@@ -31,6 +31,7 @@ from ._loop import (
     with_status,
 )
 from ._optimizer import describe_optimizer
+from ._parts import is_share
 from ._problem import AnyProblem, check_problem, describe_problem, Stage, Status
 from ._trace import BatchedTrace, Trace
 
@@ -156,7 +157,9 @@ def run(
     if not isinstance(record, Record):
         record = Record(every=record or 0)
     saver = Saver(checkpoint, problem)
-    with Interrupt() as interrupt, ProgressBar(max_steps, "step", visible=progress) as bar:
+    # Of several processes, the first draws the bar.
+    visible = progress and not (is_share(problem) and jax.process_index())
+    with Interrupt() as interrupt, ProgressBar(max_steps, "step", visible=visible) as bar:
         session = _Session(problem, as_solver(solver), state, max_steps, record, driver)
         session.provenance = provenance or {}
         while session.can_go_on() and not interrupt.is_set():
@@ -310,7 +313,8 @@ class _Session:
         # Of one element, so that it is rounded as if it were alone.
         number = self._problem.num_elements
         size = sum(leaf.size for leaf in jax.tree.leaves(self._state.z)) // number
-        self._plan = plan_loop(traced.jaxpr, devices, size, number)
+        on_each_device = number // max(len(self._problem.devices), 1)
+        self._plan = plan_loop(traced.jaxpr, devices, size, on_each_device)
         if driver != "auto":
             self._plan = self._plan._replace(driver=driver)
         # The state is donated: it is the session's own copy, never the caller's.
@@ -410,7 +414,8 @@ class _Session:
 
 
 def _take_step(fixed: tuple[AnyProblem, AbstractSolver], state: State) -> tuple[State, Info]:
-    return traced_step(*fixed, state)
+    problem, solver = fixed
+    return problem.apart(lambda part, state: traced_step(part, solver, state), state)
 
 
 def _take_chunk(
@@ -418,12 +423,15 @@ def _take_chunk(
 ) -> tuple[State, Info]:
     """Take steps up to a limit. The axes of the reports are element, in a batch, and step."""
     problem, solver, limit = fixed
-    if in_turn:
-        return problem.map_in_turn(
-            lambda p, s: advance_within(p, solver, s, CHUNK_LENGTH, limit), state
-        )
-    state, infos = advance_within(problem, solver, state, CHUNK_LENGTH, limit)
-    return state, jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), infos)
+
+    def take(part: AnyProblem, state: State) -> tuple[State, Info]:
+        return advance_within(part, solver, state, CHUNK_LENGTH, limit)
+
+    def take_together(part: AnyProblem, state: State) -> tuple[State, Info]:
+        state, infos = take(part, state)
+        return state, jax.tree.map(lambda x: jnp.moveaxis(x, 1, 0), infos)
+
+    return problem.map_in_turn(take, state) if in_turn else problem.apart(take_together, state)
 
 
 @jax.jit

@@ -1,17 +1,16 @@
 import functools
 import os
-import pathlib
 from collections.abc import Callable
 from typing import Any
 
 import equinox as eqx
 import jax
-import jax.numpy as jnp
 import optax
 from jaxtyping import Array
 
 from .._answers import answer
 from .._axes import advise_on_axes
+from .._placement import one_copy, spread_over
 from .._types import Key, PyTree
 from .._words import describe_key, digest
 from ..loss import mse
@@ -20,6 +19,7 @@ from ..solve import (
     amsgrad,
     AnyOptimizer,
     AnyProblem,
+    Batched,
     BatchedTrace,
     Checkpoint,
     CheckpointError,
@@ -37,6 +37,8 @@ from ..solve import (
 )
 from ..solve._files import load, load_trace
 from ..solve._optimizer import describe_optimizer
+from ..solve._parts import check_number_of_parts, is_share, own_path
+from ._parts import run_in_slices
 from ._problem import refuse_traced
 from ._result import Result
 
@@ -47,6 +49,7 @@ def pose_all(
     *,
     batch: bool,
     num_seeds: int | None,
+    initial_image: Array | Result | None = None,
 ) -> AnyProblem:
     """Return the problem of one image, of each image of a batch, or of one image several times.
 
@@ -54,7 +57,9 @@ def pose_all(
         pose: Builds the problem of one image, and checks the image.
         image: The image, or images that `check_images` has checked.
         batch: Whether the first axis of `image` indexes images, each with its own problem.
-        num_seeds: How many elements to make for one image, or None.
+        num_seeds: How many elements to make for one image, or None. They are distributed over the
+            devices that hold copies of the image, or the initial images.
+        initial_image: The initial images.
     """
     if batch and num_seeds is not None:
         raise ValueError(
@@ -70,10 +75,11 @@ def pose_all(
                 f"{image.shape[1:]} each.{advise_on_axes(image.shape)}"
             )
             raise
-    if num_seeds is not None:
-        problem = pose(image)
-        return make_batch(lambda _: problem, jnp.arange(num_seeds))
-    return pose(image)
+    problem = pose(one_copy(image))
+    if num_seeds is None:
+        return problem
+    seeds = spread_over(num_seeds, image, get_image(initial_image))
+    return make_batch(lambda _: problem, seeds)
 
 
 def synthesize_problem(
@@ -89,6 +95,7 @@ def synthesize_problem(
     record: Record | int | None,
     progress: bool,
     checkpoint: Checkpoint | str | os.PathLike | None,
+    batch_size: int | None = None,
 ) -> Result:
     """Start a synthesis, or continue from a checkpoint, and run it.
 
@@ -106,26 +113,40 @@ def synthesize_problem(
         record: Which images to keep.
         progress: Whether to show a progress bar.
         checkpoint: The file to save to, and to continue from if it exists.
+        batch_size: The largest number of elements to run at once, or None for all.
     """
     solver = _choose_solver(optimizer, solver, default_solver)
     start = get_image(initial_image)
     refuse_traced(key, start)
-    state = init(problem, solver, key=key, initial_image=start)
-    return _run_or_resume(
-        problem,
-        solver,
-        state,
-        max_steps,
-        record=record,
-        progress=progress,
-        checkpoint=checkpoint,
-        # The inputs, which distinguish this synthesis from others.
-        provenance={
-            "image": digest(image),
-            "key": describe_key(key),
-            "initial_image": digest(start),
-        },
-    )
+    # The inputs, which distinguish this synthesis from others.
+    provenance = {
+        "image": digest(image),
+        "key": describe_key(key),
+        "initial_image": digest(start),
+    }
+
+    def run_part(
+        part: AnyProblem, checkpoint: Checkpoint | str | os.PathLike | None, max_steps: int | None
+    ) -> Result:
+        return _run_or_resume(
+            part,
+            solver,
+            init(part, solver, key=key, initial_image=start),
+            max_steps,
+            record=record,
+            progress=progress,
+            checkpoint=checkpoint,
+            provenance=provenance,
+        )
+
+    if batch_size is not None and not isinstance(problem, Batched):
+        raise ValueError(
+            "batch_size must be None for a single image, because only a batch is run in slices, "
+            f"got {batch_size}. Give batch=True or num_seeds= too."
+        )
+    if batch_size is None or batch_size >= problem.num_elements:
+        return run_part(problem, checkpoint, max_steps)
+    return run_in_slices(run_part, problem, batch_size, max_steps, checkpoint)
 
 
 def _choose_solver(
@@ -158,7 +179,10 @@ def _run_or_resume(
     """Run from a state or, if a checkpoint exists, from it, up to `max_steps` in total."""
     path = checkpoint.path if isinstance(checkpoint, Checkpoint) else checkpoint
     before = None
-    if path is not None and pathlib.Path(path).exists():
+    if path is not None:
+        check_number_of_parts(path, jax.process_count() if is_share(problem) else 1)
+        path = own_path(path, problem)
+    if path is not None and path.exists():
         before = load_trace(path)
         _check_same(path, before, problem, solver, provenance)
         state = load(path, like=state, problem=problem)

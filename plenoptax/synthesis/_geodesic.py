@@ -259,7 +259,7 @@ class Geodesic(AbstractOneStageProblem):
         return jnp.concatenate([self.image_a[None], frames, self.image_b[None]])
 
 
-@checked(max_steps=STEPS, num_seeds=COUNT)
+@checked(max_steps=STEPS, num_seeds=COUNT, batch_size=COUNT)
 def geodesic(
     image_a: Array,
     image_b: Array,
@@ -280,6 +280,7 @@ def geodesic(
     parametrization: AbstractParametrization | None = None,
     batch: bool = False,
     num_seeds: int | None = None,
+    batch_size: int | None = None,
 ) -> Result:
     """Synthesize the shortest path between two images, measured by a model.
 
@@ -309,6 +310,8 @@ def geodesic(
         parametrization: The variables that the optimizer moves; by default the pixels.
         batch: Whether the first axis of both images indexes pairs, each with its own geodesic.
         num_seeds: The number of geodesics to find for one pair, each from its own bridge.
+        batch_size: The largest number of elements that are computed at once. A larger batch is run
+            in slices, one after another; the result is the same, and its state is on the host.
 
     Returns:
         The result, whose image is the path. The terms of its trace are the step energies and the
@@ -346,7 +349,7 @@ def geodesic(
     pairs = jnp.stack([image_a, image_b], axis=1 if batch else 0)
     if batch:
         check_images(pairs, penalty_function, penalty_lambda)
-    problem = pose_all(pose, pairs, batch=batch, num_seeds=num_seeds)
+    problem = pose_all(pose, pairs, batch=batch, num_seeds=num_seeds, initial_image=initial_image)
     if solver is None:
         optimizer, solver = None, Solver(optimizer or default_amsgrad(1e-3), _default_stop(problem))
     if key is None and initial_image is None and initial_sequence == "straight":
@@ -363,6 +366,7 @@ def geodesic(
         record=record,
         progress=progress,
         checkpoint=checkpoint,
+        batch_size=batch_size,
     )
 
 

@@ -11,6 +11,7 @@ import optax
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike
 
+from .._placement import one_copy, spread_over
 from .._rules import checked, COUNT, POSITIVE, STEPS
 from .._types import Key, Scalar
 from ..parametrize import AbstractParametrization
@@ -49,7 +50,7 @@ class MADImages(NamedTuple):
         return "\n".join(["MADImages(", *lines, ")"])
 
 
-@checked(max_steps=STEPS, num_seeds=COUNT)
+@checked(max_steps=STEPS, num_seeds=COUNT, batch_size=COUNT)
 def mad_competition(
     image: Array,
     optimized_metric: Callable,
@@ -72,6 +73,7 @@ def mad_competition(
     parametrization: AbstractParametrization | None = None,
     batch: bool = False,
     num_seeds: int | None = None,
+    batch_size: int | None = None,
 ) -> Result:
     """Maximize or minimize one metric while holding another fixed.
 
@@ -107,6 +109,8 @@ def mad_competition(
         parametrization: The variables that the optimizer moves; see `MADCompetition`.
         batch: Whether the first axis of `image` indexes images, each with its own competition.
         num_seeds: The number of images to synthesize, each from its own start.
+        batch_size: The largest number of elements that are computed at once. A larger batch is run
+            in slices, one after another; the result is the same, and its state is on the host.
 
     Returns:
         The result; for a batch (`batch` or `num_seeds`) ``result[i]`` is the result of one element.
@@ -168,6 +172,7 @@ def mad_competition(
         record=_keep_start(record),
         progress=progress,
         checkpoint=checkpoint,
+        batch_size=batch_size,
     )
     return _warned_of_lost(result)
 
@@ -347,13 +352,14 @@ def _pose_held(
         return pose_all(pose, image, batch=batch, num_seeds=num_seeds)
     validate_input(starts, allowed_range=None)
     if not batch and num_seeds is None:
-        return _held_as_at(pose(image), starts)
+        return _held_as_at(pose(one_copy(image)), one_copy(starts))
     size = image.shape[0] if batch else num_seeds
     if starts.ndim == image.ndim - batch:
-        starts = jnp.broadcast_to(starts, (size, *starts.shape))
+        starts = jnp.broadcast_to(one_copy(starts), (size, *starts.shape))
     if batch:
         return make_batch(lambda image, start: _held_as_at(pose(image), start), image, starts)
-    return make_batch(lambda start: _held_as_at(pose(image), start), starts)
+    seeds, image = spread_over(size, image, starts), one_copy(image)
+    return make_batch(lambda start, _: _held_as_at(pose(image), start), starts, seeds)
 
 
 def _default_solver(

@@ -165,7 +165,7 @@ class Metamer(AbstractParametrizedProblem, AbstractOneStageProblem, AbstractLeas
         return self.add_penalty(loss, image, None)[0]
 
 
-@checked(max_steps=STEPS, num_seeds=COUNT)
+@checked(max_steps=STEPS, num_seeds=COUNT, batch_size=COUNT)
 def metamer(
     image: Array,
     model: Callable,
@@ -185,6 +185,7 @@ def metamer(
     parametrization: AbstractParametrization | None = None,
     batch: bool = False,
     num_seeds: int | None = None,
+    batch_size: int | None = None,
 ) -> Result:
     """Synthesize a metamer: an image that a model cannot distinguish from a target.
 
@@ -214,6 +215,8 @@ def metamer(
         batch: Whether the first axis of `image` indexes targets, each with its own metamer.
         num_seeds: The number of metamers to synthesize for one target, each from its own initial
             image.
+        batch_size: The largest number of elements that are computed at once. A larger batch is run
+            in slices, one after another; the result is the same, and its state is on the host.
 
     Returns:
         The result; for a batch (`batch` or `num_seeds`) ``result[i]`` is the result of one element.
@@ -247,7 +250,7 @@ def metamer(
     image = as_image(image)
     if batch:
         check_images(image, penalty_function, penalty_lambda)
-    problem = pose_all(pose, image, batch=batch, num_seeds=num_seeds)
+    problem = pose_all(pose, image, batch=batch, num_seeds=num_seeds, initial_image=initial_image)
     posed: Any = problem.posed
     return synthesize_problem(
         problem,
@@ -261,4 +264,5 @@ def metamer(
         record=record,
         progress=progress,
         checkpoint=checkpoint,
+        batch_size=batch_size,
     )

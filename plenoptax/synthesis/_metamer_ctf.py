@@ -286,7 +286,7 @@ def _optional(value: float | Scalar | None) -> Scalar | None:
     return None if value is None else jnp.asarray(value, jnp.result_type(float))
 
 
-@checked(max_steps=STEPS, num_seeds=COUNT)
+@checked(max_steps=STEPS, num_seeds=COUNT, batch_size=COUNT)
 def metamer_ctf(
     image: Array,
     model: Callable,
@@ -311,6 +311,7 @@ def metamer_ctf(
     parametrization: AbstractParametrization | None = None,
     batch: bool = False,
     num_seeds: int | None = None,
+    batch_size: int | None = None,
 ) -> Result:
     """Synthesize a metamer from coarse to fine.
 
@@ -346,6 +347,8 @@ def metamer_ctf(
         batch: Whether the first axis of `image` indexes targets, each with its own metamer.
         num_seeds: The number of metamers to synthesize for one target, each from its own initial
             image.
+        batch_size: The largest number of elements that are computed at once. A larger batch is run
+            in slices, one after another; the result is the same, and its state is on the host.
 
     Returns:
         The result. ``trace.terms["stage"]`` is the index of the stage of each loss.
@@ -391,7 +394,7 @@ def metamer_ctf(
     if batch:
         check_images(image, penalty_function, penalty_lambda)
     return synthesize_problem(
-        pose_all(pose, image, batch=batch, num_seeds=num_seeds),
+        pose_all(pose, image, batch=batch, num_seeds=num_seeds, initial_image=initial_image),
         image,
         default_solver=lambda: default_optimizer(model),
         key=key,
@@ -402,4 +405,5 @@ def metamer_ctf(
         record=record,
         progress=progress,
         checkpoint=checkpoint,
+        batch_size=batch_size,
     )

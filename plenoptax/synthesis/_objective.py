@@ -129,7 +129,7 @@ def _value_and_terms(output: PyTree) -> tuple[Scalar, dict[str, Array]]:
     return output if isinstance(output, tuple) else (output, {})
 
 
-@checked(max_steps=STEPS, num_seeds=COUNT)
+@checked(max_steps=STEPS, num_seeds=COUNT, batch_size=COUNT)
 def synthesize(
     objective_function: Callable,
     image_shape: tuple[int, ...],
@@ -138,6 +138,7 @@ def synthesize(
     *,
     image_dtype: jax.typing.DTypeLike = "float32",
     num_seeds: int | None = None,
+    batch_size: int | None = None,
     key: Key | None = None,
     initial_image: Array | Result | None = None,
     optimizer: AnyOptimizer | None = None,
@@ -158,6 +159,8 @@ def synthesize(
         penalty_lambda: The weight of the penalty, or its schedule; see `Objective`.
         image_dtype: The dtype of the image, float32 or float64.
         num_seeds: The number of images to synthesize, each from its own initial image.
+        batch_size: The largest number of elements that are computed at once. A larger batch is run
+            in slices, one after another; the result is the same, and its state is on the host.
         key: Draws the initial image, uniform noise in [0, 1]; give this or `initial_image`.
         initial_image: The image to start from, or an earlier result.
         optimizer: Any optax transformation, by default Adam with amsgrad and a learning rate of
@@ -203,7 +206,13 @@ def synthesize(
         parametrization=parametrization,
     )
     return synthesize_problem(
-        pose_all(lambda _: problem, problem.template, batch=False, num_seeds=num_seeds),
+        pose_all(
+            lambda _: problem,
+            problem.template,
+            batch=False,
+            num_seeds=num_seeds,
+            initial_image=initial_image,
+        ),
         problem.template,
         default_solver=lambda: default_optimizer(objective_function),
         key=key,
@@ -214,4 +223,5 @@ def synthesize(
         record=record,
         progress=progress,
         checkpoint=checkpoint,
+        batch_size=batch_size,
     )

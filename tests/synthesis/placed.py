@@ -1,0 +1,122 @@
+"""Batches on several devices, in a process that has them.
+
+    python -m tests.synthesis.placed
+
+prints the methods whose result is that of one device, and stays on eight. The environment has to
+ask XLA for eight devices.
+"""
+
+import pathlib
+import re
+import tempfile
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import plenoptax as plx
+from plenoptax.solve._run import _take_chunk
+
+from .bands import SelectableBands
+from .competitions import l1
+
+
+IMAGES, OTHERS = (
+    jnp.stack([image[:, i : i + 16, i : i + 16] for i in range(16)]).astype(float)
+    for image in (plx.data.brick(), plx.data.grass())
+)
+MODEL = plx.models.LinearNonlinear(5)
+KEY = jax.random.key(0)
+SOLVER = plx.Solver(plx.lbfgs(3), stop=plx.stop.Never())
+METHODS = {
+    "metamer": lambda images, _, **named: plx.metamer(images, MODEL, batch=True, **named),
+    "start": lambda images, others, key, **named: plx.metamer(
+        images, MODEL, batch=True, initial_image=others, **named
+    ),
+    "metamer_ctf": lambda images, _, **named: plx.metamer_ctf(
+        images, SelectableBands(), ctf_iters_to_check=2, batch=True, **named
+    ),
+    "mad_competition": lambda images, _, **named: plx.mad_competition(
+        images, plx.metric.mse, l1, "min", batch=True, **named
+    ),
+    "geodesic": lambda images, others, key, **named: plx.geodesic(
+        images, others, MODEL, n_steps=4, batch=True, **named
+    ),
+    "seeds": lambda image, _, **named: plx.metamer(image, MODEL, num_seeds=16, **named),
+    "synthesize": lambda _, others, key, **named: plx.synthesize(
+        lambda image: jnp.sum((image - 0.5) ** 4),
+        (1, 16, 16),
+        image_dtype=float,
+        num_seeds=16,
+        initial_image=others,
+        **named,
+    ),
+}
+
+
+def place(array, name):
+    """Distribute an array over all devices along its first axis, or give each a copy."""
+    sharding = jax.sharding.NamedSharding(
+        jax.make_mesh((8,), ("batch",)), jax.sharding.PartitionSpec(name)
+    )
+    return jax.device_put(array, sharding)
+
+
+def compare(method):
+    """Compare a synthesis on eight devices with that on one."""
+    named = {"key": KEY, "solver": SOLVER, "max_steps": 6, "progress": False}
+    whole = IMAGES[0] if method == "seeds" else IMAGES
+    alone = METHODS[method](whole, OTHERS, **named)
+    placed_images = place(whole, None if method == "seeds" else "batch")
+    placed = METHODS[method](placed_images, place(OTHERS, "batch"), **named)
+    np.testing.assert_allclose(placed.image, alone.image, atol=1e-10)
+    check_shares([placed.image, placed.state])
+    started = plx.init(placed.problem, placed.solver, key=KEY)
+    check_shares(started)
+    if method == "metamer":
+        check_program(placed.problem, started)
+        check_files(placed)
+
+
+def check_shares(tree):
+    """Each device holds its own two elements of each array, and nothing else."""
+    for leaf in jax.tree.leaves(tree):
+        assert leaf.shape[0] == 16
+        found = {shard.device.id: shard.index[0] for shard in leaf.addressable_shards}
+        assert found == {i: slice(2 * i, 2 * i + 2) for i in range(8)}
+
+
+def check_program(problem, state):
+    """The compiled steps communicate nothing, and the parameters of the model are copied."""
+    for in_turn in (True, False):
+        fixed = (problem, SOLVER, jnp.asarray(3, jnp.int32))
+        program = eqx.filter_jit(_take_chunk).lower(fixed, state, in_turn).compile()
+        text = program.compiled.as_text()
+        assert "while" in text
+        assert not re.search(r"all-reduce|all-gather|all-to-all|collective|\bsend\b|\brecv\b", text)
+    for leaf in jax.tree.leaves(problem.problem.model):
+        assert leaf.sharding.is_fully_replicated
+        assert len(leaf.sharding.device_set) == 8
+
+
+def check_files(result):
+    """A file gives back the state where it was, and a run goes on from it as without the file."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder) / "batch.npz"
+        plx.io.save(path, result)
+        again = plx.io.load_result(path, result.problem, result.solver)
+        like = plx.init(result.problem, result.solver, key=KEY)
+        loaded = plx.io.load(path, like=like, problem=result.problem)
+    check_shares([again.state, loaded])
+    more, _ = plx.run(again.problem, again.solver, again.state, 4)
+    direct, _ = plx.run(result.problem, result.solver, result.state, 4)
+    np.testing.assert_array_equal(more.z, direct.z)
+    check_shares(more)
+    assert "elements   16" in str(result.report())
+
+
+if __name__ == "__main__":
+    for method in METHODS:
+        compare(method)
+        print(method)
