@@ -243,6 +243,12 @@ def _find_layers(model: Callable, layers: Sequence[str], traced: Any) -> dict[st
                 "the loop in Python, or mark a value outside of it."
             )
         if name not in names:
+            absent = answer(model, "absent_layers", dict)()
+            if given in absent:
+                raise ValueError(
+                    f"layers must be names of layers that the network computes, got {given!r}. "
+                    f"{absent[given]}"
+                )
             known = [*names, *aliases]
             nearest = difflib.get_close_matches(given, known, n=3, cutoff=0.4)
             nearness = f"The nearest are {', '.join(nearest)}; all are" if nearest else "They are"
