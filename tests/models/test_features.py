@@ -279,7 +279,7 @@ def test_dead_units_match_at_the_end_with_the_identity_gradient_only(rectify):
             model,
             initial_image=start,
             optimizer=optax.adam(0.01),
-            max_steps=300,
+            max_steps=150,
             progress=False,
         )
         wanted, first, last = (
@@ -376,7 +376,7 @@ def test_features_are_a_model_everywhere(tmp_path):
     )
     assert np.isfinite(rivals.trace.losses).all()
     # The largest singular value of the Jacobian.
-    small = IMAGE[:, :6, :6]
+    small, model = IMAGE[:, :6, :6], FeatureExtractor(MODEL, ["layers.0", "layers.2"])
     jacobian = jax.jacobian(lambda x: jnp.concatenate([*map(jnp.ravel, model(x).values())]))(small)
     largest = np.linalg.svd(jacobian.reshape(-1, small.size), compute_uv=False)[0]
     found = plx.eigendistortions(small, model, k=1, key=jax.random.key(0), progress=False)
