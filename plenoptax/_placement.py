@@ -8,7 +8,7 @@ from jax.core import Tracer
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array
 
-from ._types import PyTree
+from ._types import Device, PyTree
 
 
 # The mesh axis along which the elements of a batch lie.
@@ -25,7 +25,7 @@ class Placement(NamedTuple):
         total: The number of elements of the whole batch.
     """
 
-    devices: tuple[jax.Device, ...]
+    devices: tuple[Device, ...]
     indices: range
     total: int
 
@@ -68,7 +68,7 @@ def _is_on_several_devices(leaf: Any) -> bool:
 
 def _placement_of(array: Array) -> Placement:
     parts = array.sharding.devices_indices_map(array.shape)
-    starts: dict[int, jax.Device] = {}
+    starts: dict[int, Device] = {}
     for device, (along, *others) in parts.items():
         bounds = [
             part.indices(length) for part, length in zip(others, array.shape[1:], strict=True)
@@ -116,7 +116,7 @@ def hold_own(arrays: PyTree, placement: Placement | None) -> PyTree:
             sharding = over_devices(placement.devices)
             return jax.make_array_from_single_device_arrays(shape, sharding, own)
         if placement.is_share and len(leaf) == placement.total:
-            leaf = as_local(leaf)[placement.indices.start : placement.indices.stop]
+            leaf = one_copy(leaf)[placement.indices.start : placement.indices.stop]
         return jax.device_put(leaf, over_devices(placement.devices))
 
     return jax.tree.map(hold, arrays)
@@ -165,16 +165,16 @@ def spread_over(count: int, *like: Any) -> Array:
     return jax.make_array_from_callback((count,), sharding, lambda index: numbers[index])
 
 
-def over_devices(devices: Sequence[jax.Device]) -> NamedSharding:
+def over_devices(devices: Sequence[Device]) -> NamedSharding:
     """Return the sharding that distributes the first axis of an array evenly over devices."""
     return NamedSharding(mesh_of(devices), ELEMENTS)
 
 
-def on_each(devices: Sequence[jax.Device]) -> NamedSharding:
+def on_each(devices: Sequence[Device]) -> NamedSharding:
     """Return the sharding that gives each device a copy of an array."""
     return NamedSharding(mesh_of(devices), PartitionSpec())
 
 
-def mesh_of(devices: Sequence[jax.Device]) -> Mesh:
+def mesh_of(devices: Sequence[Device]) -> Mesh:
     """Return a mesh with one axis."""
     return Mesh(np.asarray(devices), ("elements",))

@@ -161,9 +161,8 @@ def _load_parts(
             of_part = problem.take(np.asarray(indices)) if isinstance(problem, Batched) else None
             results.append(Result(*read_synthesis(archive, of_part, solver)))
             elements.append(np.asarray(indices))
-    if problem is None:
-        problem = dataclasses.replace(results[0].problem, size=total)
-    return join_results(results, elements, problem)
+    whole = dataclasses.replace(results[0].problem, size=total) if problem is None else problem
+    return join_results(results, elements, whole)
 
 
 def examine_saved_synthesis(file_path: str | os.PathLike) -> None:

@@ -22,7 +22,7 @@ from .._placement import (
     Placement,
 )
 from .._tree import is_array, tree_where
-from .._types import Key, PyTree, Scalar
+from .._types import Device, Key, PyTree, Scalar
 from .._words import in_words
 
 
@@ -88,7 +88,7 @@ class AbstractProblem(eqx.Module):
         return 1
 
     @property
-    def devices(self) -> tuple[jax.Device, ...]:
+    def devices(self) -> tuple[Device, ...]:
         """The devices that hold the elements, if they are distributed; else empty."""
         return ()
 
@@ -258,7 +258,7 @@ class Batched(eqx.Module):
     problem: AbstractProblem
     is_mapped: tuple[bool, ...] = eqx.field(static=True)
     size: int = eqx.field(static=True)
-    devices: tuple[jax.Device, ...] = eqx.field(static=True, default=())
+    devices: tuple[Device, ...] = eqx.field(static=True, default=())
     indices: Int[Array, " size"] | None = None
     total: int | None = eqx.field(static=True, default=None)
 
@@ -347,7 +347,7 @@ class Batched(eqx.Module):
 
     def split(self, *, key: Key) -> PyTree:
         """See `AbstractProblem.split`."""
-        if self.indices is None:
+        if self.indices is None or self.total is None:
             return jax.random.split(key, self.size)
         # Those that they would have in the whole batch.
         return jax.random.split(key, self.total)[self.indices]

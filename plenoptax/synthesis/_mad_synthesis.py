@@ -353,7 +353,7 @@ def _pose_held(
     validate_input(starts, allowed_range=None)
     if not batch and num_seeds is None:
         return _held_as_at(pose(one_copy(image)), one_copy(starts))
-    size = image.shape[0] if batch else num_seeds
+    size = num_seeds or image.shape[0]
     if starts.ndim == image.ndim - batch:
         starts = jnp.broadcast_to(one_copy(starts), (size, *starts.shape))
     if batch:
