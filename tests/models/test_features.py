@@ -123,6 +123,18 @@ def test_responses_are_those_of_the_truncated_network(network):
         np.testing.assert_allclose(found[name], truncated(count, IMAGE), atol=1e-6)
 
 
+def test_layers_by_name_are_known_from_shapes_alone():
+    names = ["layers.5", "layers.2"]
+    model = FeatureExtractor(MODEL, names)
+    groups = model.convert_to_dict(jax.eval_shape(model, IMAGE))
+    assert list(groups) == names
+    assert [group.shape for group in groups.values()] == [(8, 8, 8), (8, 16, 16)]
+    response = eqx.filter_jit(model)(IMAGE)
+    found = model.convert_to_dict(response)
+    assert list(found) == names
+    assert all(found[name] is response[name] for name in names)
+
+
 def test_partial_functions_of_python_have_their_arrays_as_leaves():
     model = FeatureExtractor(functools.partial(NETWORK, state=STATE), "layers.2")
     assert len(jax.tree.leaves(model)) >= len(jax.tree.leaves(eqx.filter(MODEL, eqx.is_array)))

@@ -1,6 +1,11 @@
+import subprocess
+import sys
+
+import cloudpickle
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import plenoptax as plx
@@ -102,6 +107,45 @@ def test_images_with_more_noise_than_the_target_do_not_succeed():
     assert report.losses[1] < 1e-10
     assert report.success is False
     assert report.noise.error > report.noise.floor[1]
+
+
+def test_reports_of_a_batch_have_the_noise_of_each_element():
+    model = plx.models.MeanResponse(noisy, keys_of(8))
+    images = jnp.stack([IMAGE, 1 - IMAGE])
+    options = {"key": jax.random.key(1), "batch": True, "max_steps": 2, "progress": False}
+    report = plx.metamer(images, model, **options).report()
+    assert len(report.reports) == 2
+    assert all(one.noise.error > one.noise.floor[1] for one in report.reports)
+    assert report.success is False
+
+
+FRESH = """
+import sys
+import cloudpickle, numpy as np
+import plenoptax as plx
+
+with open(sys.argv[1], "rb") as file:
+    problem, solver, wanted, error = cloudpickle.load(file)
+result = plx.io.load_result(sys.argv[2], problem, solver)
+state, trace = plx.run(problem, solver, result.state, 2, progress=False)
+print(np.array_equal(np.asarray(state.accepted_z), wanted), result.report().noise.error == error)
+"""
+
+
+def test_results_are_loaded_and_continued_in_a_fresh_process(tmp_path):
+    model = plx.models.MeanResponse(noisy, keys_of(4))
+    options = {"key": jax.random.key(1), "optimizer": optax.sgd(0.1), "progress": False}
+    result, longer = (plx.metamer(IMAGE, model, max_steps=n, **options) for n in (2, 4))
+    plx.io.save(tmp_path / "run.npz", result)
+    wanted = np.asarray(longer.state.accepted_z), result.report().noise.error
+    things = cloudpickle.dumps((result.problem, result.solver, *wanted))
+    (tmp_path / "things").write_bytes(things)
+    done = subprocess.run(
+        [sys.executable, "-c", FRESH, tmp_path / "things", tmp_path / "run.npz"],
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == "True True\n", done.stderr
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,5 @@
 import difflib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, final, Literal
 
 import equinox as eqx
@@ -169,6 +169,17 @@ class FeatureExtractor(eqx.Module):
                 'relu_gradient="exact".'
             )
         return pass_gradient(layer.value, layer.before())
+
+    def convert_to_dict(self, representation: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the responses by layer, in the order of ``layers``.
+
+        JAX sorts the keys of a dictionary that a compiled function returns. No call of the network
+        is needed: ``convert_to_dict(jax.eval_shape(model, image))`` has the shapes.
+
+        Args:
+            representation: The responses of the layers, or their shapes.
+        """
+        return {name: representation[name] for name in self.layers}
 
     def plot_representation(self, data: Any, **options: Any) -> Any:
         """Plot the mean over channels and the mean of each channel, layer by layer.
