@@ -11,6 +11,7 @@ from jaxtyping import Array
 from .._answers import answer
 from .._axes import advise_on_axes
 from .._placement import one_copy, spread_over
+from .._rules import check_key
 from .._types import Key, PyTree
 from .._words import describe_key, digest
 from ..loss import mse
@@ -118,6 +119,8 @@ def synthesize_problem(
     solver = _choose_solver(optimizer, solver, default_solver)
     start = get_image(initial_image)
     refuse_traced(key, start)
+    if key is not None:
+        check_key(key)
     # The inputs, which distinguish this synthesis from others.
     provenance = {
         "image": digest(image),
