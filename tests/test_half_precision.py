@@ -198,6 +198,9 @@ WITHOUT_IMAGE = {
 def test_all_functions_of_images_are_tested():
     rooms = ("metric.", "models.", "loss.", "process.", "regularize.")
     public = {name for name in CALLABLES if name.startswith(rooms)}
+    # Networks compute in the precision of their image, as far as XLA does.
+    networks = ("models.networks.", "models.features.", "models.MeanResponse")
+    public = {name for name in public if not name.startswith(networks)}
     assert public - ONE_IMAGE.keys() - PAIRS.keys() - REFUSED.keys() == WITHOUT_IMAGE
     parametrizations = {name for name in CALLABLES if name.startswith("parametrize.")}
     assert parametrizations - PARAMETRIZATIONS.keys() == {"parametrize.AbstractParametrization"}
