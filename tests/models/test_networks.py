@@ -191,6 +191,8 @@ def test_wrong_images_are_refused(unchecked):
         model(jnp.ones((1, 64, 64)))
     with pytest.raises(ValueError, match=r"got \(2, 3, 64, 64\)"):
         model(jnp.ones((2, 3, 64, 64)))
+    with pytest.raises(TypeError, match=r"got uint8\. Divide 8-bit values by 255\.$"):
+        model(jnp.ones((3, 64, 64), jnp.uint8))
 
 
 def test_gray_images_are_repeated_on_request(getkey):

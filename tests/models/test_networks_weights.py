@@ -168,6 +168,7 @@ def hostile_texts(trap):
     command = f"open({str(trap)!r}, 'w')"
     rebuild = Name("torch._utils", "_rebuild_tensor_v2")
     storage = Reference("storage", Name("torch", "FloatStorage"), "0", "cpu", 12)
+    beyond = {"_shape": (2**22,), "_strides": (2**40,)}
     return {
         "builtins.eval": dumps(Call(Name("builtins", "eval"), command)),
         "os.system": dumps({"a": Call(Name("os", "system"), f"touch '{trap}'")}),
@@ -180,6 +181,13 @@ def hostile_texts(trap):
         ),
         "attributes of a name": b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n"
         b"N}X\x05\0\0\0_makeK\x01s\x86b.",
+        "attributes of a tensor": dumps(
+            {"a": Call(rebuild, storage, 0, (3, 4), (4, 1), state=beyond)}
+        ),
+        "attributes of a storage": dumps(storage)[:-1] + dumps({"count": 2**40})[2:-1] + b"b.",
+        "state of a type": dumps(
+            Call(Name("torch", "FloatStorage"), state=(3, ">", None, None, None, -1, -1, 0))
+        ),
         "a class of a name": b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n)\x81.",
         "too large": dumps({"a": Call(rebuild, storage, 0, (10**6, 10**6), (0, 0))}),
         "outside": dumps({"a": Call(rebuild, storage, 8, (3, 4), (4, 1))}),
@@ -267,6 +275,12 @@ def test_a_file_whose_name_has_another_hash_is_refused_unread(tmp_path):
         ValueError, match=r"sha256 begins with 7be5be79, got '.*' with ee0874170b7f"
     ):
         networks.AlexNet(path)
+
+
+def test_a_date_in_the_name_of_a_file_is_no_hash(tmp_path):
+    path = tmp_path / "alexnet-20261128.pth"
+    path.write_bytes(zip_bytes(dumps(tensors(WEIGHTS)), WEIGHTS))
+    assert not networks.AlexNet(path).has_classifier
 
 
 def test_damaged_safetensors_are_refused(tmp_path):

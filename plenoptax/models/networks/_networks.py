@@ -81,6 +81,7 @@ class AbstractNetwork(eqx.Module):
 
         Raises:
             ValueError: If the image has another shape.
+            TypeError: If its values are whole numbers.
         """
         smallest = self._table.smallest
         channels = (1, 3) if self.repeat_gray else (3,)
@@ -91,6 +92,11 @@ class AbstractNetwork(eqx.Module):
             raise ValueError(
                 f"The image must have shape ({' or '.join(map(str, channels))}, height, width) and "
                 f"at least {smallest} x {smallest} pixels, got {tuple(x.shape)}.{advice}"
+            )
+        if not jnp.issubdtype(x.dtype, jnp.floating):
+            raise TypeError(
+                f"The image must have floating-point values in [0, 1], got {x.dtype}. Divide 8-bit "
+                "values by 255."
             )
         mean, deviation = (
             jnp.asarray(values, x.dtype)[:, None, None]

@@ -45,6 +45,11 @@ class _Mapping(dict):
         """Ignore the attributes."""
 
 
+def _refuse_state(self: object, state: object) -> None:
+    """Refuse to change an object, whose numbers were checked when it was made."""
+    raise Fault("it changes a tensor")
+
+
 @final
 class _Storage:
     """The numbers of one or several tensors.
@@ -57,6 +62,8 @@ class _Storage:
 
     def __init__(self, dtype: np.dtype, count: int, values: np.ndarray | None = None):
         self.dtype, self.count, self.values = dtype, count, values
+
+    __setstate__ = _refuse_state
 
 
 @final
@@ -75,6 +82,8 @@ class _Tensor:
         if size and (last >= storage.count or size > storage.count):
             raise Fault("it has a tensor that exceeds its storage")
         self._storage, self._offset, self._shape, self._strides = storage, offset, shape, strides
+
+    __setstate__ = _refuse_state
 
     def array(self) -> np.ndarray:
         """Return the tensor as an array."""
@@ -143,7 +152,8 @@ _NAMES = {
     **{(module, "_reconstruct"): _NumpyArray for module in _NUMPY},
     ("numpy", "ndarray"): lambda: None,
     ("numpy", "dtype"): _NumpyType,
-    **{("torch", name): lambda code=code: np.dtype(code) for name, code in _STORAGES.items()},
+    # Text and not types: NumPy's types are shared by the process, and have a state.
+    **{("torch", name): lambda code=code: code for name, code in _STORAGES.items()},
 }
 
 
@@ -242,12 +252,12 @@ def _arrays_in(entries: Any) -> dict[str, np.ndarray]:
 def _describe_storage(identifier: Any) -> tuple[np.dtype, str, int]:
     """Return the type, key and length of a storage."""
     kind, make, key, _, count, *view = identifier
-    dtype = make() if isinstance(make, _Name) else None
-    if kind != "storage" or not isinstance(dtype, np.dtype) or type(count) is not int or count < 0:
+    code = make() if isinstance(make, _Name) else None
+    if kind != "storage" or not isinstance(code, str) or type(count) is not int or count < 0:
         raise Fault("it has a storage of no type")
     if any(part is not None for part in view):
         raise Fault("it has a view of a storage")
-    return dtype, str(key), count
+    return np.dtype(code), str(key), count
 
 
 def _read_zip(file: _Stream) -> Any:

@@ -147,8 +147,9 @@ def _read(table: Table, weights: str) -> Mapping[str, np.ndarray]:
 
 
 def _read_file(path: pathlib.Path) -> Mapping[str, np.ndarray]:
-    # The published files have the start of their hash in their name.
-    published = re.search(r"-([0-9a-f]{8})\.pth$", path.name)
+    # The published files have the start of their hash in their name. A file of one's own may have a
+    # date there.
+    published = re.search(r"-(?!20\d{6})([0-9a-f]{8})\.pth$", path.name)
     if published:
         _check_hash(path, published[1])
     with _reading(path):
