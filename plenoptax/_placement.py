@@ -20,7 +20,7 @@ class Placement(NamedTuple):
 
     Attributes:
         devices: The devices of this process that hold elements, in the order of the elements; each
-            holds the same number. Empty if the elements are not distributed.
+            holds the same number.
         indices: The elements that this process holds, as indices of the whole batch.
         total: The number of elements of the whole batch.
     """

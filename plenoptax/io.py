@@ -161,6 +161,12 @@ def _load_parts(
             of_part = problem.take(np.asarray(indices)) if isinstance(problem, Batched) else None
             results.append(Result(*read_synthesis(archive, of_part, solver)))
             elements.append(np.asarray(indices))
+    found = np.unique(np.concatenate(elements))
+    if not total or not np.array_equal(found, np.arange(total)):
+        raise ValueError(
+            f"The parts of {path} must hold all elements of one batch, got {found.tolist()} of "
+            f"{total}. Remove the files of other runs."
+        )
     whole = dataclasses.replace(results[0].problem, size=total) if problem is None else problem
     return join_results(results, elements, whole)
 

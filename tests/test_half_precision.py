@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from jax.ad_checkpoint import checkpoint_name
 
 import plenoptax as plx
 
@@ -27,6 +28,19 @@ def cast(tree, dtype):
     return jax.tree.map(lambda leaf: jnp.asarray(leaf).astype(dtype), tree)
 
 
+@functools.cache
+def make_network(name):
+    """A network with random weights that takes a gray image."""
+    with jax.ensure_compile_time_eval():
+        network = getattr(plx.models.networks, name)
+        return network(key=KEY, classifier=False, repeat_gray=True)
+
+
+def enlarge(x):
+    """Repeat an image to 64 x 64 pixels, which every network takes."""
+    return jnp.concatenate([jnp.concatenate([x] * 4, axis=1)] * 4, axis=2)
+
+
 # What is called with an image, and of some with a second one.
 ONE_IMAGE = {
     "metric.normalized_laplacian_pyramid": plx.metric.normalized_laplacian_pyramid,
@@ -38,7 +52,18 @@ ONE_IMAGE = {
     "models.LinearNonlinear": plx.models.LinearNonlinear(5),
     "models.LuminanceContrastGainControl": plx.models.LuminanceContrastGainControl(5, key=KEY),
     "models.LuminanceGainControl": plx.models.LuminanceGainControl(5, key=KEY),
+    "models.MeanResponse": plx.models.MeanResponse(
+        lambda x, key: x + jax.random.normal(key, x.shape, x.dtype), jax.random.split(KEY, 2)
+    ),
     "models.OnOff": plx.models.OnOff(5, key=KEY, apply_mask=True),
+    "models.features.FeatureExtractor": plx.models.features.FeatureExtractor(
+        lambda x: checkpoint_name(jnp.tanh(x), "tanh"), "tanh"
+    ),
+    **{
+        f"models.networks.{name}": lambda x, name=name: make_network(name)(enlarge(x))
+        for name in plx.models.networks.__dict__
+        if name[0].isupper()
+    },
     "process.add_noise": functools.partial(plx.process.add_noise, noise_mse=0.01, key=KEY),
     "process.autocorrelation": plx.process.autocorrelation,
     "process.blur_downsample": plx.process.blur_downsample,
@@ -188,8 +213,9 @@ REFUSED |= {
         plx.batch(lambda y: Quadratic(y, y), x[0]), plx.lbfgs(), key=KEY
     ),
 }
-# No image goes into them.
+# No image goes into them, or its shape alone.
 WITHOUT_IMAGE = {
+    "models.features.layer_names",
     *("process.disk", "process.named_filter", "process.polar_angle", "process.polar_radius"),
     *("process.raised_cosine", "regularize.allowed_range_of"),
 }
@@ -198,9 +224,6 @@ WITHOUT_IMAGE = {
 def test_all_functions_of_images_are_tested():
     rooms = ("metric.", "models.", "loss.", "process.", "regularize.")
     public = {name for name in CALLABLES if name.startswith(rooms)}
-    # Networks compute in the precision of their image, as far as XLA does.
-    networks = ("models.networks.", "models.features.", "models.MeanResponse")
-    public = {name for name in public if not name.startswith(networks)}
     assert public - ONE_IMAGE.keys() - PAIRS.keys() - REFUSED.keys() == WITHOUT_IMAGE
     parametrizations = {name for name in CALLABLES if name.startswith("parametrize.")}
     assert parametrizations - PARAMETRIZATIONS.keys() == {"parametrize.AbstractParametrization"}

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key
 
+from .._precision import in_single_precision
 from .._rules import checked, Whole
 from .._types import PyTree
 
@@ -59,6 +60,7 @@ class MeanResponse(eqx.Module):
         self.model = model
         self.keys = keys
 
+    @in_single_precision("image")
     def __call__(self, image: Array) -> PyTree:
         """Return the mean response to an image."""
         responses = jax.vmap(lambda key: self.model(image, key=key))(self.keys)

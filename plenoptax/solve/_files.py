@@ -180,6 +180,9 @@ def check_synthesis(archive: Archive) -> None:
     with archive.reading():
         _check_names(archive)
         is_finite = np.asarray(read_status(archive) != Status.nonfinite)
+        part = read_part(archive)
+        if part is not None and len(part[0]) != is_finite.size:
+            raise ValueError(f"it lists {len(part[0])} elements and holds {is_finite.size}")
         for name in archive.arrays:
             if _IMAGES.fullmatch(name):
                 check_finite(name, archive.read(name)[is_finite])
@@ -215,7 +218,6 @@ def _check_part(archive: Archive, problem: AnyProblem) -> None:
 
 def _check_names(archive: Archive) -> None:
     """Compare the arrays besides those of the trace with the list of leaves."""
-    read_part(archive)
     state, problem = archive.meta["state"], archive.meta.get("problem")
     if not all(isinstance(text, str) for text in (problem or {}).values()):
         raise ValueError("its text has another form")

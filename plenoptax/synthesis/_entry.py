@@ -56,7 +56,7 @@ def pose_all(
 
     Args:
         pose: Builds the problem of one image, and checks the image.
-        image: The image, or images that `check_images` has checked.
+        image: The image, or images that `as_targets` has checked.
         batch: Whether the first axis of `image` indexes images, each with its own problem.
         num_seeds: How many elements to make for one image, or None. They are distributed over the
             devices that hold copies of the image, or the initial images.

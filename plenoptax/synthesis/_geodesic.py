@@ -30,6 +30,7 @@ from ._problem import (
     as_image,
     as_jax,
     as_parametrization,
+    as_targets,
     as_weight,
     check_finite,
     check_images,
@@ -347,8 +348,7 @@ def geodesic(
     image_a, image_b = as_image(image_a), as_image(image_b)
     _check_alike(image_a, image_b)
     pairs = jnp.stack([image_a, image_b], axis=1 if batch else 0)
-    if batch:
-        check_images(pairs, penalty_function, penalty_lambda)
+    pairs = as_targets(pairs, penalty_function, penalty_lambda, batch=batch)
     problem = pose_all(pose, pairs, batch=batch, num_seeds=num_seeds, initial_image=initial_image)
     if solver is None:
         optimizer, solver = None, Solver(optimizer or default_amsgrad(1e-3), _default_stop(problem))

@@ -28,7 +28,7 @@ from ..stop import Never
 from ..validate import validate_input
 from ._entry import default_optimizer, get_image, pose_all, synthesize_problem
 from ._mad import check_within_pixels, MADCompetition
-from ._problem import as_image, check_images
+from ._problem import as_image, as_targets
 from ._result import Result
 
 
@@ -154,9 +154,7 @@ def mad_competition(
             parametrization=parametrization,
         )
 
-    image = as_image(image)
-    if batch:
-        check_images(image, penalty_function, penalty_lambda)
+    image = as_targets(image, penalty_function, penalty_lambda, batch=batch)
     if batch and metric_tradeoff_lambda is None and parametrization is None:
         check_within_pixels(image)
     held_at = initial_image if reference_value is None else None

@@ -22,11 +22,10 @@ from ._entry import (
 from ._problem import (
     AbstractOneStageProblem,
     AbstractParametrizedProblem,
-    as_image,
     as_jax,
     as_parametrization,
+    as_targets,
     as_weight,
-    check_images,
     check_target,
     measure_target,
 )
@@ -247,9 +246,7 @@ def metamer(
             parametrization=parametrization,
         )
 
-    image = as_image(image)
-    if batch:
-        check_images(image, penalty_function, penalty_lambda)
+    image = as_targets(image, penalty_function, penalty_lambda, batch=batch)
     problem = pose_all(pose, image, batch=batch, num_seeds=num_seeds, initial_image=initial_image)
     posed: Any = problem.posed
     return synthesize_problem(

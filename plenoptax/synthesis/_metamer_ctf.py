@@ -26,11 +26,10 @@ from ._metamer import Metamer
 from ._problem import (
     AbstractParametrizedProblem,
     AbstractPenalizedProblem,
-    as_image,
     as_jax,
     as_parametrization,
+    as_targets,
     as_weight,
-    check_images,
     check_target,
     measure_target,
 )
@@ -390,9 +389,7 @@ def metamer_ctf(
             parametrization=parametrization,
         )
 
-    image = as_image(image)
-    if batch:
-        check_images(image, penalty_function, penalty_lambda)
+    image = as_targets(image, penalty_function, penalty_lambda, batch=batch)
     return synthesize_problem(
         pose_all(pose, image, batch=batch, num_seeds=num_seeds, initial_image=initial_image),
         image,

@@ -183,6 +183,18 @@ def as_image(image: Any) -> Any:
     return as_jax(image)
 
 
+def as_targets(images: Any, penalty_function: Callable, penalty_lambda: Any, *, batch: bool) -> Any:
+    """Return the target or the targets of a method of synthesis as JAX arrays.
+
+    The values of a batch are checked here, before it is mapped, because the problem of an element
+    cannot see them. A single target is checked by its problem.
+    """
+    images = as_image(images)
+    if batch:
+        check_images(images, penalty_function, penalty_lambda)
+    return images
+
+
 def refuse_traced(*arguments: PyTree) -> None:
     """Raise a TypeError if a method of synthesis is called inside of a JAX transformation."""
     if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(arguments)):
@@ -194,10 +206,7 @@ def refuse_traced(*arguments: PyTree) -> None:
 
 
 def check_images(images: Array, penalty_function: Callable, penalty_lambda: Any) -> None:
-    """Raise an error if targets are not finite; warn if they leave the range of the penalty.
-
-    A batch is checked before it is mapped, because the problem of an element cannot see values.
-    """
+    """Raise an error if targets are not finite; warn if they leave the range of the penalty."""
     # Without a penalty on the range any value is allowed, such as those of a sound.
     validate_input(images, allowed_range=allowed_range_of(penalty_function, penalty_lambda))
 

@@ -1,14 +1,14 @@
 import hashlib
-import http.server
 import io
 import tarfile
-import threading
 from pathlib import Path
 
 import pytest
 
 from plenoptax import data
 from plenoptax.data import _fetch
+
+from ..server import serve
 
 
 def archive():
@@ -27,25 +27,14 @@ def server(tmp_path, monkeypatch):
     served = tmp_path / "served"
     served.mkdir()
     files = {"textures.tar.gz": archive(), "values.bin": b"12345"}
-    requests = []
-
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def __init__(self, *args):
-            super().__init__(*args, directory=str(served))
-
-        def log_message(self, *args):
-            requests.append(self.path)
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as httpd:
-        thread = threading.Thread(target=httpd.serve_forever)
-        thread.start()
+    with serve(served) as (address, requests):
         lines = []
         for name, content in files.items():
             (served / name).write_bytes(content)
             digest = hashlib.sha256(content).hexdigest()
-            lines.append(f"{name} {digest} http://127.0.0.1:{httpd.server_port}/{name}\n")
+            lines.append(f"{name} {digest} {address}/{name}\n")
         digest = hashlib.sha256(b"never").hexdigest()
-        lines.append(f"gone.bin {digest} http://127.0.0.1:{httpd.server_port}/gone.bin\n")
+        lines.append(f"gone.bin {digest} {address}/gone.bin\n")
         registry = tmp_path / "registry.txt"
         registry.write_text("".join(lines))
         monkeypatch.setattr(_fetch, "_REGISTRY", registry)
@@ -53,8 +42,6 @@ def server(tmp_path, monkeypatch):
         # pooch waits for seconds between its attempts.
         monkeypatch.setattr("pooch.core.time.sleep", lambda seconds: None)
         yield served, requests
-        httpd.shutdown()
-        thread.join()
 
 
 def test_fetch_data_returns_the_file_and_keeps_it(server, tmp_path):

@@ -8,7 +8,6 @@ import cloudpickle
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import matplotlib.pyplot as plt
 import numpy as np
 import optax
 import pytest
@@ -18,19 +17,7 @@ import plenoptax as plx
 from plenoptax.models.features import FeatureExtractor, layer_names
 
 
-@pytest.fixture(autouse=True)
-def close_figures():
-    yield
-    plt.close("all")
-
-
-# A user's networks, whose dtypes and ranks JAX may promote.
-@pytest.fixture(autouse=True)
-def lenient():
-    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        yield
-
-
+pytestmark = pytest.mark.usefixtures("lenient", "close_figures")
 KEYS = jax.random.split(jax.random.key(0), 8)
 IMAGE = jax.random.uniform(KEYS[7], (3, 16, 16))
 

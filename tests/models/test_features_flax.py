@@ -10,7 +10,6 @@ import cloudpickle
 import equinox as eqx
 import jax
 import jax.numpy as jnp
-import matplotlib.pyplot as plt
 import numpy as np
 import optax
 import pytest
@@ -20,21 +19,11 @@ import plenoptax as plx
 from plenoptax.models.features import FeatureExtractor, layer_names
 
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:flax")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:flax"),
+    pytest.mark.usefixtures("lenient", "close_figures"),
+]
 IMAGE = jax.random.uniform(jax.random.key(7), (3, 16, 16))
-
-
-@pytest.fixture(autouse=True)
-def close_figures():
-    yield
-    plt.close("all")
-
-
-# Flax promotes dtypes and ranks.
-@pytest.fixture(autouse=True)
-def lenient():
-    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        yield
 
 
 def channels_last(image):

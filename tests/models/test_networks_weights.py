@@ -1,6 +1,5 @@
 import collections
 import hashlib
-import http.server
 import importlib.util
 import io
 import json
@@ -11,7 +10,6 @@ import re
 import struct
 import subprocess
 import sys
-import threading
 import zipfile
 
 import jax
@@ -20,9 +18,10 @@ import numpy as np
 import pytest
 
 from plenoptax.models import networks
-from plenoptax.models.networks import _pickles, _tables, _weights
+from plenoptax.models.networks import _pickles, _tables
 
 from ..reference.make_networks import draw_weights
+from ..server import serve
 from .networks import load_trained, PACKAGES
 
 
@@ -388,24 +387,12 @@ def address(tmp_path, monkeypatch):
     served.mkdir()
     name = f"alexnet-owt-{hashlib.sha256(content).hexdigest()[:8]}.pth"
     (served / name).write_bytes(content)
-    requests = []
-
-    class Handler(http.server.SimpleHTTPRequestHandler):
-        def __init__(self, *args):
-            super().__init__(*args, directory=str(served))
-
-        def log_message(self, *args):
-            requests.append(self.path)
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        table = _tables.ALEXNET._replace(address=f"http://127.0.0.1:{server.server_port}/{name}")
-        monkeypatch.setattr(networks.AlexNet, "_table", table)
+    with serve(served) as (url, requests):
+        monkeypatch.setattr(
+            networks.AlexNet, "_table", _tables.ALEXNET._replace(address=f"{url}/{name}")
+        )
         monkeypatch.setenv("PLENOPTAX_CACHE_DIR", str(tmp_path / "cache"))
         yield served / name, requests
-        server.shutdown()
-        thread.join()
 
 
 def test_downloads_are_kept(address, tmp_path):
@@ -452,7 +439,14 @@ def test_addresses_are_those_of_the_torchvision_that_is_installed():
         assert getattr(networks, name)._table.address == weights.url
 
 
-def test_weights_are_named_in_the_messages_of_every_network():
-    for table in vars(_tables).values():
-        if isinstance(table, _tables.Table):
-            assert "key=jax.random.key(0)" in _weights._advice(table)
+@pytest.mark.parametrize(
+    "name", ["AlexNet", "VGG16", "VGG19", "ResNet18", "ResNet50", "EfficientNetLite0"]
+)
+def test_an_unknown_source_of_weights_is_answered_with_those_of_the_network(name):
+    network = getattr(networks, name)
+    with pytest.raises(ValueError, match=r"got 'imagenet'.*key=jax\.random\.key\(0\)") as error:
+        network("imagenet")
+    sources = {f"'{package}'" for package in PACKAGES.values()} | {'"download"'}
+    wanted = {f"'{PACKAGES[name]}'"} if name in PACKAGES else set()
+    wanted |= {'"download"'} if name != "EfficientNetLite0" else set()
+    assert {source for source in sources if source in str(error.value)} == wanted

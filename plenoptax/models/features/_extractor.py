@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ..._answers import answer, name_of
+from ..._precision import in_single_precision
 from ..._tree import is_array
 from ._explain import explain
 from ._marks import Layer, names_of, read_layers, trace_network
@@ -78,17 +79,12 @@ class FeatureExtractor(eqx.Module):
         identity as the gradient of the last rectifier.
 
     Example:
-        >>> import equinox as eqx
-        >>> import jax, jax.numpy as jnp
-        >>> first, second = jax.random.split(jax.random.key(0))
-        >>> network = eqx.nn.Sequential([
-        ...     eqx.nn.Conv2d(3, 8, 3, key=first),
-        ...     eqx.nn.Lambda(jax.nn.relu),
-        ...     eqx.nn.Conv2d(8, 4, 3, key=second),
-        ... ])
-        >>> model = FeatureExtractor(network, "layers.1", lambda image: (image - 0.5) / 0.25)
-        >>> {name: value.shape for name, value in model(jnp.zeros((3, 16, 16))).items()}
-        {'layers.1': (8, 14, 14)}
+        >>> import jax, plenoptax as plx
+        >>> network = plx.models.networks.AlexNet(key=jax.random.key(0), classifier=False)
+        >>> model = FeatureExtractor(network, ["relu1", "relu2"])
+        >>> image = plx.data.astronaut()[:, :64, :64]
+        >>> {name: response.shape for name, response in model(image).items()}
+        {'relu1': (64, 15, 15), 'relu2': (192, 7, 7)}
     """
 
     model: Callable
@@ -137,6 +133,7 @@ class FeatureExtractor(eqx.Module):
         self.transform = transform
         self.relu_gradient = relu_gradient
 
+    @in_single_precision("image")
     def __call__(self, image: Float[Array, "..."]) -> dict[str, Float[Array, "..."]]:
         """Return the response of each layer.
 
