@@ -196,8 +196,10 @@ def read_part(archive: Archive) -> tuple[list[int], int] | None:
     if part is None:
         return None
     with archive.reading():
+        if not isinstance(part, dict) or part.keys() != {"indices", "total"}:
+            raise ValueError("its part has another form")
         indices, total = part["indices"], part["total"]
-        if len(part) != 2 or type(total) is not int or not isinstance(indices, list):
+        if type(total) is not int or not isinstance(indices, list):
             raise ValueError("its part has another form")
         if not all(type(index) is int and 0 <= index < total for index in indices):
             raise ValueError(f"its elements are {indices} of {total}")

@@ -8,6 +8,7 @@ import random
 import zipfile
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 import plenoptax as plx
@@ -25,8 +26,18 @@ def make_results():
     return {
         "metamer": plx.metamer(brick, model, record=record, **NAMED),
         "batch": plx.metamer(brick, model, num_seeds=2, optimizer=plx.lbfgs(2), **NAMED),
+        "part": make_part(brick, model),
         "eigendistortions": plx.eigendistortions(brick, model, k=2, progress=False),
     }
+
+
+def make_part(brick, model):
+    """The result of some elements of a batch."""
+    images = jnp.stack([brick, brick[:, ::-1], brick[:, :, ::-1]])
+    problem = plx.batch(lambda image: plx.Metamer(image, model), images).take(np.asarray([2, 0]))
+    solver = plx.Solver(plx.lbfgs(2))
+    state = plx.init(problem, solver, key=NAMED["key"])
+    return plx.Result(problem, *plx.run(problem, solver, state, 2), solver)
 
 
 class Readers:

@@ -209,3 +209,21 @@ def test_parts_that_do_not_fit_together_are_refused(results, saved):
     _archive.write_archive(saved, *read_parts(saved))
     losses = plx.io.load_trace(saved).losses
     np.testing.assert_array_equal(losses, results["metamer"].trace.losses, strict=True)
+
+
+def test_a_wrong_list_of_the_elements_of_a_part_is_refused(results, tmp_path):
+    path = tmp_path / "part.npz"
+    plx.io.save(path, results["part"])
+    assert len(plx.io.load_result(path)) == 2
+    for part, match in (
+        ({"indices": [2], "total": 3}, "lists 1 elements and holds 2"),
+        ({"indices": [2, 3], "total": 3}, r"elements are \[2, 3\] of 3"),
+        ({"indices": [2, 0.5], "total": 3}, r"elements are \[2, 0.5\] of 3"),
+        ({"indices": [2, 0]}, "part has another form"),
+        ({"indices": 2, "total": 3}, "part has another form"),
+        ([2, 0], "part has another form"),
+    ):
+        meta, arrays = read_parts(path)
+        _archive.write_archive(path, meta | {"part": part}, arrays)
+        refuses(path, match)
+        _archive.write_archive(path, meta, arrays)

@@ -94,6 +94,9 @@ class TestSlices:
         np.testing.assert_array_equal(more.z, direct.z)
         with pytest.raises(ValueError, match="3 in all, got 4"):
             plx.metamer(images, model, batch_size=2, checkpoint=path, **self.named)
+        (tmp_path / "run.0of3.npz").write_bytes((tmp_path / "run.1of3.npz").read_bytes())
+        with pytest.raises(ValueError, match=r"all elements of one batch, got \[3, 4, 5, 6\] of 7"):
+            plx.io.load_result(path)
 
     def test_slices_compile_once(self):
         def count_traces(size):
