@@ -29,7 +29,8 @@ def cast(tree, dtype):
     return jax.tree.map(lambda leaf: jnp.asarray(leaf).astype(dtype), tree)
 
 
-@functools.cache
+# One at a time: all of them take 300 MB.
+@functools.lru_cache(maxsize=1)
 def make_network(name):
     """A network with random weights that takes a gray image."""
     with jax.ensure_compile_time_eval():
