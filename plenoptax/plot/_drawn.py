@@ -191,18 +191,15 @@ def draw_image(
 
     head = one.title(step) if title is None else title
     if is_signal(image_at(step)):
-        axes, show_image = _draw_signal(lambda step: image_at(step).ravel(), step, ax, head, kwargs)
+        axes, show_step = _draw_signal(lambda step: image_at(step).ravel(), step, ax, head, kwargs)
     else:
         first = panel_at(step)
         look = Look(vrange, zoom, head, None, ax, cmap, kwargs)
         (picture,) = draw_panels([first], panel_limits([first], vrange), look)
-        axes = picture.image.axes
-
-        def show_image(step: int) -> None:
-            picture.show(panel_at(step))
+        axes, show_step = picture.image.axes, lambda step: picture.show(panel_at(step))
 
     def show(step: int, rescale: bool) -> None:
-        show_image(step)
+        show_step(step)
         if title is None:
             set_first_line(axes, one.title(step))
 
