@@ -186,7 +186,7 @@ class Geodesic(AbstractOneStageProblem):
     def objective(
         self, z: PyTree, memory: Int[Array, ""] | None
     ) -> tuple[Scalar, dict[str, Array]]:
-        """Return the mean energy of the steps plus the weighted penalty, and the terms of `measure`.
+        """Return the mean step energy plus the weighted penalty, and the terms of `measure`.
 
         Args:
             z: The variables of the frames between the two ends.
