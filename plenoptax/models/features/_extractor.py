@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ..._answers import answer, name_of
+from ..._function import AbstractFunction
 from ..._tree import is_array
 from ._explain import explain
 from ._marks import Layer, names_of, read_layers, trace_network
@@ -50,7 +51,7 @@ def layer_names(model: Callable, image: Any) -> tuple[str, ...]:
 
 
 @final
-class FeatureExtractor(eqx.Module):
+class FeatureExtractor(AbstractFunction):
     """The responses of some layers of a network, as a model.
 
     The network may be an Equinox module, a Flax NNX module, a bound Flax linen module
