@@ -8,10 +8,11 @@ import math
 import os
 import pathlib
 import re
+import struct
 import zipfile
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from importlib import metadata
-from typing import Any, final, NamedTuple
+from typing import Any, final, NamedTuple, TypeVar
 
 import jax
 import numpy as np
@@ -19,6 +20,8 @@ import numpy as np
 from ._tree import describe
 from ._writing import write_atomically
 
+
+T = TypeVar("T")
 
 # Increment when files of the format before can no longer be loaded.
 _FORMAT = 4
@@ -37,6 +40,13 @@ _HEADER = re.compile(
     rb"\{'descr': '([<>|][biufcU]\d{1,9})', 'fortran_order': (True|False), "
     rb"'shape': \((|\d{1,18},|\d{1,18}(?:, \d{1,18})+)\), \} *\n"
 )
+
+
+# What zipfile raises about members that it cannot read, besides BadZipFile.
+_PARSER_FAULTS = (EOFError, NotImplementedError, OSError, OverflowError, struct.error)
+
+# A saved result has a few levels; each takes some of Python's stack.
+_DEEPEST = 100
 
 
 class DamagedFileError(ValueError):
@@ -69,10 +79,26 @@ def write_archive(
     write_atomically({pathlib.Path(path): buffer.getbuffer()})
 
 
+def look_up(text: Any, name: str, kind: type[T]) -> T:
+    """Return an entry of a parsed text; raise a ValueError if it is missing or of another type."""
+    found = text.get(name) if isinstance(text, dict) else None
+    # The exact type: in Python, but not in JSON, true is a whole number.
+    if type(found) is not kind:
+        raise ValueError(f"its entry {name} is missing or has another form")
+    return found
+
+
 def check_finite(name: str, array: np.ndarray) -> None:
-    """Refuse an array with values that are infinite or not a number."""
-    if not np.isfinite(array).all():
+    """Refuse an array with values that are infinite or not a number, such as texts."""
+    if array.dtype.kind not in "biufc" or not np.isfinite(array).all():
         raise ValueError(f"{name} has values that are infinite or not a number")
+
+
+def check_curves(arrays: Sequence[np.ndarray]) -> None:
+    """Refuse losses that are not numbers over steps, or no losses at all."""
+    is_curve = [one.ndim == 1 and one.size > 0 and one.dtype.kind == "f" for one in arrays]
+    if not is_curve or not all(is_curve):
+        raise ValueError("its trace has no losses")
 
 
 def _to_npy(array: np.ndarray) -> bytes:
@@ -117,17 +143,15 @@ class Archive:
         """
         self.path = path
         content = pathlib.Path(path).read_bytes()
-        with self.reading():
+        with self.reading(*_PARSER_FAULTS):
             self._file = zipfile.ZipFile(io.BytesIO(content))
             self._headers = self._read_headers(len(content))
         if _META not in self._headers:
             raise DamagedFileError(f"{path} must be a file that plenoptax saved, got another file.")
-        with self.reading():
+        with self.reading(RecursionError):
             self.meta: dict[str, Any] = _parse(str(self.read(_META)))
-            found = self.meta["format"]
-            version = self.meta["plenoptax"]
-            if type(found) is not int or type(version) is not str:
-                raise ValueError("its versions cannot be read")
+            found = look_up(self.meta, "format", int)
+            version = look_up(self.meta, "plenoptax", str)
         if not oldest <= found <= _FORMAT:
             advice = "Use that version or a later one." if found > _FORMAT else _USE_OLD
             raise ValueError(
@@ -151,14 +175,19 @@ class Archive:
         self._file.close()
 
     @contextlib.contextmanager
-    def reading(self) -> Iterator[None]:
-        """Raise whatever goes wrong with the content of the file as one error that names it."""
+    def reading(self, *faults: type[Exception]) -> Iterator[None]:
+        """Raise a ValueError about the content of the file as one error that names the file.
+
+        Other errors pass, because they are bugs of plenoptax.
+
+        Args:
+            *faults: Further errors that a damaged file causes, such as those of a parser.
+        """
         try:
             yield
         except DamagedFileError:
             raise
-        # The parsers of a damaged file raise almost anything, MemoryError and RecursionError too.
-        except Exception as error:
+        except (ValueError, zipfile.BadZipFile, *faults) as error:
             fault = str(error) or type(error).__name__
             raise DamagedFileError(
                 f"{self.path} must be a file that plenoptax saved, got another file or a damaged "
@@ -211,7 +240,7 @@ class Archive:
         return headers
 
     def _check_digest(self) -> None:
-        listed = self.meta["arrays"]
+        listed = look_up(self.meta, "arrays", dict)
         for name in {**listed, **self.arrays}:
             found, wanted = self.arrays.get(name, "missing"), listed.get(name, "nothing")
             if found != wanted:
@@ -260,4 +289,11 @@ def _parse(text: str) -> dict[str, Any]:
     parsed = json.loads(text, object_pairs_hook=unique, parse_constant=refuse)
     if not isinstance(parsed, dict):
         raise ValueError("its text is not a JSON object")
+    if _depth(parsed) > _DEEPEST:
+        raise ValueError("its text is nested too deeply")
     return parsed
+
+
+def _depth(text: Any) -> int:
+    parts = text.values() if isinstance(text, dict) else text
+    return 1 + max(map(_depth, parts), default=0) if isinstance(text, dict | list) else 0

@@ -96,12 +96,17 @@ def unpack(packed: Any, archive: Archive, kinds: Kinds) -> Any:
         case {"enumeration": str(name), "member": str(member)} if len(packed) == 2:
             found = {kind.__name__: (kind, members) for kind, members in kinds.enumerations.items()}
             with archive.reading():
+                if name not in found:
+                    raise ValueError(f"its text names the enumeration {name}")
                 kind, members = found[name]
                 return getattr(kind, members[members.index(member)])
         case {"class": str(name), "named": dict(parts)} if len(packed) == 2:
             fields = {n: unpack(part, archive, kinds) for n, part in parts.items()}
+            classes = {kind.__name__: kind for kind in kinds.classes}
             with archive.reading():
-                return _build({kind.__name__: kind for kind in kinds.classes}[name], fields)
+                if name not in classes:
+                    raise ValueError(f"its text names the class {name}")
+                return _build(classes[name], fields)
     with archive.reading():
         raise ValueError("its text has another form")
 

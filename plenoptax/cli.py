@@ -371,7 +371,11 @@ def _metamer_ctf(image: Array, options: argparse.Namespace) -> _Made:
 def _made_of(result: Result) -> _Made:
     """The parts of a metamer. A user who interrupts it does not wait for its report."""
     trace, is_interrupted = result.trace, bool(result.status == Status.interrupted)
-    report: Any = None if is_interrupted else result.report()
+    report: Any = None
+    try:
+        report = None if is_interrupted else result.report()
+    except KeyboardInterrupt:
+        is_interrupted = True
     facts = _run_facts(result) | {
         "success": None if report is None else report.success,
         "criterion": None if report is None else report.criterion,

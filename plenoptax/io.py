@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from ._archive import Archive
+from ._archive import Archive, check_curves, look_up
 from ._archive import DamagedFileError as DamagedFileError
 from ._tree import describe
 from .solve import AnyProblem, AnySolver, Batched, BatchedTrace, State, Trace
@@ -206,8 +206,9 @@ def examine_saved_synthesis(file_path: str | os.PathLike) -> None:
     with Archive(file_path, oldest=1) as archive, archive.reading():
         meta = archive.meta
         sections: dict[str, Mapping[str, Any]] = {
-            "file": {name: meta[name] for name in ("format", "plenoptax", "jax")},
-            "problem": meta.get("problem", {}),
+            "file": {"format": meta["format"]}
+            | {name: look_up(meta, name, str) for name in ("plenoptax", "jax")},
+            "problem": look_up(meta, "problem", dict) if "problem" in meta else {},
             **_run_sections(archive),
         }
         sections |= _result_section(archive)
@@ -230,7 +231,7 @@ def _run_sections(archive: Archive) -> dict[str, Mapping[str, Any]]:
     for index, (losses, provenance) in enumerate(elements):
         progress[f"[{index}]"] = (
             f"loss {losses[0]:.6g} -> {losses[-1]:.6g} in {len(losses) - 1} steps, "
-            f"{provenance['num_evaluations']} evaluations"
+            f"{look_up(provenance, 'num_evaluations', int)} evaluations"
         )
     return {"run": run, "progress": progress}
 
@@ -238,24 +239,38 @@ def _run_sections(archive: Archive) -> dict[str, Mapping[str, Any]]:
 def _elements_of_trace(archive: Archive) -> list[tuple[np.ndarray, dict[str, Any]]]:
     """Return the losses and the provenance of each element."""
     if archive.meta["format"] < 3:
-        provenances = [one["provenance"] for one in archive.meta["trace"]["elements"]]
-        names = [f"trace[{index}].losses" for index in range(len(provenances))]
-        return [(archive.read(name), one) for name, one in zip(names, provenances, strict=True)]
-    return [(one.losses, one.provenance) for one in read_trace(archive).elements]
+        found = look_up(look_up(archive.meta, "trace", dict), "elements", list)
+        provenances = [look_up(one, "provenance", dict) for one in found]
+        losses = [archive.read(f"trace[{index}].losses") for index in range(len(found))]
+        elements = list(zip(losses, provenances, strict=True))
+    else:
+        elements = [(one.losses, one.provenance) for one in read_trace(archive).elements]
+    check_curves([losses for losses, _ in elements])
+    return elements
 
 
 def _result_section(archive: Archive) -> dict[str, Mapping[str, Any]]:
     """Return the facts of a result that is not a synthesis."""
     meta = archive.meta
     if meta["format"] < 3:
-        found = meta.get("eigendistortions", {})
-        return {"eigendistortions": found.get("facts", {}) | found.get("provenance", {})}
+        if "eigendistortions" not in meta:
+            return {}
+        found = look_up(meta, "eigendistortions", dict)
+        parts = [look_up(found, name, dict) for name in ("facts", "provenance") if name in found]
+        return {"eigendistortions": {name: fact for part in parts for name, fact in part.items()}}
     if "result" not in meta:
         return {}
-    facts = {name: _plain(packed) for name, packed in meta["result"]["named"].items()}
-    facts |= facts.pop("provenance", {})
+    named = look_up(look_up(meta, "result", dict), "named", dict)
+    facts = {name: _plain(packed) for name, packed in named.items()}
+    if "provenance" in facts:
+        facts |= look_up(facts, "provenance", dict)
+        del facts["provenance"]
     arrays = {name for name, fact in facts.items() if name in archive.arrays}
-    return {meta["kind"]: {name: fact for name, fact in facts.items() if name not in arrays}}
+    return {
+        look_up(meta, "kind", str): {
+            name: fact for name, fact in facts.items() if name not in arrays
+        }
+    }
 
 
 def _plain(packed: Any) -> Any:
@@ -263,11 +278,11 @@ def _plain(packed: Any) -> Any:
     if not isinstance(packed, dict):
         return packed
     if "named" in packed and "class" not in packed:
-        return {name: _plain(part) for name, part in packed["named"].items()}
+        return {name: _plain(part) for name, part in look_up(packed, "named", dict).items()}
     if "float" in packed:
-        return float(packed["float"])
-    shown = ("is", "member", "class", "tuple")
-    return next(packed[name] for name in shown if name in packed)
+        return float(look_up(packed, "float", str))
+    shown = [packed[name] for name in ("member", "class", "tuple") if name in packed]
+    return shown[0] if shown else look_up(packed, "is", str)
 
 
 def _set(title: str, facts: Mapping[str, Any]) -> str:

@@ -457,6 +457,17 @@ def test_ctrl_c_while_running_writes_the_metamer_so_far(folder, capsys, monkeypa
     assert "nterrupt" in facts["status"]
 
 
+def test_ctrl_c_while_it_is_judged_keeps_the_metamer(folder, capsys, monkeypatch):
+    def interrupt(result):
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(plx.Result, "report", interrupt)
+    assert run("brick.png", *GAUSSIAN) == 0
+    assert "Interrupted" in capsys.readouterr().out
+    assert files_of(folder) == {"brick.png", "metamer.png", "metamer.json"}
+    assert json.loads((folder / "metamer.json").read_text())["success"] is None
+
+
 def test_ctrl_c_while_drawing_keeps_the_metamer(folder, capsys, monkeypatch):
     def interrupt(result):
         signal.raise_signal(signal.SIGINT)

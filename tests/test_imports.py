@@ -15,7 +15,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 
 # A room may import the rooms above its own line, never one on its own line or below.
 HOUSE = (
-    ("_progress", "_replaced", "_types", "_warnings", "_writing"),
+    ("_function", "_progress", "_replaced", "_types", "_warnings", "_writing"),
     ("_answers", "_axes", "_placement", "_precision", "_rules", "_safe", "_scale", "_tree"),
     ("_archive", "_compiled", "_traces", "_words"),
     ("_packing",),

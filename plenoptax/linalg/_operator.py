@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._compiled import compiled, Options, options_here
+from .._function import AbstractFunction
 from .._precision import refuse_half
 from .._progress import ProgressBar
 from .._rules import checked, COUNT
@@ -45,7 +46,7 @@ def compiled_with_operator(function: Callable) -> Callable:
     return call
 
 
-class LinearMap(eqx.Module):
+class LinearMap(AbstractFunction):
     """A linear map between flat vectors, given by its products with blocks of vectors.
 
     ``linearize`` makes it. Its products reuse one linearization, and are compiled once for all

@@ -8,11 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float
 
+from .._function import AbstractFunction
 from .._rules import COUNT
 from .._safe import safe_divisor
 
 
-class AbstractSubspace(eqx.Module):
+class AbstractSubspace(AbstractFunction):
     """A linear map A from coordinates z, a flat vector, to an input of a model.
 
     The search finds eigenvectors z of ``A^T F A`` and returns ``A z``. If the columns of A are

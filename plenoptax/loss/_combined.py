@@ -1,11 +1,11 @@
 from collections.abc import Callable, Sequence
 from typing import Any, final
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, ArrayLike, Float
 
+from .._function import AbstractFunction
 from .._precision import in_single_precision
 from .._rules import checked, NOT_NEGATIVE, NUMBER, POSITIVE
 from .._safe import safe_divisor
@@ -14,7 +14,7 @@ from ._differences import mse
 
 
 @final
-class WeightedSum(eqx.Module):
+class WeightedSum(AbstractFunction):
     """A weighted sum of losses, or of penalties.
 
     Attributes:
@@ -63,7 +63,7 @@ class WeightedSum(eqx.Module):
 
 
 @final
-class SoftMaximum(eqx.Module):
+class SoftMaximum(AbstractFunction):
     """A smooth approximation of the largest of several losses, or penalties.
 
     A sum can fall through one term while another rises, and the fastest term falls first. Here the
@@ -133,7 +133,7 @@ class SoftMaximum(eqx.Module):
 
 
 @final
-class ZScored(eqx.Module):
+class ZScored(AbstractFunction):
     """A loss between standardized representations.
 
     Statistics may differ in scale by orders of magnitude, and the largest would dominate. Here each

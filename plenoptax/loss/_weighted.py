@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Inexact
 
 from .._compiled import compiled
+from .._function import AbstractFunction
 from .._precision import in_single_precision, refuse_half
 from .._safe import safe_divisor, safe_sqrt
 from .._types import Scalar
@@ -17,7 +18,7 @@ from ._differences import subtract, sum_of_squares
 
 
 @final
-class WeightedL2Norm(eqx.Module):
+class WeightedL2Norm(AbstractFunction):
     """The Euclidean norm of the weighted difference of two representations.
 
     Attributes:

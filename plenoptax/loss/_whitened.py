@@ -9,6 +9,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Float, Int
 
 from .._compiled import call_compiled, compiled
+from .._function import AbstractFunction
 from .._precision import in_single_precision, refuse_half
 from .._rules import checked, COUNT, NOT_NEGATIVE
 from .._safe import safe_divisor
@@ -27,7 +28,7 @@ _LARGEST = 4096
 
 
 @final
-class WhitenedLoss(eqx.Module):
+class WhitenedLoss(AbstractFunction):
     """Half the squared length of the smallest image change that explains a difference.
 
     To first order, a change ``d`` of the image changes the representation by ``J d``. The smallest

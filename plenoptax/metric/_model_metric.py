@@ -4,6 +4,7 @@ from typing import final
 import equinox as eqx
 import jax.numpy as jnp
 
+from .._function import AbstractFunction
 from .._precision import in_single_precision
 from .._rules import checked, NOT_NEGATIVE
 from .._safe import safe_sqrt
@@ -12,7 +13,7 @@ from ..loss import mse
 
 
 @final
-class ModelMetric(eqx.Module):
+class ModelMetric(AbstractFunction):
     """The root mean squared difference between the representations of two images in a model.
 
     Attributes:

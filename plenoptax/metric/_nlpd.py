@@ -8,6 +8,7 @@ from jaxtyping import Array, Float
 
 from .._answers import cites
 from .._axes import warn_of_axes
+from .._function import AbstractFunction
 from .._precision import in_single_precision
 from .._rules import checked, NOT_NEGATIVE
 from .._safe import safe_sqrt
@@ -126,7 +127,7 @@ def normalized_laplacian_pyramid(
 
 @cites(_CITATION)
 @final
-class NLP(eqx.Module):
+class NLP(AbstractFunction):
     """The normalized Laplacian pyramid as a model. Its representation has one row for each channel.
 
     Use it to synthesize metamers and eigendistortions of early vision. The Euclidean distance of

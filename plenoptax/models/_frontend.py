@@ -5,6 +5,7 @@ import equinox as eqx
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .._function import AbstractFunction
 from .._precision import in_single_precision
 from .._rules import checked, Real, SIZES
 from .._types import Key
@@ -30,7 +31,7 @@ def softplus(x: Float[Array, "..."]) -> Float[Array, "..."]:
 
 
 @final
-class LinearNonlinear(eqx.Module):
+class LinearNonlinear(AbstractFunction):
     """A center-surround filter and an activation: the model LN of Berardino et al.
 
     The pretrained values were fitted to the human ratings of TID2008, a database of gamma-coded
@@ -111,7 +112,7 @@ class LinearNonlinear(eqx.Module):
 
 
 @final
-class LuminanceGainControl(eqx.Module):
+class LuminanceGainControl(AbstractFunction):
     """A center-surround filter divided by the local luminance: the model LG of Berardino et al.
 
     The response is ``activation(linear / (1 + luminance_scalar * luminance))``, where ``linear`` is
@@ -209,7 +210,7 @@ class LuminanceGainControl(eqx.Module):
 
 
 @final
-class LuminanceContrastGainControl(eqx.Module):
+class LuminanceContrastGainControl(AbstractFunction):
     """Luminance gain control followed by contrast gain control: the model LGG of Berardino et al.
 
     ``normed``, the input to the activation of ``LuminanceGainControl``, is divided once more:
@@ -301,7 +302,7 @@ class LuminanceContrastGainControl(eqx.Module):
 
 
 @final
-class OnOff(eqx.Module):
+class OnOff(AbstractFunction):
     """Two channels of luminance and contrast gain control, with an on- and an off-center.
 
     Each channel is a ``LuminanceContrastGainControl`` with its own parameters. Among the models of

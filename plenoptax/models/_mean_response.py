@@ -6,13 +6,14 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Key
 
+from .._function import AbstractFunction
 from .._precision import in_single_precision
 from .._rules import checked, Whole
 from .._types import PyTree
 
 
 @final
-class MeanResponse(eqx.Module):
+class MeanResponse(AbstractFunction):
     """The mean response of a stochastic model over fixed random keys.
 
     Methods of synthesis need a model that returns the same response at each call. The mean over

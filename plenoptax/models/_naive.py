@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
 from .._axes import advise_on_axes
+from .._function import AbstractFunction
 from .._precision import in_single_precision
 from .._rules import checked, COUNT, POSITIVE, Real, SIZES
 from .._types import Key, PyTree, Scalar
@@ -14,7 +15,7 @@ from ..process import circular_gaussian2d, gaussian_blur, same_padding
 
 
 @final
-class Identity(eqx.Module):
+class Identity(AbstractFunction):
     """The model whose representation is the image itself.
 
     The only metamer of an image is the image itself. With this model, a model metric or a MAD
@@ -32,7 +33,7 @@ class Identity(eqx.Module):
 
 
 @final
-class Gaussian(eqx.Module):
+class Gaussian(AbstractFunction):
     """A blur with isotropic Gaussian windows of sum 1, one output channel for each window.
 
     Attributes:
@@ -97,7 +98,7 @@ class Gaussian(eqx.Module):
 
 
 @final
-class CenterSurround(eqx.Module):
+class CenterSurround(AbstractFunction):
     """Filters that are differences of Gaussians, one output channel for each filter.
 
     A filter is ``amplitude_ratio * (center - surround)``, where center and surround are Gaussian
@@ -208,7 +209,7 @@ class CenterSurround(eqx.Module):
 
 
 @final
-class Linear(eqx.Module):
+class Linear(AbstractFunction):
     """Two linear filters, by default one for low and one for higher frequencies.
 
     The first is a Gaussian of sum 1 and variance 3. The second is a Gaussian of variance 1 minus

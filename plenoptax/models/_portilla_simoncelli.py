@@ -9,6 +9,7 @@ from jaxtyping import Array, ArrayLike, Float, Shaped
 
 from .._axes import advise_on_axes, advise_on_size
 from .._compiled import warn_of_deadlock
+from .._function import AbstractFunction
 from .._rules import checked, COUNT, SIZES, Whole
 from .._types import Key
 from ..data import natural_statistics, NaturalStatistics
@@ -25,7 +26,7 @@ from ._portilla_simoncelli_statistics import CITATION, Masks, represent, texture
 
 
 @final
-class PortillaSimoncelli(eqx.Module):
+class PortillaSimoncelli(AbstractFunction):
     """The texture statistics of Portilla and Simoncelli.
 
     Two images with the same statistics should look like the same texture (Portilla and Simoncelli,

@@ -8,11 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
+from .._function import AbstractFunction
 from .._precision import refuse_half
 from .._rules import checked, Real
 
 
-class AbstractParametrization(eqx.Module):
+class AbstractParametrization(AbstractFunction):
     """A map from the variable ``z`` of an optimization to an image.
 
     A subclass defines how ``z`` makes an image, which ``z`` represents an initial image, and how

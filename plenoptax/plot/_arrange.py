@@ -3,7 +3,7 @@ from typing import Any, TYPE_CHECKING
 
 import numpy as np
 
-from ._drawn import is_competition
+from ._drawn import is_competition, is_signal
 from ._layout import whole_zoom
 from ._panels import size_of_strip
 from ._representation import arrangement
@@ -43,7 +43,8 @@ def new_figure(
 
     sizes = {name: _size(name, one) for name in plots}
     ratios = [width_ratios.get(name, 1) * sizes[name][1] for name in plots]
-    left = 0.2 if plots[0] == "synthesis_imshow" else 0.8
+    has_frame = plots[0] != "synthesis_imshow" or _shows_signal(one)
+    left = 0.8 if has_frame else 0.2
     width = sum(ratios) + _GAP * (len(plots) - 1) + left + _RIGHT
     height = max(_LEAST_HEIGHT, *(size[0] for size in sizes.values()))
     size = figsize or (width, height + _BOTTOM + _TOP)
@@ -63,15 +64,20 @@ def new_figure(
     return figure
 
 
+def _shows_signal(one: View) -> bool:
+    return one.image is not None and is_signal(one.image)
+
+
 def _size(name: str, one: View) -> tuple[float, float]:
     """Return the smallest height, and the width, of a plot in inches."""
-    if name == "synthesis_imshow":
+    if name == "synthesis_imshow" and not _shows_signal(one):
         assert one.image is not None
         return _size_of_picture(one.image.shape)
     if name == "metamer_representation_error":
         sizes = {"one": (0.0, _LARGEST_IMAGE), "layers": _LAYERS}
         return sizes.get(arrangement(one.problem.model, one.problem.target), (0.0, _ERROR_WIDTH))
-    return 0.0, _CURVE_WIDTH * (2 if name == "synthesis_loss" and is_competition(one) else 1)
+    is_wide = name == "synthesis_imshow" or (name == "synthesis_loss" and is_competition(one))
+    return 0.0, _CURVE_WIDTH * (2 if is_wide else 1)
 
 
 def _size_of_picture(shape: tuple[int, ...]) -> tuple[float, float]:

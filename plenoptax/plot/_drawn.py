@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     import matplotlib.axes
 
 
+# Width and height in inches of the figure of a signal.
+_SIGNAL_SIZE = (8.0, 3.0)
+
+
 class Drawn(NamedTuple):
     """A plot of one step of a synthesis.
 
@@ -178,24 +182,61 @@ def draw_image(
     """Show the image of a step; see `synthesis_imshow`."""
     vrange = one.allowed_range if vrange is None else vrange
 
-    def panel_at(step: int) -> Panel:
+    def image_at(step: int) -> np.ndarray:
         image = one.shown(step).image
-        if process_image is not None:
-            image = np.asarray(process_image(jnp.asarray(image)))
-        return one_panel(image, channel_idx, as_rgb)
+        return image if process_image is None else np.asarray(process_image(jnp.asarray(image)))
 
-    first = panel_at(step)
+    def panel_at(step: int) -> Panel:
+        return one_panel(image_at(step), channel_idx, as_rgb)
+
     head = one.title(step) if title is None else title
-    look = Look(vrange, zoom, head, None, ax, cmap, kwargs)
-    (picture,) = draw_panels([first], panel_limits([first], vrange), look)
-    axes = picture.image.axes
+    if is_signal(image_at(step)):
+        axes, show_step = _draw_signal(lambda step: image_at(step).ravel(), step, ax, head, kwargs)
+    else:
+        first = panel_at(step)
+        look = Look(vrange, zoom, head, None, ax, cmap, kwargs)
+        (picture,) = draw_panels([first], panel_limits([first], vrange), look)
+        axes, show_step = picture.image.axes, lambda step: picture.show(panel_at(step))
 
     def show(step: int, rescale: bool) -> None:
-        picture.show(panel_at(step))
+        show_step(step)
         if title is None:
             set_first_line(axes, one.title(step))
 
     return Drawn(axes, show)
+
+
+def is_signal(image: np.ndarray) -> bool:
+    """Return whether an image is a signal such as a sound, which is shown as a line."""
+    return image.ndim == 1 or (image.ndim == 2 and len(image) == 1)
+
+
+def _draw_signal(
+    signal_at: Callable[[int], np.ndarray],
+    step: int,
+    ax: "matplotlib.axes.Axes | None",
+    title: str,
+    kwargs: dict[str, Any],
+) -> "tuple[matplotlib.axes.Axes, Callable[[int], None]]":
+    """Plot the samples of a signal as a line.
+
+    Returns:
+        The axes, and a function that shows the signal of another step.
+    """
+    import matplotlib.pyplot as plt
+
+    axes = plt.figure(figsize=_SIGNAL_SIZE).add_subplot() if ax is None else ax
+    (line,) = axes.plot(signal_at(step), **line_options({"linewidth": 0.8}, kwargs))
+    axes.set_xlabel("Sample")
+    axes.set_title(title, fontsize=11)
+    clean_up_axes(axes, ("top", "right"))
+
+    def show(step: int) -> None:
+        line.set_ydata(signal_at(step))
+        axes.relim()
+        axes.autoscale_view(scalex=False)
+
+    return axes, show
 
 
 def draw_histogram(

@@ -63,7 +63,7 @@ def imshow(
             to ``"indep3"`` separate limits for each. With 0, the limits are minus and plus the
             largest absolute value, and the default color map has two hues; with 1, the smallest and
             the largest value; with 2, the mean minus and plus two standard deviations; with 3, the
-            10th percentile lies at 10% of the range and the 90th at 90%.
+            10th percentile lies at 10% of the range and the 90th at 90%. ``"auto"`` is ``"auto1"``.
         zoom: The number of pixels for a sample, an integer or 1 over an integer. The default is the
             largest with which the figure fits a screen or, with ``ax``, the image fits the axes.
         title: One title for all images, or a list with one for each. None also leaves out the lines

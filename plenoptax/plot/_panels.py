@@ -178,7 +178,8 @@ def _as_batch(image: Any) -> np.ndarray:
         raise ValueError(
             "An image must have the shape (height, width), (channel, height, width) or, for a "
             f"batch, (batch, channel, height, width), with no size of 0, got {array.shape}. Show "
-            "other representations with plot_representation."
+            "a signal of a synthesis with synthesis_imshow, other representations with "
+            "plot_representation."
         )
     return array.reshape((1,) * (4 - array.ndim) + array.shape)
 

@@ -236,7 +236,7 @@ _DRAW = {
 
 
 def _allowed(one: View) -> list[str]:
-    is_image = one.image is not None and one.image.ndim > 1
+    is_image = one.image is not None and one.image.ndim > 0
     allowed = {
         "synthesis_imshow": is_image,
         "synthesis_loss": one.trace is not None,

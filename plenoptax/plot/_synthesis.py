@@ -80,7 +80,8 @@ def synthesis_imshow(
 
     Black and white are the ends of the range that the penalty of the synthesis allows, or 0 and 1
     if no penalty on the range is known (see `plenoptax.regularize.allowed_range_of`). An image of
-    three or four channels is shown in colors, a sequence of images as a strip of frames.
+    three or four channels is shown in colors, a sequence of images as a strip of frames. A signal,
+    of shape (time,) or (1, time), is drawn as a line.
 
     Args:
         result: The result of a synthesis; or its trace, with recorded images; or a state, which
@@ -97,7 +98,8 @@ def synthesis_imshow(
         ax: The axes to draw in. The default makes a figure.
         title: The title; the default names the method and the step.
         **kwargs: ``vrange`` (by default the range above), ``cmap`` and ``as_rgb`` of `imshow`, and
-            further arguments of ``matplotlib.axes.Axes.imshow``.
+            further arguments of ``matplotlib.axes.Axes.imshow``. For a signal, arguments of
+            ``matplotlib.axes.Axes.plot``.
 
     Returns:
         The axes.

@@ -36,8 +36,9 @@ def color_limits(
     mode = "auto1" if vrange == "auto" else vrange
     if not re.fullmatch("(auto|indep)[0-3]", mode):
         raise ValueError(
-            "vrange must be 'auto0' to 'auto3' (limits shared by all images), 'indep0' to 'indep3' "
-            f"(limits for each image), or a pair (minimum, maximum), got {vrange!r}."
+            "vrange must be 'auto0' to 'auto3' (limits shared by all images; 'auto' is 'auto1'), "
+            "'indep0' to 'indep3' (limits for each image), or a pair (minimum, maximum), got "
+            f"{vrange!r}."
         )
     digit = int(mode[-1])
     if mode.startswith("auto") and arrays:

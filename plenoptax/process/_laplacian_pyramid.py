@@ -3,6 +3,7 @@ from jaxtyping import Array, Float
 
 from .._answers import cites
 from .._axes import warn_of_axes
+from .._function import AbstractFunction
 from .._precision import in_single_precision
 from .._rules import checked, COUNT
 from ._convolution import blur_downsample, upsample_blur
@@ -18,7 +19,7 @@ _CITATION = """@article{burt1983laplacian,
 
 
 @cites(_CITATION)
-class LaplacianPyramid(eqx.Module):
+class LaplacianPyramid(AbstractFunction):
     """The Laplacian pyramid, a multi-scale decomposition of an image into isotropic bands.
 
     Each scale is the image minus its blurred version of half the size, enlarged again. That version

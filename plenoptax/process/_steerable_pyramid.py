@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Inexact
 from .._answers import cites
 from .._axes import advise_on_axes, advise_on_size
 from .._compiled import warn_of_deadlock
+from .._function import AbstractFunction
 from .._precision import in_single_precision
 from .._rules import checked, INDEX, NUMBER, POSITIVE, SIZES, STEPS, Whole
 from ._fourier import crop_spectrum, pad_spectrum
@@ -32,7 +33,7 @@ _CITATION = """@inproceedings{simoncelli1995steerable,
 
 
 @cites(_CITATION)
-class SteerablePyramidFreq(eqx.Module):
+class SteerablePyramidFreq(AbstractFunction):
     """The steerable pyramid, a multi-scale and multi-orientation decomposition of an image.
 
     The image is divided, in the Fourier domain, into a highpass residual, ``num_scales`` octaves of

@@ -1,18 +1,18 @@
 from collections.abc import Callable
 from typing import final
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from .._function import AbstractFunction
 from .._precision import in_single_precision
 from .._types import Scalar
 from ._pixels import allowed_range_of
 
 
 @final
-class SumOfFrames(eqx.Module):
+class SumOfFrames(AbstractFunction):
     """The sum of the penalties of several images, such as the frames of a path.
 
     Attributes:

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
+from .._function import AbstractFunction
 from .._precision import in_single_precision, to_single
 from .._rules import checked, POSITIVE
 from .._types import Images, Scalar
@@ -12,7 +13,7 @@ from ._pixels import check_floating
 
 
 @final
-class Closeness(eqx.Module):
+class Closeness(AbstractFunction):
     """The squared distance from a given image.
 
     With a small weight it keeps a stimulus close to an image, such as an adversarial image close to
@@ -66,7 +67,7 @@ class Closeness(eqx.Module):
 
 
 @final
-class Histogram(eqx.Module):
+class Histogram(AbstractFunction):
     """The distance between the distributions of pixel values of an image and a target.
 
     It is the squared Wasserstein distance, the smallest mean square by which values must move. This
@@ -114,7 +115,7 @@ class Histogram(eqx.Module):
 
 
 @final
-class PowerSpectrum(eqx.Module):
+class PowerSpectrum(AbstractFunction):
     """The distance between the power spectra of an image and a target.
 
     Spectra fall by orders of magnitude from low to high frequencies, so powers are compared by

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
-from .._archive import Archive, check_finite, write_archive
+from .._archive import Archive, check_finite, look_up, write_archive
 from .._packing import Kinds, pack, to_plain, unpack
 from .._rules import checked, NOT_NEGATIVE
 from .._tree import check_alike, describe, leaves_by_path
@@ -185,7 +185,10 @@ def check_synthesis(archive: Archive) -> None:
             raise ValueError(f"it lists {len(part[0])} elements and holds {is_finite.size}")
         for name in archive.arrays:
             if _IMAGES.fullmatch(name):
-                check_finite(name, archive.read(name)[is_finite])
+                array = archive.read(name)
+                if array.shape[: is_finite.ndim] != is_finite.shape:
+                    raise ValueError(f"{name} has another number of elements than its status")
+                check_finite(name, array[is_finite])
             elif _RECORDED.fullmatch(name) and is_finite.all():
                 check_finite(name, archive.read(name))
 
@@ -196,10 +199,8 @@ def read_part(archive: Archive) -> tuple[list[int], int] | None:
     if part is None:
         return None
     with archive.reading():
-        if not isinstance(part, dict) or part.keys() != {"indices", "total"}:
-            raise ValueError("its part has another form")
-        indices, total = part["indices"], part["total"]
-        if type(total) is not int or not isinstance(indices, list):
+        indices, total = look_up(part, "indices", list), look_up(part, "total", int)
+        if len(part) != 2:
             raise ValueError("its part has another form")
         if not all(type(index) is int and 0 <= index < total for index in indices):
             raise ValueError(f"its elements are {indices} of {total}")
@@ -220,12 +221,14 @@ def _check_part(archive: Archive, problem: AnyProblem) -> None:
 
 def _check_names(archive: Archive) -> None:
     """Compare the arrays besides those of the trace with the list of leaves."""
-    state, problem = archive.meta["state"], archive.meta.get("problem")
-    if not all(isinstance(text, str) for text in (problem or {}).values()):
-        raise ValueError("its text has another form")
-    for leaf_path, text in state.items():
+    state = look_up(archive.meta, "state", dict)
+    problem = look_up(archive.meta, "problem", dict) if "problem" in archive.meta else None
+    for name in problem or {}:
+        look_up(problem, name, str)
+    for leaf_path in state:
+        text, found = look_up(state, leaf_path, str), archive.arrays.get(f"state{leaf_path}", "")
         # Keys and foreign dtypes are stored as others; the former have a shape of their own.
-        shapes = [spec.partition("[")[2] for spec in (text, archive.arrays[f"state{leaf_path}"])]
+        shapes = [spec.partition("[")[2] for spec in (text, found)]
         if not _SPEC.fullmatch(text) or (shapes[0] != shapes[1] and not text.startswith("key")):
             raise ValueError(f"its leaf {leaf_path} is {text}")
     wanted = {f"state{leaf_path}" for leaf_path in state}
@@ -241,7 +244,8 @@ def read_status(archive: Archive) -> Status:
 
     def read(leaf_path: Any, _: Any) -> Array:
         value = archive.read(f"state.status{jax.tree_util.keystr(leaf_path)}")
-        if not ((value >= 0) & (value < len(Status))).all():
+        is_number = value.dtype.kind in "iu"
+        if not is_number or not ((value >= 0) & (value < len(Status))).all():
             raise ValueError(f"its status is {value}")
         return jnp.asarray(value)
 
@@ -261,8 +265,9 @@ def read_trace(archive: Archive) -> Trace | BatchedTrace:
         if not isinstance(trace, Trace | BatchedTrace):
             raise ValueError("its trace is of another kind")
         for element in trace.elements:
-            lengths = {len(leaf) for leaf in jax.tree.leaves(element.infos)}
-            if len(lengths) != 1 or len(element.images) != len(element.image_steps):
+            lengths = {np.shape(leaf)[:1] for leaf in jax.tree.leaves(element.infos)}
+            is_single = len(lengths) == 1 and lengths != {()}
+            if not is_single or len(element.images) != len(element.image_steps):
                 raise ValueError("the parts of its trace have different lengths")
     return trace
 
@@ -309,10 +314,13 @@ def _say_solver(archive: Archive) -> str:
 def _read_progress(archive: Archive) -> State:
     """Return the part of a state that can be read without its problem and solver."""
     with archive.reading():
-        found: dict[str, Any] = {
-            name: jnp.asarray(archive.read_as(f"state.{name}", archive.meta["state"][f".{name}"]))
+        specs = {
+            name: look_up(archive.meta["state"], f".{name}", str)
             for name in ("accepted_loss", "num_steps", "num_evaluations")
         }
+    found: dict[str, Any] = {
+        name: jnp.asarray(archive.read_as(f"state.{name}", spec)) for name, spec in specs.items()
+    }
     nothing: dict[str, Any] = dict.fromkeys(
         ("z", "accepted_z", "optimizer_state", "stop_state", "memory")
     )

@@ -11,6 +11,7 @@ import numpy as np
 from jax.core import Tracer
 from jaxtyping import Array, Bool, Int
 
+from .._function import AbstractFunction
 from .._placement import (
     ELEMENTS,
     find_placement,
@@ -26,7 +27,7 @@ from .._types import Device, Key, PyTree, Scalar
 from .._words import in_words
 
 
-class AbstractProblem(eqx.Module):
+class AbstractProblem(AbstractFunction):
     """The objective to minimize: the loop's only interface to a method of synthesis.
 
     A problem is a frozen pytree: arrays are leaves (another image recompiles nothing), choices are

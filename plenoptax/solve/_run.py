@@ -107,7 +107,7 @@ def run(
     independent of the length of the run. Only its last stage can end by the stop rule.
 
     Ctrl-C ends the run after the current steps and returns the result so far, with the status
-    `interrupted`. A second Ctrl-C raises `KeyboardInterrupt`.
+    `interrupted`. A second Ctrl-C, and one before the first step, raises `KeyboardInterrupt`.
 
     Args:
         problem: The problem to minimize, or a batch of problems.
@@ -159,16 +159,23 @@ def run(
     saver = Saver(checkpoint, problem)
     # Of several processes, the first draws the bar.
     visible = progress and not (is_share(problem) and jax.process_index())
-    with Interrupt() as interrupt, ProgressBar(max_steps, "step", visible=visible) as bar:
+    with ProgressBar(max_steps, "step", visible=visible) as bar:
         session = _Session(problem, as_solver(solver), state, max_steps, record, driver)
         session.provenance = provenance or {}
-        while session.can_go_on() and not interrupt.is_set():
-            bar.update(session.advance(interrupt), session.newest)
-            if saver.is_due():
-                saver.save(*session.finish(Status.running, trace))
-        ended = Status.interrupted if interrupt.is_set() else Status.step_limit
-        state, trace = session.finish(ended, trace)
-        bar.update(0, session.newest)
+        # Before the first step there is nothing to keep, and compiling takes seconds: Ctrl-C raises
+        # an error at once.
+        count = session.advance() if session.can_go_on() else 0
+        with Interrupt() as interrupt:
+            while True:
+                bar.update(count, session.newest)
+                if saver.is_due():
+                    saver.save(*session.finish(Status.running, trace))
+                if interrupt.is_set() or not session.can_go_on():
+                    break
+                count = session.advance(interrupt)
+            ended = Status.interrupted if interrupt.is_set() else Status.step_limit
+            state, trace = session.finish(ended, trace)
+            bar.update(0, session.newest)
     failure = saver.save_last(state, trace)
     if throw and np.all(np.asarray(state.status == Status.nonfinite)):
         steps = np.asarray(state.num_steps).tolist()
@@ -220,7 +227,7 @@ class _Session:
         has_steps = self._max_steps is None or self._num_steps < self._max_steps
         return has_steps and bool(np.any(self._running()))
 
-    def advance(self, interrupt: Interrupt) -> int:
+    def advance(self, interrupt: Interrupt | None = None) -> int:
         """Take steps for about half a second, or until the host has something to do.
 
         Returns:

@@ -75,19 +75,19 @@ class ConditionalGeodesic(AbstractConstrained):
         self.num_stages = num_stages
 
     def initial_image(self, key: Key) -> Array:
-        """See `Geodesic.initial_image`."""
+        """Return the initial path of the geodesic."""
         return self.geodesic.initial_image(key)
 
     def encode(self, image: Array) -> PyTree:
-        """See `Geodesic.encode`."""
+        """Return the variables of the frames between the two ends."""
         return self.geodesic.encode(image)
 
     def decode(self, z: PyTree) -> Array:
-        """See `Geodesic.decode`."""
+        """Return the path, with its two ends."""
         return self.geodesic.decode(z)
 
     def project(self, z: PyTree) -> PyTree:
-        """See `AbstractProblem.project`."""
+        """Apply the constraints of the parametrization."""
         return self.geodesic.project(z)
 
     def objective(self, z: PyTree, memory: Stage) -> tuple[Scalar, dict[str, Array]]:

@@ -187,7 +187,12 @@ class Geodesic(AbstractOneStageProblem):
     def objective(
         self, z: PyTree, memory: Int[Array, ""] | None
     ) -> tuple[Scalar, dict[str, Array]]:
-        """See `AbstractProblem.objective`."""
+        """Return the mean step energy plus the weighted penalty, and the terms of `measure`.
+
+        Args:
+            z: The variables of the frames between the two ends.
+            memory: The count of steps, if the penalty's weight follows a schedule.
+        """
         path, terms = self.measure(z)
         value, penalty = self.add_penalty(jnp.mean(terms["step_energy"]), path, memory)
         return value, terms | penalty

@@ -185,11 +185,11 @@ class MADCompetition(AbstractOneStageProblem, AbstractConstrained):
         return _add_noise_of_value(self, noise)
 
     def encode(self, image: Array) -> Array:
-        """See `AbstractProblem.encode`."""
+        """Return the ``z`` of an image; the inverse of `decode`."""
         return self.parametrization.encode(image)
 
     def decode(self, z: Array) -> Array:
-        """See `AbstractProblem.decode`."""
+        """Return the image of a ``z``, the variables that the parametrization moves."""
         return self.parametrization.decode(z)
 
     def project(self, z: Array) -> Array:
@@ -200,7 +200,7 @@ class MADCompetition(AbstractOneStageProblem, AbstractConstrained):
         return self.parametrization.project(z)
 
     def objective(self, z: Array, memory: Int[Array, ""] | None) -> tuple[Scalar, dict[str, Array]]:
-        """See `AbstractProblem.objective`.
+        """Return the optimized metric, with its sign, plus the weighted penalty, and the terms.
 
         The terms are ``"optimized_metric"``, ``"reference_metric"`` and, with a constraint,
         ``"optimality"``: the norm of the remaining gradient along the constraint and the box, as a

@@ -7,6 +7,7 @@ from typing import Any, Literal, NamedTuple
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike
@@ -22,6 +23,7 @@ from ..solve import (
     Checkpoint,
     Record,
     Solver,
+    Status,
 )
 from ..solve import batch as make_batch
 from ..stop import Never
@@ -284,7 +286,7 @@ def mad_competition_set(
     image = as_image(image)
     start = _common_start(image, key, initial_image, initial_noise)
 
-    def synthesize(optimized: Callable, reference: Callable) -> Result:
+    def synthesize(optimized: Callable, reference: Callable, steps: int) -> Result:
         problem = MADCompetition(
             image,
             optimized,
@@ -308,13 +310,19 @@ def mad_competition_set(
             initial_image=start,
             optimizer=optimizer,
             solver=solver,
-            max_steps=max_steps,
+            max_steps=steps,
             record=_keep_start(record),
             progress=progress,
             checkpoint=None,
         )
 
-    first, second = synthesize(metric_1, metric_2), synthesize(metric_2, metric_1)
+    first = synthesize(metric_1, metric_2, max_steps)
+    # Ctrl-C ends all four; those that have begun are kept.
+    is_interrupted = np.any(np.asarray(first.status == Status.interrupted))
+    try:
+        second = synthesize(metric_2, metric_1, 0 if is_interrupted else max_steps)
+    except KeyboardInterrupt:
+        second = synthesize(metric_2, metric_1, 0)
     return MADImages(first[0], second[0], first[1], second[1])
 
 

@@ -133,7 +133,7 @@ class Metamer(AbstractParametrizedProblem, AbstractOneStageProblem, AbstractLeas
     def objective(
         self, z: PyTree, memory: Int[Array, ""] | None
     ) -> tuple[Scalar, dict[str, Array]]:
-        """See `AbstractProblem.objective`.
+        """Return the loss between the representations plus the weighted penalty, and the terms.
 
         The terms are ``"penalty"`` and those of the loss's ``trace_terms``, if it has this method.
         """

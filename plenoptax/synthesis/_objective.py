@@ -109,7 +109,12 @@ class Objective(AbstractParametrizedProblem, AbstractOneStageProblem):
     def objective(
         self, z: PyTree, memory: Int[Array, ""] | None
     ) -> tuple[Scalar, dict[str, Array]]:
-        """See `AbstractProblem.objective`."""
+        """Return the value of the function plus the weighted penalty, and its terms.
+
+        Args:
+            z: The variables of the image.
+            memory: The count of steps, if the penalty's weight follows a schedule.
+        """
         image = self.decode(z)
         value, terms = _value_and_terms(self.objective_function(image))
         value, penalty = self.add_penalty(value, image, memory)

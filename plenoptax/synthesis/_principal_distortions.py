@@ -2,7 +2,6 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, final
 
-import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,6 +9,7 @@ import optax
 from jaxtyping import Array, ArrayLike, Float
 
 from .._answers import citations, name_of
+from .._compiled import compiled
 from .._progress import Interrupt, ProgressBar
 from .._rules import checked, COUNT, NOT_NEGATIVE
 from .._types import Key, Scalar
@@ -27,6 +27,11 @@ _CITATION = """@inproceedings{feather2025discriminating,
   booktitle = {International Conference on Learning Representations},
   year = {2025}
 }"""
+
+
+# One object for all calls: a transformation of optax consists of functions, and other functions are
+# other programs.
+_MOMENTS = optax.scale_by_adam()
 
 
 @final
@@ -175,9 +180,8 @@ def principal_distortions(
     spread = jnp.var(logs[:, :, None] - logs[:, None, :], axis=0)
     best = jnp.unravel_index(jnp.argmax(spread), spread.shape)
     pair = starts[jnp.stack(best)]
-    optimizer = optax.adam(optax.cosine_decay_schedule(0.1, max_steps))
     with ProgressBar(max_steps, "step", visible=progress) as bar:
-        pair, variances, status = _climb(maps, offsets, optimizer, pair, max_steps, bar)
+        pair, variances, status = _climb(maps, offsets, pair, max_steps, bar)
     logs = _log_sensitivities(maps, offsets, pair)
     options = dict(noise=noise, key=describe_key(key), ridge=ridge, max_steps=max_steps)
     return PrincipalDistortions(
@@ -195,18 +199,18 @@ def principal_distortions(
 def _climb(
     maps: list[LinearMap],
     offsets: Float[Array, " models"],
-    optimizer: optax.GradientTransformation,
     pair: Float[Array, "2 n"],
     max_steps: int,
     bar: ProgressBar,
 ) -> tuple[Float[Array, "2 n"], list[float], Any]:
     """Return the pair after the last step, the variances of all pairs up to it, and the status."""
-    state, before, variances = optimizer.init(pair), pair, []
+    state, before, variances = _MOMENTS.init(pair), pair, []
     with Interrupt() as interrupt:
         while True:
             # The variance belongs to the pair before the step; the step after the last is
-            # discarded.
-            after, state, variance = _ascend(maps, offsets, optimizer, pair, state)
+            # discarded. As an array, another number of steps is no other program.
+            share = jnp.asarray(len(variances) / max_steps, pair.dtype)
+            after, state, variance = _ascend(maps, offsets, share, pair, state)
             number = float(variance)
             if not np.isfinite(number):
                 return before, variances or [number], Status.nonfinite
@@ -219,7 +223,7 @@ def _climb(
             bar.update(1, {"variance": number})
 
 
-@eqx.filter_jit
+@compiled()
 def _log_sensitivities(
     maps: list[LinearMap], offsets: Float[Array, " models"], changes: Float[Array, "k n"]
 ) -> Float[Array, "models k"]:
@@ -229,11 +233,11 @@ def _log_sensitivities(
     return jnp.log(squared + offsets[:, None] * jnp.sum(changes**2, axis=1)[None])
 
 
-@eqx.filter_jit
+@compiled()
 def _ascend(
     maps: list[LinearMap],
     offsets: Float[Array, " models"],
-    optimizer: optax.GradientTransformation,
+    share: Scalar,
     pair: Float[Array, "2 n"],
     state: optax.OptState,
 ) -> tuple[Float[Array, "2 n"], optax.OptState, Scalar]:
@@ -244,7 +248,9 @@ def _ascend(
     negative, gradient = jax.value_and_grad(negative_variance)(pair)
     # optax multiplies its counter, an integer, by floating-point numbers.
     with jax.numpy_dtype_promotion("standard"):
-        updates, state = optimizer.update(gradient, state)
-    # Steps are of the size of a unit vector's elements.
-    pair = pair + jnp.asarray(updates) / jnp.sqrt(jnp.asarray(pair.shape[1], pair.dtype))
+        updates, state = _MOMENTS.update(gradient, state)
+    # Steps are of the size of a unit vector's elements, and fall to zero like half a cosine.
+    size = 0.05 * (1 + jnp.cos(jnp.pi * share))
+    size = size / jnp.sqrt(jnp.asarray(pair.shape[1], pair.dtype))
+    pair = pair - size * jnp.asarray(updates)
     return pair / jnp.linalg.norm(pair, axis=1, keepdims=True), state, -negative

@@ -73,15 +73,27 @@ class AbstractParametrizedProblem(AbstractProblem):
     parametrization: eqx.AbstractVar[AbstractParametrization]
 
     def encode(self, image: Array) -> PyTree:
-        """See `AbstractProblem.encode`."""
+        """Return the ``z`` of an image; the inverse of `decode`.
+
+        Args:
+            image: An image of the shape of the target.
+        """
         return self.parametrization.encode(image)
 
     def decode(self, z: PyTree) -> Array:
-        """See `AbstractProblem.decode`."""
+        """Return the image of a ``z``.
+
+        Args:
+            z: The variables that the parametrization moves; the pixels by default.
+        """
         return self.parametrization.decode(z)
 
     def project(self, z: PyTree) -> PyTree:
-        """See `AbstractProblem.project`."""
+        """Return the admissible point nearest to ``z``, such as pixels clipped to their bounds.
+
+        Args:
+            z: The variables after a step.
+        """
         return self.parametrization.project(z)
 
 
@@ -95,7 +107,13 @@ class AbstractOneStageProblem(AbstractPenalizedProblem):
     def advance(
         self, memory: Int[Array, ""] | None, z: PyTree, terms: dict[str, Array]
     ) -> Int[Array, ""] | None:
-        """See `AbstractProblem.advance`."""
+        """Return the count of steps after one more, if the penalty's weight follows a schedule.
+
+        Args:
+            memory: The count before the step, or None.
+            z: The point of the step, which is not used.
+            terms: The terms of the objective there, which are not used.
+        """
         return self.count_steps(memory)
 
 

@@ -99,7 +99,9 @@ class Report:
             "loss function": self.provenance["problem"].get("loss_function", ""),
             "loss": f"{self.losses[0]:.6g} -> {self.losses[1]:.6g}",
             **{name: f"{value:.6g}" for name, value in self.terms.items() if name != "stage"},
-            "gradient": f"{self.gradient_ratio:.2g} times that at the start",
+            "gradient": ""
+            if np.isnan(self.gradient_ratio)
+            else f"{self.gradient_ratio:.2g} times that at the start",
             "steps": f"{self.num_steps}, {self.provenance['num_evaluations']} evaluations of the "
             f"objective, {self.provenance['wall_time']:.1f} s",
             "range": self._describe_range(),
@@ -207,7 +209,8 @@ def _table_of_elements(reports: Sequence[Report]) -> list[str]:
         first, last = one.losses
         line = (
             f"{index:7d}  {_ANSWERS[one.success]:7}  {first:10.4g}  {last:10.4g}"
-            f"  {one.gradient_ratio:8.2g}  {one.num_steps:5d}  {one.range_violation:12.2g}"
+            f"  {_number(one.gradient_ratio, 8, '.2g')}  {one.num_steps:5d}"
+            f"  {_number(one.range_violation, 12, '.2g')}"
         )
         lines.append(f"{line}  {_number(one.distance, 5)}" if one.compared_with else line)
     return lines
@@ -401,5 +404,5 @@ def _table_of_channels(
     ]
 
 
-def _number(value: float, width: int) -> str:
-    return f"{'-':>{width}}" if np.isnan(value) else f"{value:{width}.3f}"
+def _number(value: float, width: int, form: str = ".3f") -> str:
+    return f"{'-':>{width}}" if np.isnan(value) else f"{value:{width}{form}}"

@@ -101,6 +101,17 @@ def test_synthesis_animate_shows_every_recorded_image():
     animation.save(io.BytesIO(), writer=NoWriter())
 
 
+def test_a_sound_is_animated():
+    sound = jnp.linspace(-1, 1, 40)
+    animation = synthesis_animate(make_result(lambda sound: sound[:5], sound))
+    animation._draw_frame(1)
+    axes = animation._fig.axes[0]
+    np.testing.assert_allclose(axes.lines[0].get_ydata(), sound * 5 / 21, rtol=1e-6)
+    assert axes.get_title() == "Metamer, step 5"
+    assert max(axes.get_ylim()) == pytest.approx(1.1 * 5 / 21, rel=1e-5)
+    animation.save(io.BytesIO(), writer=NoWriter())
+
+
 def NoWriter():
     from matplotlib.animation import AbstractMovieWriter
 

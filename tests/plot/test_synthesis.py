@@ -276,13 +276,26 @@ def test_synthesis_status_with_some_plots():
     np.testing.assert_allclose(figure.get_size_inches(), (15, 5))
 
 
-def test_synthesis_status_of_a_sound_shows_no_picture():
-    result = make_result(lambda sound: sound[:5], jnp.linspace(-1, 1, 40))
-    loss, error = synthesis_status(result).axes
-    assert len(loss.lines) == 2
+@pytest.mark.parametrize("shape", [(40,), (1, 40)])
+def test_a_sound_is_a_line(shape):
+    sound = jnp.linspace(-1, 1, 40).reshape(shape)
+    result = make_result(lambda sound: sound.ravel()[:5], sound)
+    axes, loss, error = synthesis_status(result).axes
+    assert (len(axes.images), len(axes.lines), len(loss.lines)) == (0, 1, 2)
     assert len(error.containers) == 1
-    with pytest.raises(ValueError, match="The name of a plot must be .* got 'synthesis_imshow'"):
-        synthesis_status(result, included_plots=["synthesis_imshow"])
+    np.testing.assert_array_equal(axes.lines[0].get_ydata(), sound.ravel())
+    assert (axes.get_title(), axes.get_xlabel()) == ("Metamer, step 20", "Sample")
+    axes = synthesis_imshow(result, iteration=10, process_image=lambda x: 2 * x, title="louder")
+    np.testing.assert_allclose(axes.lines[0].get_ydata(), sound.ravel() * 20 / 21, rtol=1e-6)
+    assert axes.get_title() == "louder"
+
+
+def test_a_spectrogram_is_a_picture():
+    spectrogram = jnp.linspace(0, 1, 84).reshape(21, 4)
+    result = make_result(lambda image: image.mean(axis=1), spectrogram)
+    axes = synthesis_status(result).axes[0]
+    np.testing.assert_allclose(axes.images[0].get_array(), spectrogram)
+    assert len(axes.lines) == 0
 
 
 def test_synthesis_status_in_a_figure_leaves_axes_alone():

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import plenoptax as plx
-from plenoptax import _archive
+from plenoptax import _archive, _packing
 
 from . import damaged
 
@@ -47,9 +47,35 @@ def test_fuzzed_files_are_refused_by_name_or_read_as_they_were(results, tmp_path
 
 
 def test_the_fuzz_notices_a_reader_that_fails(results, tmp_path, monkeypatch):
-    monkeypatch.setattr(_archive.Archive, "reading", lambda archive: contextlib.nullcontext())
+    monkeypatch.setattr(_archive.Archive, "reading", lambda *_: contextlib.nullcontext())
     failures, _ = damaged.fuzz(tmp_path, results, 60, seed=1)
     assert failures
+
+
+@pytest.mark.parametrize("bug", [AttributeError, KeyError, NameError, TypeError])
+def test_a_bug_in_a_reader_is_not_blamed_on_the_file(saved, bug, monkeypatch):
+    def fail(*_):
+        raise bug("a bug")
+
+    monkeypatch.setattr(_packing, "_build", fail)
+    with pytest.raises(bug, match="a bug"):
+        plx.io.load_result(saved)
+
+
+@pytest.mark.parametrize("depth", [120, 600, 5000])
+def test_a_text_that_is_nested_deeply_is_refused(saved, depth):
+    with np.load(saved) as file:
+        arrays = {name: file[name] for name in file.files if not name.startswith("plenoptax.")}
+        text = str(file["plenoptax.json"])
+    nested = text.replace('"trace": {', f'"trace": {"[" * depth}{"]" * depth}, "was": {{', 1)
+    members = {"plenoptax.json": np.asarray(nested), **arrays}
+    members = {name: _archive._to_npy(array) for name, array in members.items()}
+    digest = _archive._digest(members.items())
+    members["plenoptax.sha256"] = _archive._to_npy(np.asarray(digest))
+    with zipfile.ZipFile(saved, "w") as file:
+        for name, content in members.items():
+            file.writestr(f"{name}.npy", content)
+    refuses(saved, "nested too deeply|recursion")
 
 
 def test_the_digest_covers_names_arrays_and_text(saved):

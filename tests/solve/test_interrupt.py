@@ -49,6 +49,27 @@ def test_ctrl_c_returns_the_steps_that_were_taken(driver, getkey):
     np.testing.assert_array_equal(trace.losses, reference.losses)
 
 
+def test_ctrl_c_before_the_first_step_does_not_wait_for_the_compiler(getkey):
+    traced = []
+
+    class Interrupting(Quadratic):
+        def objective(self, z, memory):
+            # A check of the problem traces it once, the run once more, and then compiles it.
+            traced.append(len(traced))
+            if is_running:
+                signal.raise_signal(signal.SIGINT)
+            return super().objective(z, memory)
+
+    is_running = False
+    problem = Interrupting(jnp.ones((3, 3)), jnp.ones((3, 3)))
+    solver = Solver(optax.adam(0.001), stop=stop.Never())
+    start = init(problem, solver, key=getkey())
+    is_running, before = True, len(traced)
+    with pytest.raises(KeyboardInterrupt):
+        run(problem, solver, start, 10)
+    assert len(traced) == before + 1
+
+
 def test_a_second_ctrl_c_insists():
     handler = signal.getsignal(signal.SIGINT)
     with Interrupt() as interrupt:

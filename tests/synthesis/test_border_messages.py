@@ -8,11 +8,13 @@ import optax
 import pytest
 
 import plenoptax as plx
+from plenoptax._function import AbstractFunction
 
 
 IMAGE = plx.data.brick()[:, :12, :12]
 MODEL = plx.models.Gaussian(3)
 KEY = jax.random.key(0)
+FILTER_JIT = r"must have a hash, got a {}, .*equinox\.filter_jit\(function\), or .*lambda image"
 SHORT = {"max_steps": 2, "progress": False}
 
 
@@ -53,6 +55,17 @@ CASES = {
         )(IMAGE),
         TypeError,
         "batch=True",
+    ),
+    "jit of a model": (lambda: jax.jit(MODEL)(IMAGE), TypeError, FILTER_JIT.format("Gaussian")),
+    "jit of a metric": (
+        lambda: jax.grad(jax.jit(plx.metric.model_metric_factory(MODEL)))(IMAGE, 1 - IMAGE),
+        TypeError,
+        FILTER_JIT.format("ModelMetric"),
+    ),
+    "jit of a method of a problem": (
+        lambda: jax.jit(plx.Metamer(IMAGE, MODEL).encode)(IMAGE),
+        TypeError,
+        FILTER_JIT.format("Metamer"),
     ),
     "dropout": (lambda: metamer(model=Dropout()), ValueError, "must not be stochastic.*inference"),
     "keys": (
@@ -102,6 +115,21 @@ def test_a_wrong_argument_is_named_with_the_way_out(name, unchecked):
     call, error, match = CASES[name]
     with pytest.raises(error, match=match):
         call()
+
+
+def test_every_public_function_with_fields_says_how_to_compile_it():
+    parts = (plx.linalg, plx.loss, plx.metric, plx.models, plx.parametrize, plx.process)
+    found = {
+        cls
+        for part in (*parts, plx.regularize)
+        for cls in vars(part).values()
+        if isinstance(cls, type) and issubclass(cls, eqx.Module) and "__call__" in dir(cls)
+    }
+    assert {plx.models.OnOff, plx.process.SteerablePyramidFreq, plx.metric.NLP} < found
+    assert all(issubclass(cls, AbstractFunction) for cls in found), found
+    assert issubclass(plx.AbstractProblem, AbstractFunction)
+    # Without arrays, jax.jit takes it.
+    assert isinstance(hash(plx.models.Identity()), int)
 
 
 def test_a_batch_names_its_elements(tmp_path):

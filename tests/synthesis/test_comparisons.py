@@ -129,7 +129,7 @@ def test_the_last_changes_of_finite_variance_are_kept(monkeypatch):
     assert "after 2 of 20 steps" in str(found)
 
 
-def test_the_ascent_is_traced_once(monkeypatch):
+def test_the_ascent_is_traced_once_for_all_images_models_and_limits(monkeypatch):
     measure, calls = _principal_distortions._log_sensitivities, []
 
     def count(*arguments):
@@ -137,9 +137,13 @@ def test_the_ascent_is_traced_once(monkeypatch):
         return measure(*arguments)
 
     monkeypatch.setattr(_principal_distortions, "_log_sensitivities", count)
-    compare()
-    # At the random changes, while the step is traced, and at the result.
-    assert calls == [False, True, False]
+    # A size that no other test has.
+    image = crop(11, jnp.float32)
+    for number, (shown, std, steps) in enumerate(((image, 1.0, 2), (image[:, ::-1], 2.0, 3))):
+        calls.clear()
+        compare([plx.models.Gaussian(3, s) for s in (std, std + 1, 0.5)], shown, max_steps=steps)
+        # At the random changes, while the step is traced, and at the result.
+        assert calls == ([False, True, False] if number == 0 else [False, False])
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 import functools as ft
 import json
+import signal
 import subprocess
 import sys
 
@@ -12,6 +13,7 @@ import optax
 import pytest
 
 import plenoptax as plx
+from plenoptax._progress import ProgressBar
 
 from .competitions import l1, l2, quietly, ssim_distance
 
@@ -61,6 +63,33 @@ def test_a_set_is_shown_with_the_image_that_it_started_from():
         "Reference", "Best l2", "Best l1", "Initial image", "Worst l2", "Worst l1"
     ]  # fmt: skip
     plt.close(figure)
+
+
+@pytest.mark.parametrize("moment", ["between steps", "while the second metric is compiled"])
+def test_ctrl_c_ends_all_four_and_keeps_those_that_have_begun(moment, monkeypatch):
+    updates, starts = ProgressBar.update, ProgressBar.__init__
+    bars = []
+
+    def start(bar, *arguments, **named):
+        bars.append(bar)
+        if moment != "between steps" and len(bars) == 2:
+            raise KeyboardInterrupt
+        starts(bar, *arguments, **named)
+
+    def update(bar, count, shown):
+        if moment == "between steps" and len(bars) == 1 and count:
+            signal.raise_signal(signal.SIGINT)
+        updates(bar, count, shown)
+
+    monkeypatch.setattr(ProgressBar, "__init__", start)
+    monkeypatch.setattr(ProgressBar, "update", update)
+    image, noisy = jnp.full((1, 1, 2), 0.5), jnp.asarray([[[0.6, 0.4]]])
+    images = plx.mad_competition_set(
+        image, l2, l1, initial_image=noisy, max_steps=20, progress=False
+    )
+    first = 1 if moment == "between steps" else 20
+    assert [len(result.trace) for result in images] == [first, 0, first, 0]
+    np.testing.assert_array_equal(images.metric2_min.image, noisy)
 
 
 def test_two_pixels_reach_the_analytic_answers():

@@ -242,6 +242,27 @@ def test_restarts_are_compared(getkey):
     assert "RMS between seeds" in str(report)
 
 
+@pytest.mark.parametrize("start", ["noise", "target"])
+@pytest.mark.parametrize("num_seeds", [None, 2])
+def test_a_report_prints_no_nan(start, num_seeds, getkey):
+    # A blur has no null; the gradient at the target is 0; and no range is allowed.
+    image = 2 * plx.data.camera()[:, 60:76, 60:76]
+    given = {"key": getkey()} if start == "noise" else {"initial_image": image}
+    result = plx.metamer(
+        image,
+        plx.models.Gaussian(3),
+        penalty_function=plx.regularize.penalize_total_variation,
+        penalty_lambda=0.0,
+        num_seeds=num_seeds,
+        max_steps=2,
+        progress=False,
+        **given,
+    )
+    text = str(result.report())
+    assert "nan" not in text.lower()
+    assert ("rel. error" in text) == (num_seeds is None)
+
+
 def test_reports_cite_method_and_model(result):
     bibtex = result.report().bibtex
     assert "portilla2000parametric" in bibtex

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ..._answers import answer, name_of
+from ..._function import AbstractFunction
 from ..._precision import in_single_precision
 from ..._tree import is_array
 from ._explain import explain
@@ -51,7 +52,7 @@ def layer_names(model: Callable, image: Any) -> tuple[str, ...]:
 
 
 @final
-class FeatureExtractor(eqx.Module):
+class FeatureExtractor(AbstractFunction):
     """The responses of some layers of a network, as a model.
 
     The network may be an Equinox module, a Flax NNX module, a bound Flax linen module

@@ -13,6 +13,7 @@ import equinox as eqx
 import jax
 
 from ..._answers import inside
+from ..._function import AbstractFunction
 from ..._types import PyTree
 from ._marks import mark_output
 
@@ -64,7 +65,7 @@ def marked(model: Callable) -> Any:
 
 
 @final
-class NNXNetwork(eqx.Module):
+class NNXNetwork(AbstractFunction):
     """A Flax NNX module as a function of its state.
 
     Attributes:
@@ -89,7 +90,7 @@ class NNXNetwork(eqx.Module):
 
 
 @final
-class LinenNetwork(eqx.Module):
+class LinenNetwork(AbstractFunction):
     """A Flax linen module as a function of its variables.
 
     Attributes:

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from ..._axes import advise_on_axes
+from ..._function import AbstractFunction
 from ..._precision import in_single_precision
 from ..._types import Key
 from ._steps import run_steps
@@ -16,7 +17,7 @@ from ._tables import VGG19 as _VGG19
 from ._weights import find_weights, Weights
 
 
-class AbstractNetwork(eqx.Module):
+class AbstractNetwork(AbstractFunction):
     """A convolutional network with fixed weights, described by a table of its steps.
 
     The image has shape (3, height, width) and values in [0, 1]. The network subtracts the mean of
