@@ -20,9 +20,9 @@ from ._weighted import WeightedL2Norm
 # Standard deviation of the noise relative to that of the image. It is so small that the response is
 # linear, and still ten thousand times the rounding error of float32.
 _NOISE = 3e-3
-# Fraction by which correlations in a sampled covariance shrink: a few hundred samples give spurious
-# correlations between several hundred statistics.
-_SHRINKAGE = 0.1
+# Fraction by which weak correlations in a sampled covariance shrink: a few hundred samples give
+# spurious correlations between several hundred statistics.
+_SHRINKAGE = 0.3
 _LARGEST = 4096
 
 
@@ -208,7 +208,11 @@ def _whiten(
         changes, jnp.swapaxes(changes, -2, -1), precision=jax.lax.Precision.HIGHEST
     )
     identity = jnp.eye(changes.shape[-2], dtype=changes.dtype)[None]
-    covariance = jnp.where(identity == 0, (1 - shrinkage) * covariance, covariance)
+    # A correlation c becomes (1 - s) c + s c^3, which shrinks weak ones and keeps strong ones. The
+    # product of positive definite matrices, element by element, is positive definite (Schur).
+    deviation = safe_divisor(jnp.linalg.norm(changes, axis=-1))
+    correlation = covariance / deviation[..., :, None] / deviation[..., None, :]
+    covariance = covariance * (1 - shrinkage * (1 - correlation**2))
     norm = jnp.linalg.norm(covariance, axis=(-2, -1), keepdims=True)
     # A response that noise does not change at all keeps its scale.
     floor = jnp.where(norm > 0, jnp.maximum(ridge, jnp.finfo(changes.dtype).eps) * norm, 1)
