@@ -11,6 +11,11 @@ Before the times, the two libraries' weighted losses of the starting image and o
 compared.
 
     python benchmarks/texture_metamer.py --seeds 3 --threads 1 2
+
+With ``--split`` it says instead where the time of the command line's ``metamer brick`` goes, for
+500 steps of plenoptax, cold and warm: wall and CPU seconds, medians (range) of three processes.
+
+    python benchmarks/texture_metamer.py --split --textures brick
 """
 
 import argparse
@@ -119,6 +124,70 @@ def run_plenoptax(options):
     return {"start_loss": float(losses[0]), "losses": losses[:-1].tolist()}
 
 
+def run_split(options):
+    """Do what ``python -m plenoptax metamer`` does, and take the time of each part."""
+    parts, last = {}, [time.perf_counter(), time.process_time()]
+
+    def finish(part):
+        now = [time.perf_counter(), time.process_time()]
+        parts[part] = [after - before for after, before in zip(now, last, strict=True)]
+        last[:] = now
+
+    import jax
+
+    jax.config.update("jax_compilation_cache_dir", str(options.cache))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    import plenoptax as plx
+    import plenoptax.cli
+
+    finish("imports")
+    image = plx.data.get(options.name)
+    model = plx.models.PortillaSimoncelli(image.shape[-2:])
+    finish("image and masks")
+    base = plx.loss.portilla_simoncelli_loss_factory(model, image)
+    finish("target and weights")
+    loss = plx.loss.whitened_loss_factory(model, image, base, channelwise=True)
+    jax.block_until_ready(loss)
+    finish("whitening")
+    key = jax.random.key(options.seed)
+    result = plx.metamer(image, model, loss, key=key, max_steps=500, progress=False)
+    finish("loop")
+    result.report()
+    finish("report")
+    figure = plx.plot.synthesis_status(result)
+    finish("drawing the figure")
+    figure.savefig(options.folder / "status.png")
+    finish("saving the figure")
+    return {"parts": parts, "steps": len(result.trace)}
+
+
+def split(options):
+    """Print a table of the parts of the command line's metamer."""
+    for name in options.textures:
+        runs = {"cold": [], "warm": []}
+        for _ in range(3):
+            with tempfile.TemporaryDirectory() as folder:
+                for label in runs:
+                    cache = pathlib.Path(folder) / "cache"
+                    runs[label].append(child("split", folder, name=name, seed=0, cache=cache))
+        print(f"{name}, {runs['cold'][0]['steps']} steps; seconds")
+        print("| part | cold, wall | CPU | warm, wall | CPU |\n|---|---|---|---|---|")
+        parts = runs["cold"][0]["parts"]
+        for part in parts:
+            cells = [
+                summarize([run["parts"][part][clock] for run in runs[label]])
+                for label in runs
+                for clock in (0, 1)
+            ]
+            print(f"| {part} | " + " | ".join(cells) + " |")
+        cells = [
+            summarize([sum(part[clock] for part in run["parts"].values()) for run in runs[label]])
+            for label in runs
+            for clock in (0, 1)
+        ]
+        print("| together | " + " | ".join(cells) + " |", flush=True)
+
+
 def judge(options):
     """The weighted losses of both results by plenoptic."""
     import numpy as np
@@ -212,7 +281,7 @@ def check(theirs, ours, verdict, level):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--role", choices=["plenoptic", "plenoptax", "start", "judge"])
+    parser.add_argument("--role", choices=["plenoptic", "plenoptax", "start", "judge", "split"])
     parser.add_argument("--folder", type=pathlib.Path)
     parser.add_argument("--name")
     parser.add_argument("--seed", type=int)
@@ -222,15 +291,18 @@ def main():
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--textures", nargs="+", default=list(LEVELS))
+    parser.add_argument("--split", action="store_true", help="the parts of one run instead")
     options = parser.parse_args()
     if options.role is None:
-        compare(options)
+        (split if options.split else compare)(options)
         return
     if options.role == "plenoptic":
         options.threads = options.threads[0]
         found = run_plenoptic(options)
     elif options.role == "plenoptax":
         found = run_plenoptax(options)
+    elif options.role == "split":
+        found = run_split(options)
     elif options.role == "judge":
         found = judge(options)
     else:

@@ -276,6 +276,6 @@ def _largest(*arguments: Any) -> int:
 
 
 @compiled()
-def call_compiled(function: Callable, *arguments: Any) -> Any:
+def call_compiled(function: Callable, *arguments: Any, **named: Any) -> Any:
     """Call a function of arrays through a shared compilation cache."""
-    return function(*arguments)
+    return function(*arguments, **named)

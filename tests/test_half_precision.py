@@ -69,6 +69,7 @@ ONE_IMAGE = {
     "process.blur_downsample": plx.process.blur_downsample,
     "process.center_crop": lambda x: plx.process.center_crop(x, 6),
     "process.circular_gaussian2d": lambda x: plx.process.circular_gaussian2d(3, x[0, 0]),
+    "process.correlate": lambda x: plx.process.correlate(x, jnp.eye(3)),
     "process.correlate_downsample": lambda x: plx.process.correlate_downsample(x, jnp.eye(3)),
     "process.correlate_separable": lambda x: plx.process.correlate_separable(
         x, jnp.ones(3), jnp.ones(3)

@@ -3,8 +3,8 @@
     python tools/count_calls.py            # plx.metamer(image, plx.models.Gaussian(7))
     python tools/count_calls.py --list     # with the names
 
-Counted with `sys.setprofile`: Python functions whose code lies in the package, each once. Code
-that runs at import is not counted.
+Counted with `sys.setprofile`: Python functions whose code lies in the package, each once. Modules
+are imported on first use; what they run while they are imported is not counted.
 """
 
 import argparse
@@ -33,6 +33,7 @@ class Profile:
 
     def __init__(self) -> None:
         self.calls: collections.Counter = collections.Counter()
+        self._num_imports = 0
 
     def __enter__(self) -> "Profile":
         sys.setprofile(self._note)
@@ -43,7 +44,11 @@ class Profile:
 
     def _note(self, frame, event: str, argument: object) -> None:
         code = frame.f_code
-        if event != "call" or not code.co_filename.startswith(str(ROOT)):
+        if not code.co_filename.startswith(str(ROOT)):
+            return
+        if code.co_name == "<module>" and event in ("call", "return"):
+            self._num_imports += 1 if event == "call" else -1
+        if event != "call" or self._num_imports or code.co_name == "<module>":
             return
         path = pathlib.Path(code.co_filename).relative_to(ROOT).as_posix()
         # Comprehensions and lambdas are parts of the function that they stand in.

@@ -11,7 +11,7 @@ from .._function import AbstractFunction
 from .._precision import in_single_precision
 from .._rules import checked, COUNT, POSITIVE, Real, SIZES
 from .._types import Key, PyTree, Scalar
-from ..process import circular_gaussian2d, gaussian_blur, same_padding
+from ..process import circular_gaussian2d, correlate, gaussian_blur, same_padding
 
 
 @final
@@ -272,11 +272,7 @@ class Linear(AbstractFunction):
     ) -> Float[Array, "out_channels height width"]:
         """Filter an image of shape (1, height, width) with each filter."""
         check_one_channel(x)
-        filt = jnp.asarray(self.filt[:, 0], x.dtype)
-        padded = same_padding(x, (filt.shape[1], filt.shape[2]), pad_mode=self.pad_mode)
-        shape = padded.shape[-2:]
-        spectrum = jnp.fft.rfft2(padded) * jnp.fft.rfft2(filt, s=shape).conj()
-        return jnp.fft.irfft2(spectrum, s=shape)[:, : x.shape[-2], : x.shape[-1]]
+        return correlate(x, self.filt[:, 0], pad_mode=self.pad_mode)
 
 
 def check_one_channel(x: Float[Array, "..."]) -> None:

@@ -258,14 +258,16 @@ class PortillaSimoncelli(AbstractFunction):
         Raises:
             ValueError: If statistics are missing, as after ``remove_scales``.
         """
-        representation = self._check_length(representation)
-        missing = jnp.full((*representation.shape[:-1], 1), jnp.nan, representation.dtype)
-        padded = jnp.concatenate([representation, missing], axis=-1)
+        # NumPy arranges its own arrays: JAX would compile a program for each group.
+        xp = np if isinstance(representation, np.ndarray) else jnp
+        representation = xp.asarray(self._check_length(representation))
+        missing = xp.full((*representation.shape[:-1], 1), np.nan, representation.dtype)
+        padded = xp.concatenate([representation, missing], axis=-1)
         result, start = {}, 0
         for name, group in self._groups().items():
             indices = np.full(group.kept.shape, self.num_statistics)
             indices[group.kept] = start + np.arange(group.kept.sum())
-            result[name] = padded[..., indices]
+            result[name] = jnp.asarray(padded[..., indices])
             start += group.kept.sum()
         return result
 

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 # Megabytes. Matplotlib's own limit allows only about a hundred frames of noise.
 _LARGEST_IN_NOTEBOOK = 100.0
+# The level of zlib for the frames of HTML. Images of noise hardly compress: the default level, 6,
+# takes twice the time and saves 4% of the bytes.
+_COMPRESSION = 3
 
 
 @checked(batch_idx=INDEX, channel_idx=INDEX, col_wrap=COUNT, framerate=POSITIVE)
@@ -126,17 +129,21 @@ def animate(
         repeat: Whether to start again after the last frame.
     """
     import matplotlib.pyplot as plt
-    from matplotlib.animation import FuncAnimation
+    from matplotlib.animation import FuncAnimation, HTMLWriter
 
     if not framerate > 0:
         raise ValueError(f"framerate must be a positive number, got {framerate}.")
 
     class Animation(FuncAnimation):
-        def save(self, *args: Any, **kwargs: Any) -> None:
+        def save(self, filename: Any, writer: Any = None, *args: Any, **kwargs: Any) -> None:
+            if isinstance(writer, HTMLWriter) and writer.frame_format == "png":
+                chosen = kwargs.get("savefig_kwargs") or {}
+                quickly = {"pil_kwargs": {"compress_level": _COMPRESSION}}
+                kwargs["savefig_kwargs"] = quickly | chosen
             # Writing a frame draws it. Without this line, matplotlib draws it twice.
             vars(figure.canvas)["draw_idle"] = lambda: None
             try:
-                super().save(*args, **kwargs)
+                super().save(filename, writer, *args, **kwargs)
             finally:
                 del vars(figure.canvas)["draw_idle"]
 

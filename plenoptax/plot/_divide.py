@@ -4,7 +4,7 @@ from typing import Any, TYPE_CHECKING
 
 import numpy as np
 
-from ._layout import root_figure
+from ._layout import root_figure, TITLE_HEIGHT
 
 
 if TYPE_CHECKING:
@@ -66,7 +66,7 @@ def divide(
     if engine is not None:
         engine.execute(figure)
     ax.set_axis_off()
-    ax.set_title(title, fontsize=11, pad=4)
+    ax.set_title(title, fontsize=11, pad=4, y=TITLE_HEIGHT)
     place = ax.get_position()
     inches_wide, inches_high = np.asarray(place.size) * figure.bbox_inches.size
     room_for_title = min(0.5 / inches_high, 0.3) if title else 0.0

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._compiled import call_compiled
 from ._divide import divide
 from ._histogram import finite_values, histogram
 from ._imshow import draw_panels, Look, panel_limits
@@ -305,7 +306,7 @@ def draw_error(
 
     def error_at(step: int) -> Any:
         image = jnp.asarray(one.shown(step).image)
-        return _subtract(_represent(model, image, kwargs), one.problem.target)
+        return _subtract(call_compiled(model, image, **kwargs), one.problem.target)
 
     def title(step: int) -> str:
         return f"Representation error, step {step}"
@@ -318,11 +319,6 @@ def draw_error(
         set_first_line(titled, title(step))
 
     return Drawn(axes, show)
-
-
-@eqx.filter_jit
-def _represent(model: Callable, image: jax.Array, options: dict[str, Any]) -> Any:
-    return model(image, **options)
 
 
 def _subtract(first: Any, second: Any) -> Any:

@@ -14,6 +14,7 @@ from ._layout import (
     relative_zooms,
     root_figure,
     shrink,
+    TITLE_HEIGHT,
     whole_zoom,
     zoom_in_axes,
 )
@@ -220,7 +221,7 @@ def draw_panels(
     for one, panel, limit, scale, text in zip(axes, panels, limits, zooms, titles, strict=True):
         cmap = _color_map(look.cmap, panel, look.vrange)
         pictures.append(draw_panel(one, panel, limit, scale, cmap, look.options))
-        one.set_title(text, fontsize=points, pad=4)
+        one.set_title(text, fontsize=points, pad=4, y=TITLE_HEIGHT)
     return pictures
 
 

@@ -24,6 +24,9 @@ _MARGIN = 0.1
 _FONT_SIZES = (11, 10, 9, 8, 7)
 _TITLE_PAD = 4.0
 _LINE_SPACING = 1.35
+# The height of a title in fractions of its axes. Without it, matplotlib lays out all tick labels
+# whenever it draws, to keep the title clear of labels above the axes. These axes have none there.
+TITLE_HEIGHT = 1.0
 # Pixels. Some versions of matplotlib round the size of an image up, so that a rounding error of
 # 1e-12 stretches it by a whole pixel.
 _HAIR = 1e-6

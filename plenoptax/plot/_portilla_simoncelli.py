@@ -4,7 +4,7 @@ from typing import Any, Literal, NamedTuple, TYPE_CHECKING
 import numpy as np
 
 from ._divide import axes_of_new_figure, divide
-from ._layout import font_size, place_size, root_figure
+from ._layout import font_size, place_size, root_figure, TITLE_HEIGHT
 from ._panels import as_numbers
 from ._stem import stem_plot
 
@@ -69,7 +69,7 @@ def plot_portilla_simoncelli(
     points = font_size([group.title for group in groups], width, axes[0].figure.dpi)
     for one, group in zip(axes, groups, strict=True):
         _draw(one, group, ylim)
-        one.set_title(group.title, fontsize=points, pad=4)
+        one.set_title(group.title, fontsize=points, pad=4, y=TITLE_HEIGHT)
     return root_figure(ax), axes
 
 

@@ -9,7 +9,7 @@ from .._answers import answer
 from .._rules import checked, INDEX
 from ._divide import axes_of_new_figure, divide, grid_shape
 from ._imshow import draw_panel, range_line
-from ._layout import font_size, place_size, whole_zoom, zoom_in_axes
+from ._layout import font_size, place_size, TITLE_HEIGHT, whole_zoom, zoom_in_axes
 from ._panels import as_numbers, Panel, split_into_panels
 from ._stem import stem_plot
 
@@ -123,7 +123,9 @@ def plot_representation(
     points = font_size(titles, min(place_size(one)[0] for one in axes), axes[0].figure.dpi)
     for one, part, text in zip(axes, shown, titles, strict=True):
         _draw(one, part, ylim)
-        one.set_title(text, fontsize=points, pad=4)
+        # A common factor of tick labels is above the axes.
+        height = None if one.axison else TITLE_HEIGHT
+        one.set_title(text, fontsize=points, pad=4, y=height)
     return axes
 
 

@@ -17,6 +17,7 @@ from ._drawn import (
     geodesic_of,
     has_representation,
 )
+from ._layout import TITLE_HEIGHT
 from ._view import View, view
 
 
@@ -220,7 +221,9 @@ def _draw_loss(one: View, step: int, ax: "matplotlib.axes.Axes", **options: Any)
 
     def show(step: int, rescale: bool) -> None:
         drawn.show(step, rescale)
-        ax.set_title(f"Loss {one.trace.losses[step]:.3g} at step {step}", fontsize=11)
+        ax.set_title(
+            f"Loss {one.trace.losses[step]:.3g} at step {step}", fontsize=11, y=TITLE_HEIGHT
+        )
 
     show(step, False)
     return Drawn(drawn.axes, show)

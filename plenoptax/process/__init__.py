@@ -1,6 +1,7 @@
 """Standard computations on images: pure functions and small Modules."""
 
 from ._convolution import blur_downsample as blur_downsample
+from ._convolution import correlate as correlate
 from ._convolution import correlate_downsample as correlate_downsample
 from ._convolution import correlate_separable as correlate_separable
 from ._convolution import gaussian_blur as gaussian_blur

@@ -6,8 +6,9 @@ from jaxtyping import Array, ArrayLike, Float
 
 from .._precision import in_single_precision
 from .._rules import checked, COUNT, SIZES, Whole
+from ._dense import correlate_dense
 from ._filters import filter_taps, gaussian_window
-from ._padding import as_pair
+from ._padding import as_pair, same_padding
 from ._separable import band_matrix, correlate_axes, fold, multiply
 
 
@@ -54,14 +55,57 @@ def correlate_separable(
     image = _with_rank(image, rank)
     vertical = _with_rank(jnp.asarray(vertical, image.dtype), rank - 1)
     horizontal = _with_rank(jnp.asarray(horizontal, image.dtype), rank - 1)
-    height, width = image.shape[-2:]
-    taps = vertical.shape[-1], horizontal.shape[-1]
-    if pad_mode == "valid" and (height < taps[0] or width < taps[1]):
-        raise ValueError(
-            f"The image must be at least as large as the window of {taps[0]} x {taps[1]} pixels, "
-            f"got {height} x {width}. Use a smaller kernel, or a pad_mode other than 'valid'."
-        )
+    if pad_mode == "valid":
+        _check_room(image, vertical.shape[-1], horizontal.shape[-1])
     return correlate_axes(image, vertical, horizontal, pad_mode, stride)
+
+
+@in_single_precision("image")
+def correlate(
+    image: Float[Array, "*batch height width"],
+    filt: Float[Array, "*channel vertical_taps horizontal_taps"],
+    *,
+    pad_mode: str = "reflect",
+) -> Float[Array, "*broadcast rows columns"]:
+    """Correlate an image with filters that need not be separable.
+
+    Filters of at most 49 pixels are applied directly, larger ones by an FFT. Derivatives always use
+    an FFT, which is faster there. This function is safe inside compiled loops, where convolutions
+    over several channels are slow on the CPU.
+
+    Args:
+        image: Image, with leading axes for channels and maps.
+        filt: Filters. Their leading axes are broadcast against those of the image, as in
+            ``correlate_separable``, which is faster for outer products of windows.
+        pad_mode: A mode of ``same_padding``, or ``"valid"`` to keep only pixels whose entire
+            neighborhood lies inside the image.
+
+    Returns:
+        The filtered image, of the same height and width except with ``"valid"``.
+
+    Raises:
+        ValueError: If ``pad_mode`` is unknown, or it is ``"valid"`` and the image is smaller than
+            the filter; or ``filt`` has fewer than two axes.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> filters = jnp.ones((4, 3, 3)) / 9
+        >>> correlate(jnp.ones((1, 8, 8)), filters).shape
+        (4, 8, 8)
+    """
+    if jnp.ndim(filt) < 2:
+        raise ValueError(
+            f"filt must have at least two axes, got shape {jnp.shape(filt)}. Use "
+            "correlate_separable for one-dimensional windows."
+        )
+    rank = max(image.ndim, jnp.ndim(filt))
+    image, filt = _with_rank(image, rank), _with_rank(jnp.asarray(filt, image.dtype), rank)
+    taps = filt.shape[-2], filt.shape[-1]
+    if pad_mode == "valid":
+        _check_room(image, *taps)
+    else:
+        image = same_padding(image, taps, pad_mode=pad_mode)
+    return correlate_dense(image, filt)
 
 
 @checked(kernel_size=SIZES)
@@ -250,6 +294,15 @@ def _upsample_separable(
     right = _upsampling_matrix(horizontal, image.shape[-1], parity[1], pad_mode)
     left, right = _with_rank(left, image.ndim), _with_rank(right, image.ndim)
     return multiply(multiply(left, image), right.mT)
+
+
+def _check_room(image: Array, rows: int, columns: int) -> None:
+    height, width = image.shape[-2:]
+    if height < rows or width < columns:
+        raise ValueError(
+            f"The image must be at least as large as the window of {rows} x {columns} pixels, "
+            f"got {height} x {width}. Use a smaller kernel, or a pad_mode other than 'valid'."
+        )
 
 
 def _check_filter(image: Array, filt: Array) -> Array:

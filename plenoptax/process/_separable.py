@@ -2,7 +2,7 @@
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+from jaxtyping import Array, Complex, Float
 
 from ._padding import pad, same_padding
 
@@ -135,14 +135,36 @@ def _correlate_fft(
     vertical: Float[Array, "*channel vertical_taps"],
     horizontal: Float[Array, "*channel horizontal_taps"],
 ) -> Float[Array, "*broadcast rows columns"]:
-    height, width = image.shape[-2:]
-    shape = _fast_length(height), _fast_length(width)
+    shape = fast_shape(image)
     rows = jnp.fft.fft(vertical, shape[0]).conj()[..., :, None]
     columns = jnp.fft.rfft(horizontal, shape[1]).conj()[..., None, :]
-    spectrum = jnp.fft.rfft2(image, s=shape) * (rows * columns)
-    rows_kept = height - vertical.shape[-1] + 1
-    columns_kept = width - horizontal.shape[-1] + 1
-    return jnp.fft.irfft2(spectrum, s=shape)[..., :rows_kept, :columns_kept]
+    return multiply_spectrum(
+        image, rows * columns, shape, (vertical.shape[-1], horizontal.shape[-1])
+    )
+
+
+def multiply_spectrum(
+    image: Float[Array, "*batch height width"],
+    factor: Complex[Array, "*channel frequencies half_frequencies"],
+    shape: tuple[int, int],
+    taps: tuple[int, int],
+) -> Float[Array, "*broadcast rows columns"]:
+    """Multiply the spectrum of an image, and keep the pixels that padding does not reach.
+
+    Args:
+        image: Image.
+        factor: The conjugate of the spectrum of a window, in the format of ``rfft2``.
+        shape: The size of the FFT.
+        taps: Height and width of the window.
+    """
+    filtered = jnp.fft.irfft2(jnp.fft.rfft2(image, s=shape) * factor, s=shape)
+    height, width = image.shape[-2:]
+    return filtered[..., : height - taps[0] + 1, : width - taps[1] + 1]
+
+
+def fast_shape(image: Float[Array, "*batch height width"]) -> tuple[int, int]:
+    """Return the smallest size of a fast FFT that has room for an image."""
+    return _fast_length(image.shape[-2]), _fast_length(image.shape[-1])
 
 
 def _fast_length(size: int) -> int:

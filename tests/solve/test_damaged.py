@@ -245,9 +245,9 @@ def test_a_wrong_list_of_the_elements_of_a_part_is_refused(results, tmp_path):
         ({"indices": [2], "total": 3}, "lists 1 elements and holds 2"),
         ({"indices": [2, 3], "total": 3}, r"elements are \[2, 3\] of 3"),
         ({"indices": [2, 0.5], "total": 3}, r"elements are \[2, 0.5\] of 3"),
-        ({"indices": [2, 0]}, "part has another form"),
-        ({"indices": 2, "total": 3}, "part has another form"),
-        ([2, 0], "part has another form"),
+        ({"indices": [2, 0]}, "another form"),
+        ({"indices": 2, "total": 3}, "another form"),
+        ([2, 0], "another form"),
     ):
         meta, arrays = read_parts(path)
         _archive.write_archive(path, meta | {"part": part}, arrays)
