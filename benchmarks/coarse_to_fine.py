@@ -39,19 +39,19 @@ TEXTURES = {
 }
 
 
-def cut_windows(size):
-    """Windows of the photographs, which say how much each statistic varies between images."""
-    return jnp.stack(
-        [
-            plx.data.get(name, as_gray=True)[:, i : i + size, j : j + size]
-            for name in plx.data.PHOTOGRAPHS
-            for i in range(0, 256, size)
-            for j in range(0, 256, size)
-        ]
-    )
+def measure_null(model, size):
+    """The null of windows of photographs: how much each statistic varies between images."""
+    corners = [(i, j) for i in range(0, 256, size) for j in range(0, 256, size)]
+    windows = {
+        (name, i, j): plx.data.get(name, as_gray=True)[:, i : i + size, j : j + size]
+        for name in plx.data.PHOTOGRAPHS
+        for i, j in corners
+    }
+    names = [name for name, _, _ in windows]
+    return plx.null(jnp.stack([*windows.values()]), model, sources=names)
 
 
-def compare(image, model, seed, windows):
+def compare(image, model, seed, null):
     """The evaluations, the stages' names and lengths, and the losses and reports of the methods."""
     key = jax.random.key(seed)
     weighted = plx.loss.portilla_simoncelli_loss_factory(model, image)
@@ -69,7 +69,7 @@ def compare(image, model, seed, windows):
     }
     target = model(image)
     losses = {name: float(weighted(model(r.image), target)) for name, r in results.items()}
-    groups = {name: r.report(null_images=windows).groups for name, r in results.items()}
+    groups = {name: r.report(null=null).groups for name, r in results.items()}
     timing = staged.problem.scales_timing(staged.trace)
     return {
         "evaluations": len(staged.trace),
@@ -140,11 +140,10 @@ def main():
         if size not in options.sizes:
             continue
         model = plx.models.PortillaSimoncelli((size, size), n_scales)
-        windows = cut_windows(size)
         found = []
         for name in options.textures:
             image = TEXTURES[name](size)
-            runs = [compare(image, model, seed, windows) for seed in range(options.seeds)]
+            runs = [compare(image, model, seed, null) for seed in range(options.seeds)]
             found.append((name, runs))
         print(f"\n## {title}\n\nLoss of all scales, median (range):\n")
         print_overview(found)

@@ -33,7 +33,10 @@ nb_merge_streams = True
 
 autosummary_generate = True
 # On file systems that do not tell capitals from small letters, one page would overwrite the other.
-autosummary_filename_map = {"plenoptax.metamer": "plenoptax.metamer_function"}
+autosummary_filename_map = {
+    "plenoptax.metamer": "plenoptax.metamer_function",
+    "plenoptax.null": "plenoptax.null_function",
+}
 # The docstrings say what goes in, in words; of a class Sphinx would show the types of its fields.
 autodoc_typehints = "none"
 autodoc_preserve_defaults = True

@@ -76,6 +76,8 @@ _NAMES = {
         "metamer",
         "metamer_ctf",
         "MetamerCTF",
+        "Null",
+        "null",
         "Objective",
         "precondition_path",
         "principal_distortions",

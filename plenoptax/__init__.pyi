@@ -63,6 +63,8 @@ from .synthesis import Metamer as Metamer
 from .synthesis import metamer as metamer
 from .synthesis import metamer_ctf as metamer_ctf
 from .synthesis import MetamerCTF as MetamerCTF
+from .synthesis import Null as Null
+from .synthesis import null as null
 from .synthesis import Objective as Objective
 from .synthesis import precondition_path as precondition_path
 from .synthesis import principal_distortions as principal_distortions

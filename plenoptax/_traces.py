@@ -87,10 +87,10 @@ def check_program(
             things, or a known function computes something else than before.
     """
     traced = trace(what, function, *arguments)
-    known, digest = _known_of(what, function, traced), _digest(traced)
+    known, digest = _known_of(what, function, traced), digest_program(traced)
     if known.get("digest") == digest:
         return traced
-    if _digest(trace(what, function, *arguments)) != digest:
+    if digest_program(trace(what, function, *arguments)) != digest:
         given = "two calls with the same image that compute different things"
         raise ValueError(_say_stochastic(what, given))
     if known:
@@ -135,7 +135,8 @@ def _known(*key: Hashable) -> dict[str, bytes]:
     return {}
 
 
-def _digest(traced: Any) -> bytes:
+def digest_program(traced: Any) -> bytes:
+    """Return a hash of a jaxpr and of the constants in it."""
     digest = hashlib.blake2b(str(traced.jaxpr).encode())
     for constant in traced.consts:
         if not isinstance(constant, Tracer):

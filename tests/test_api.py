@@ -24,6 +24,7 @@ RECORDS = {
     "Detectability",
     "EigendistortionsReport",
     "Info",
+    "Null",
     "Outcome",
     "Report",
     "Stage",

@@ -24,6 +24,8 @@ from ._metamer import Metamer as Metamer
 from ._metamer import metamer as metamer
 from ._metamer_ctf import metamer_ctf as metamer_ctf
 from ._metamer_ctf import MetamerCTF as MetamerCTF
+from ._null import Null as Null
+from ._null import null as null
 from ._objective import Objective as Objective
 from ._objective import synthesize as synthesize
 from ._principal_distortions import principal_distortions as principal_distortions

@@ -3,23 +3,34 @@
 import dataclasses
 from collections.abc import Callable
 from itertools import combinations
+from typing import NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from .._answers import answer
 from .._compiled import call_compiled
-from .._tree import flatten_real
 from .._types import PyTree
-from ..data import NaturalStatistics
+from ._null import flatten, Null
 
 
 # A correlation over fewer values is not informative.
 _SMALLEST_GROUP = 16
 
+# Of the similarities of pairs, printed beside their extreme, which one odd pair can set.
+_QUANTILE = 0.999
+
 # The noise floor is the range of the 28 distances between them.
 _NUM_SETS_OF_KEYS = 8
+
+
+class Likeness(NamedTuple):
+    """How similar two representations are, by three measures; NaN without a null."""
+
+    z_error: float = float("nan")
+    correlation: float = float("nan")
+    rank_correlation: float = float("nan")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,6 +47,10 @@ class Group:
         null_z_error: The smallest z error between two unrelated images; NaN as above.
         null_correlation: The largest correlation between two unrelated images.
         null_rank_correlation: The largest rank correlation between two unrelated images.
+        null_quantiles: The same three bounds if one pair of unrelated images in a thousand, the
+            most similar, is left out; NaN as above.
+        percentile: The percentage of pairs of unrelated images that are less similar than synthesis
+            and target, by the measure with the lowest percentage; NaN as above.
     """
 
     size: int
@@ -46,6 +61,8 @@ class Group:
     null_z_error: float
     null_correlation: float
     null_rank_correlation: float
+    null_quantiles: Likeness = Likeness()
+    percentile: float = float("nan")
 
     @property
     def passes(self) -> bool | None:
@@ -61,26 +78,6 @@ class Group:
             and self.correlation > self.null_correlation
             and self.rank_correlation > self.null_rank_correlation
         )
-
-
-@dataclasses.dataclass(frozen=True)
-class Null:
-    """A null: representations of unrelated images, the baseline for similarity.
-
-    Attributes:
-        mean: The mean over images.
-        standard_deviation: The standard deviation over images.
-        z_scores: The z-scores of some of these images.
-        sources: The photograph that each image comes from. Only images of different photographs are
-            unrelated.
-        name: A description of the images, for a reader.
-    """
-
-    mean: Float[np.ndarray, " number"]
-    standard_deviation: Float[np.ndarray, " number"]
-    z_scores: Float[np.ndarray, "image number"]
-    sources: Int[np.ndarray, " image"]
-    name: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,71 +124,25 @@ def measure_noise(
     where = image if original is None else original
     responses = [call_compiled(draw(1 + i), where) for i in range(_NUM_SETS_OF_KEYS)]
     wanted = target if original is None else responses[0]
-    scale = float(np.linalg.norm(_flatten(wanted))) or 1.0
+    scale = float(np.linalg.norm(flatten(wanted))) or 1.0
 
     def distance(a: PyTree, b: PyTree) -> float:
-        return float(np.linalg.norm(_flatten(a) - _flatten(b))) / scale
+        return float(np.linalg.norm(flatten(a) - flatten(b))) / scale
 
     between = [distance(a, b) for a, b in combinations(responses, 2)]
     error = distance(synthesized, wanted)
     return synthesized, wanted, Noise(error, (min(between), max(between)))
 
 
-def null_of(
-    model: Callable, images: Float[Array, "image *shape"] | None, target: PyTree
-) -> Null | None:
-    """Return the null of a model: from the user's images, else (weaker) its ``null_statistics``.
-
-    Args:
-        model: The model.
-        images: The user's images.
-        target: The representation to compare with those of the null.
-
-    Returns:
-        The null. None if there are no images and the model either has no null or has one of another
-        size than the target, as for an image of several channels.
-
-    Raises:
-        ValueError: If there are fewer than 8 images, or the size of their representations differs
-            from that of the target.
-    """
-    if images is not None:
-        if len(images) < 8:
-            raise ValueError(
-                f"null_images must be at least 8 unrelated images, got {len(images)}. Give "
-                "hundreds if possible."
-            )
-        responses = (call_compiled(model, image) for image in images)
-        rows = np.stack([_flatten(response) for response in responses])
-        if rows.shape[1] != _flatten(target).size:
-            raise ValueError(
-                f"The representations of null_images must have {_flatten(target).size} values as "
-                f"that of the target, got {rows.shape[1]} for images of shape {images.shape[1:]}. "
-                "Give images with as many channels as the target."
-            )
-        mean, deviation = rows.mean(0), rows.std(0, ddof=1)
-        z_scores = (rows - mean) / np.where(deviation > 0, deviation, 1)
-        name = f"{len(images)} of your images"
-        return Null(mean, deviation, z_scores, np.arange(len(rows)), name)
-    own = _own_null(model)
-    if own is None or own.mean.size != _flatten(target).size:
-        return None
-    name = (
-        f"weak: {len(own.z_scores)} windows of {own.sources.max() + 1} photographs; "
-        "give your own null_images="
-    )
-    return Null(own.mean, own.standard_deviation, own.z_scores, own.sources, name)
-
-
 def say_no_null(model: Callable, target: PyTree) -> str:
-    """Explain why `null_of` returns None without the user's images, and what to do."""
-    own = _own_null(model)
-    num_channels, rest = divmod(_flatten(target).size, 1 if own is None else own.mean.size)
+    """Explain why a model has no null of its own for a target, and what to do."""
+    own = answer(model, "null_statistics", lambda: None)()
+    num_channels, rest = divmod(flatten(target).size, 1 if own is None else own.mean.size)
     if own is None or num_channels < 2 or rest:
-        return "no null of unrelated images to compare with (report(null_images=...))"
+        return "no null of unrelated images to compare with (report(null=...))"
     return (
         f"the model measures each of the {num_channels} channels alone, and the null consists of "
-        "gray photographs (give report(null_images=...) images with as many channels)"
+        "gray photographs (give report(null=...) images with as many channels)"
     )
 
 
@@ -212,7 +163,7 @@ def judge(
         between biological and artificial neural networks, Nature Neuroscience 26, 2017-2034: uses
         both correlations and a ratio of signal to error, compared with pairs of unrelated images.
     """
-    x, y = _flatten(synthesized), _flatten(target)
+    x, y = flatten(synthesized), flatten(target)
     labels = _labels(model, target)
     groups = {}
     for name in dict.fromkeys(labels):
@@ -220,7 +171,8 @@ def judge(
         a, b = x[members], y[members]
         scale = float(np.linalg.norm(b))
         error = float(np.linalg.norm(a - b)) / scale if scale > 0 else float(np.linalg.norm(a))
-        size, likeness, closest = members.sum(), (np.nan,) * 3, (np.nan,) * 3
+        size, likeness = members.sum(), Likeness()
+        most, usual, percentile = Likeness(), Likeness(), float("nan")
         if null is not None:
             mean, deviation, z_scores = (
                 null_part[..., members]
@@ -230,24 +182,23 @@ def judge(
             a, b = ((c - mean)[varies] / deviation[varies] for c in (a, b))
             z_error = float(np.sqrt(np.mean((a - b) ** 2))) if a.size else 0.0
             size, ranks = a.size, _ranks(np.stack([a, b]))
-            likeness = z_error, correlate(a, b), correlate(*ranks)
-            closest = _closest(z_scores[:, varies], null.sources)
-        groups[str(name)] = Group(int(size), error, *likeness, *closest)
+            likeness = Likeness(z_error, correlate(a, b), correlate(*ranks))
+            most, usual, percentile = _rank(likeness, z_scores[:, varies], null.sources)
+        groups[str(name)] = Group(int(size), error, *likeness, *most, usual, percentile)
     return groups
 
 
-def verdict(groups: dict[str, Group]) -> bool | None:
-    """Return whether every judged group passes (the success test); None if no group is judged."""
+def verdict(groups: dict[str, Group], null: Null | None) -> bool | None:
+    """Return the answer of the success test.
+
+    Returns:
+        False if a judged group fails, however small the null is. True if all judged groups pass and
+        the null is large enough. None otherwise.
+    """
     judged = [group.passes for group in groups.values() if group.passes is not None]
-    return all(judged) if judged else None
-
-
-def _own_null(model: Callable) -> NaturalStatistics | None:
-    return answer(model, "null_statistics", lambda: None)()
-
-
-def _flatten(representation: PyTree) -> np.ndarray:
-    return np.asarray(flatten_real(representation, jax.numpy.result_type(float)), np.float64)
+    if not all(judged):
+        return False
+    return True if judged and null is not None and null.is_large_enough else None
 
 
 def _labels(model: Callable, representation: PyTree) -> np.ndarray:
@@ -280,21 +231,32 @@ def _ranks(rows: Float[np.ndarray, "row number"]) -> Float[np.ndarray, "row numb
     return np.asarray(found, np.float64)
 
 
-def _closest(z_scores: np.ndarray, sources: np.ndarray) -> tuple[float, float, float]:
-    """Return the smallest z error and the largest of each correlation between unrelated images."""
-    unrelated = sources[:, None] != sources[None, :]
-    if z_scores.shape[1] < 2 or not unrelated.any():
-        return float("nan"), float("nan"), float("nan")
+def _rank(
+    likeness: Likeness, z_scores: np.ndarray, sources: np.ndarray
+) -> tuple[Likeness, Likeness, float]:
+    """Return the extremes of unrelated images, their quantiles, and the percentile of a likeness.
+
+    All are NaN without pairs of unrelated images.
+    """
+    first, second = np.nonzero(np.triu(sources[:, None] != sources[None, :]))
+    if z_scores.shape[1] < 2 or not first.size:
+        return Likeness(), Likeness(), float("nan")
     squares = np.sum(z_scores**2, axis=1)
     squared = squares[:, None] + squares[None] - 2 * z_scores @ z_scores.T
-    nearest = np.sqrt(max(squared[unrelated].min(), 0) / z_scores.shape[1])
-    pearson = _largest_correlation(z_scores, unrelated)
-    spearman = _largest_correlation(_ranks(z_scores), unrelated)
-    return float(nearest), pearson, spearman
+    errors = np.sqrt(np.maximum(squared[first, second], 0) / z_scores.shape[1])
+    matrices = _correlation_matrix(z_scores), _correlation_matrix(_ranks(z_scores))
+    # Larger is more similar in all three.
+    null = [-errors, *(matrix[first, second] for matrix in matrices)]
+    found = [-likeness.z_error, likeness.correlation, likeness.rank_correlation]
+    shares = [float(np.mean(pairs < one)) for pairs, one in zip(null, found, strict=True)]
+    most = [float(pairs.max()) for pairs in null]
+    usual = [float(np.quantile(pairs, _QUANTILE)) for pairs in null]
+    bounds = [Likeness(-error, *correlations) for error, *correlations in (most, usual)]
+    return bounds[0], bounds[1], 100 * min(shares)
 
 
-def _largest_correlation(rows: np.ndarray, unrelated: np.ndarray) -> float:
+def _correlation_matrix(rows: np.ndarray) -> np.ndarray:
     centered = rows - rows.mean(1, keepdims=True)
     norms = np.linalg.norm(centered, axis=1, keepdims=True)
     centered = centered / np.where(norms > 0, norms, 1)
-    return float((centered @ centered.T)[unrelated].max())
+    return centered @ centered.T

@@ -1,4 +1,5 @@
 import dataclasses
+import os
 import textwrap
 from collections.abc import Mapping, Sequence
 from itertools import combinations
@@ -9,7 +10,8 @@ from jaxtyping import Array, Float
 
 from .._answers import answer, citations
 from ..solve import AbstractProblem, Solver, State, Status, Trace
-from ._judge import Group, judge, measure_noise, Noise, Null, null_of, say_no_null, verdict
+from ._judge import Group, judge, measure_noise, Noise, say_no_null, verdict
+from ._null import as_null, Null, null_of_model
 from ._pixels import (
     are_the_same_to_the_eye,
     compare_channels,
@@ -35,8 +37,8 @@ _IS_TARGET = (
 class Report:
     """Summary of one synthesis and a test of whether it succeeded.
 
-    ``print(report)`` shows it as text. A null is a set of unrelated images, the baseline for
-    similarity.
+    ``print(report)`` shows it as text. A null consists of a model's representations of unrelated
+    images, the baseline for similarity (see `plenoptax.null`).
 
     Attributes:
         success: Whether the image is a metamer by `criterion`; None if unknown.
@@ -248,7 +250,7 @@ def report_on(
     state: State,
     trace: Trace,
     image: Float[Array, "..."],
-    null_images: Float[Array, "null ..."] | None,
+    null: Null | Array | str | os.PathLike | None,
 ) -> Report:
     """Judge one image.
 
@@ -258,10 +260,11 @@ def report_on(
         state: The final state.
         trace: The trace of the synthesis.
         image: The image.
-        null_images: Unrelated images that set the baseline similarity.
+        null: The null, or the images or the folder to measure it with. None takes that of the
+            model.
 
     Raises:
-        ValueError: If null images are given, but there is no target.
+        ValueError: If a null is given, but there is no target.
     """
     compared_with, original = _image_to_compare_with(problem)
     pixel_range = range_of(problem, original)
@@ -270,7 +273,7 @@ def report_on(
         distance = rms(image, original)
     is_target = compared_with == "target" and are_the_same_to_the_eye([distance], pixel_range)
     finite = not bool(state.status == Status.nonfinite) and bool(np.isfinite(image).all())
-    success, criterion, groups, null, noise = _judge(problem, image, null_images)
+    success, criterion, groups, used, noise = _judge(problem, image, null)
     if not finite:
         success, criterion = False, "the objective was not finite"
     elif is_target:
@@ -291,7 +294,7 @@ def report_on(
         distance=distance,
         channel_correlations=compare_channels(original, image),
         groups=groups,
-        null="none" if null is None else null.name,
+        null="none" if used is None else str(used),
         noise=noise,
         num_steps=len(trace),
         provenance=trace.provenance,
@@ -333,37 +336,44 @@ def _image_to_compare_with(problem: AbstractProblem) -> tuple[str | None, Array 
 def _judge(
     problem: AbstractProblem,
     image: Float[Array, "..."],
-    null_images: Float[Array, "null ..."] | None,
+    null: Null | Array | str | os.PathLike | None,
 ) -> tuple[bool | None, str, dict[str, Group], Null | None, Noise | None]:
     """Return an image's success and criterion, and its groups, null and noise."""
     model, target = getattr(problem, "model", None), getattr(problem, "target", None)
     if model is None or target is None:
-        if null_images is not None:
+        if null is not None:
             raise ValueError(
-                f"The problem must have a target to use null_images, got {type(problem).__name__}. "
-                "Call report() without null_images."
+                "The problem must have a target to be compared with a null, got "
+                f"{type(problem).__name__}. Call report() without null."
             )
         return None, "the problem has no target to compare the image with", {}, None, None
-    null = null_of(model, null_images, target)
+    used = null_of_model(model, target) if null is None else as_null(null, model, target)
     _, original = _image_to_compare_with(problem)
     synthesized, target, noise = measure_noise(model, image, original, target)
-    groups = judge(model, synthesized, target, null)
+    groups = judge(model, synthesized, target, used)
+    success = verdict(groups, used)
+    if noise is not None and not noise.at_floor:
+        return False, "with fresh keys the error is above the noise floor", groups, used, noise
+    if used is None:
+        return None, say_no_null(model, target), groups, used, noise
+    return success, _explain(groups, used), groups, used, noise
+
+
+def _explain(groups: dict[str, Group], null: Null) -> str:
+    """Return the criterion of a verdict, in words."""
     judged = [name for name, group in groups.items() if group.passes is not None]
     failed = [name for name in judged if not groups[name].passes]
-    success = verdict(groups)
-    if noise is not None and not noise.at_floor:
-        success, criterion = False, "with fresh keys the error is above the noise floor"
-    elif null is None:
-        criterion = say_no_null(model, target)
-    elif not judged:
-        criterion = "no group of the representation has enough values to be judged"
-    elif failed:
-        criterion = f"not closer to the target than unrelated images in {', '.join(failed)}"
-    else:
-        criterion = (
-            "closer to the target than any two unrelated images in every group of statistics"
-        )
-    return success, criterion, groups, null, noise
+    if not judged:
+        return "no group of the representation has enough values to be judged"
+    if failed:
+        return f"not closer to the target than unrelated images in {', '.join(failed)}"
+    passed = "closer to the target than any two unrelated images in every group of statistics"
+    if null.is_large_enough:
+        return passed
+    return (
+        f"{passed}, but the null is too small: {null.num_unrelated} unrelated images (give "
+        "report(null=...) at least 200)"
+    )
 
 
 def _measures(problem: AbstractProblem) -> list[Any]:
@@ -375,21 +385,33 @@ def _measures(problem: AbstractProblem) -> list[Any]:
 
 
 def _table(groups: dict[str, Group]) -> list[str]:
-    width = max(len(name) for name in groups)
+    width = max(len("99.9 % and extreme of the null"), *map(len, groups))
     marks = {True: "", False: "  FAILS", None: "  (not judged)"}
     has_null = any(not np.isnan(group.z_error) for group in groups.values())
     head = f"{'group':{width}}   size  rel. error"
-    lines = [f"{head}  z error (null)  Pearson (null)  Spearman (null)" if has_null else head]
+    measures = "z error  Pearson  Spearman  percentile"
+    lines = [f"{head}  {measures}" if has_null else head]
     for name, g in groups.items():
         line = f"{name:{width}}  {g.size:5d}  {g.relative_error:10.3g}"
         if has_null:
             line += (
-                f"  {_number(g.z_error, 5)} ({_number(g.null_z_error, 5)})"
-                f"  {_number(g.correlation, 6)} ({_number(g.null_correlation, 5)})"
-                f"  {_number(g.rank_correlation, 7)} ({_number(g.null_rank_correlation, 5)})"
+                f"  {_number(g.z_error, 7)}  {_number(g.correlation, 7)}"
+                f"  {_number(g.rank_correlation, 8)}  {_number(g.percentile, 10, '.1f')}"
                 f"{marks[g.passes]}"
             )
         lines.append(line)
+    return lines + (_table_of_null(groups, width) if has_null else [])
+
+
+def _table_of_null(groups: dict[str, Group], width: int) -> list[str]:
+    """Format what unrelated images reach."""
+    head = f"{'99.9 % and extreme of the null':{width}}"
+    lines = ["", f"{head}          z error          Pearson         Spearman"]
+    for name, g in groups.items():
+        extremes = g.null_z_error, g.null_correlation, g.null_rank_correlation
+        pairs = zip(g.null_quantiles, extremes, strict=True)
+        cells = [f"{_number(usual, 8)} {_number(most, 8)}" for usual, most in pairs]
+        lines.append(f"{name:{width}}  " + "".join(cells))
     return lines
 
 

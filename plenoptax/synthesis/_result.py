@@ -17,6 +17,7 @@ from ..solve import (
     Status,
     Trace,
 )
+from ._null import Null
 from ._report import BatchReport, Report, report_on, report_on_batch
 
 
@@ -101,7 +102,8 @@ class Result:
         A plateau (no further decrease of the loss) is not success, and neither is a small loss: the
         image must be closer to its target than unrelated images are. A metamer that is visually the
         target itself is not a success either, because it shows nothing about the null space of the
-        model. For a batch: whether all elements succeeded.
+        model. Success needs a null of at least 200 unrelated images: ask
+        ``report(null=...).success``. For a batch: whether all elements succeeded.
         """
         return self.report().success
 
@@ -182,30 +184,33 @@ class Result:
             )
         save_image(path, self.image, **{"clip": True, **options})
 
-    def report(self, *, null_images: Array | None = None) -> Report | BatchReport:
+    def report(
+        self, *, null: Null | Array | str | os.PathLike | None = None
+    ) -> Report | BatchReport:
         """Return a summary of the run and a test of whether it succeeded.
 
         A representation is judged by groups of at least 16 values (for Portilla-Simoncelli, its
         groups of statistics), in units of their standard deviation over other images. A group
         passes if synthesis and target are more strongly correlated, and closer to each other, than
-        any two unrelated images (the null). The synthesis succeeds if every group passes. An image
-        whose root mean square difference from the target is below half a gray level of 8 bits is
-        not a success: either the model allows no other metamer, or the synthesis started at the
-        target.
+        any two unrelated images (the null). The synthesis fails if a group fails. It succeeds if
+        every group passes and the null has at least 200 unrelated images; with fewer, success is
+        unknown. An image whose root mean square difference from the target is below half a gray
+        level of 8 bits is not a success: either the model allows no other metamer, or the synthesis
+        started at the target.
 
         Args:
-            null_images: At least 8 unrelated images that the model takes, along the first axis: a
-                sample of the images that your claim is about. By default, for Portilla-Simoncelli
-                with its default arguments, photographs that come with the package, a weak null; for
-                other models, and for images of several channels, there is no default and success is
-                unknown.
+            null: A null that `plenoptax.null` made; or images along the first axis, or a folder, of
+                which it makes one: a sample of the images that your claim is about. By default, for
+                Portilla-Simoncelli with its default arguments, photographs that come with the
+                package, which are too few for success; for other models, and for images of several
+                channels, there is no default.
 
         Returns:
             The report, to be printed; for a batch one report on all elements.
 
         Raises:
-            ValueError: If there are fewer than 8 null images, or their channels differ from those
-                of the target; or if the problem has no target (competitions, geodesics and
+            ValueError: If the null does not fit the target or cannot be made (see
+                `plenoptax.null`); or if the problem has no target (competitions, geodesics and
                 objectives of your own).
 
         References:
@@ -215,7 +220,7 @@ class Result:
         for index, trace in enumerate(self.trace.elements):
             problem, state = self.problem.element(index, self.state)
             image = jnp.asarray(images[index])
-            reports.append(report_on(problem, self.solver, state, trace, image, null_images))
+            reports.append(report_on(problem, self.solver, state, trace, image, null))
         return self.problem.join(
             reports,
             lambda reports: report_on_batch(reports, self.image, are_seeds=self.problem.are_equal),

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import plenoptax as plx
-from plenoptax.synthesis._judge import null_of
+from plenoptax.synthesis._null import null_of_model
 
 
 OPTIONS = {"key": jax.random.key(0), "max_steps": 2, "progress": False}
@@ -133,11 +133,12 @@ def test_other_texture_models_get_what_ours_gets(name, texture, model, result):
 def test_other_texture_models_have_its_null(name):
     model = plx.models.PortillaSimoncelli((128, 128), weights={"magnitude_std": -2.0})
     target = jnp.ones((1, 710))
-    found = null_of(WRAPS[name](model), None, target)
-    wanted = null_of(model, None, target)
+    found = null_of_model(WRAPS[name](model), target)
+    wanted = null_of_model(model, target)
     np.testing.assert_array_equal(found.mean, wanted.mean)
     np.testing.assert_array_equal(found.z_scores, wanted.z_scores)
-    assert found.name.startswith("weak: ")
+    assert found.name == wanted.name == "images that come with PortillaSimoncelli"
+    assert found.num_unrelated == 11
 
 
 def test_the_texture_model_has_a_null_with_its_default_arguments_only():
@@ -157,8 +158,8 @@ def test_all_answers_of_a_model_are_asked_for(wrap, texture):
     np.testing.assert_allclose(result.trace.terms["largest"][-1], difference.max(), rtol=1e-3)
     report = result.report()
     assert {name: group.size for name, group in report.groups.items()} == {"mean": 32, "square": 32}
-    assert report.success is not None
-    assert report.null.startswith("weak: 12 windows")
+    assert report.null == "images that come with Rows: 12 images, 66 pairs of unrelated images"
+    assert all(group.passes is not None for group in report.groups.values())
     (axes,) = plx.plot.plot_representation(model, model(texture))
     assert len(axes.lines[0].get_ydata()) == 64
     (line,) = plx.plot.update_plot([axes], 2 * model(texture), model)

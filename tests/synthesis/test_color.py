@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 
 import plenoptax as plx
-from plenoptax.synthesis._judge import judge, null_of, say_no_null
+from plenoptax.synthesis._judge import judge, say_no_null
+from plenoptax.synthesis._null import null_of_model
 
 
 OPTIONS = {"key": jax.random.key(0), "progress": False}
@@ -77,8 +78,8 @@ def test_models_that_relate_channels_do_not_warn(color):
 def test_gray_photographs_judge_no_color():
     model = plx.models.PortillaSimoncelli((128, 128))
     gray, color = jnp.ones((1, 710)), jnp.ones((3, 710))
-    assert null_of(model, None, gray) is not None
-    assert null_of(model, None, color) is None
+    assert null_of_model(model, gray) is not None
+    assert null_of_model(model, color) is None
     assert all(group.passes is None for group in judge(model, color, color, None).values())
     assert "each of the 3 channels alone" in say_no_null(model, color)
     assert "gray photographs" in say_no_null(model, color)
@@ -134,10 +135,10 @@ def test_the_recipe_synthesizes_compiles_once_and_is_judged(color, rng, unchecke
     assert compiled == []
     assert result.trace.losses[-1] < 0.1 * result.trace.losses[0]
     assert result.success is None
-    null_images = jnp.asarray(rng.random((8, 3, 5, 4)), jnp.float32)
-    assert result.report(null_images=null_images).success is True
-    with pytest.raises(ValueError, match="as many channels as the target"):
-        result.report(null_images=null_images[:, :2])
+    images = jnp.asarray(rng.random((200, 3, 5, 4)), jnp.float32)
+    assert result.report(null=images).success is True
+    with pytest.raises(ValueError, match="as many channels"):
+        result.report(null=images[:8, :2])
     # Three channels that are measured alike have each eigenvalue three times.
     found = plx.eigendistortions(color, names["each_channel"], method="exact", progress=False)
     found = np.asarray(found.eigenvalues)
