@@ -57,9 +57,11 @@ _NAMES = {
     ),
     "synthesis": (
         "BatchReport",
+        "compare",
         "ComparisonReport",
         "conditional_geodesic",
         "ConditionalGeodesic",
+        "CrossTable",
         "Detectability",
         "Eigendistortions",
         "eigendistortions",

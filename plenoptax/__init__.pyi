@@ -44,9 +44,11 @@ from .solve import Status as Status
 from .solve import step as step
 from .solve import Trace as Trace
 from .synthesis import BatchReport as BatchReport
+from .synthesis import compare as compare
 from .synthesis import ComparisonReport as ComparisonReport
 from .synthesis import conditional_geodesic as conditional_geodesic
 from .synthesis import ConditionalGeodesic as ConditionalGeodesic
+from .synthesis import CrossTable as CrossTable
 from .synthesis import Detectability as Detectability
 from .synthesis import Eigendistortions as Eigendistortions
 from .synthesis import eigendistortions as eigendistortions

@@ -21,6 +21,7 @@ RECORDS = {
     "BatchedTrace",
     "BatchReport",
     "ComparisonReport",
+    "CrossTable",
     "Detectability",
     "EigendistortionsReport",
     "Info",

@@ -229,9 +229,9 @@ def test_all_functions_of_images_are_tested():
     parametrizations = {name for name in CALLABLES if name.startswith("parametrize.")}
     assert parametrizations - PARAMETRIZATIONS.keys() == {"parametrize.AbstractParametrization"}
     methods = {name for name in vars(plx.synthesis) if name.islower() and name in CALLABLES}
-    # These take what another method returns.
+    # These take what another method returns, and `null` takes images that it compares only.
     assert methods - REFUSED.keys() == {
-        *("conditional_geodesic", "equal_detectability", "precondition_path")
+        *("compare", "conditional_geodesic", "equal_detectability", "null", "precondition_path")
     }
 
 

@@ -26,14 +26,6 @@ HEADS = (
 )
 
 
-def spectral_noise(image, key):
-    """Another image with the amplitude of each frequency of an image, and random phases."""
-    phases = np.angle(np.fft.rfft2(jax.random.normal(key, image.shape[-2:])))
-    phases[0, 0] = 0
-    amplitudes = np.abs(np.fft.rfft2(image[0]))
-    return np.fft.irfft2(amplitudes * np.exp(1j * phases), image.shape[-2:])[None]
-
-
 def synthesize(image, model, seed):
     """A metamer, and the seconds it took, with the compilation of the first of all."""
     began = time.perf_counter()
@@ -59,7 +51,7 @@ def compute_row(name):
     for seed in range(NUM_SEEDS):
         result, seconds = synthesize(image, model, seed)
         tiles.append(tile(result, problem, seconds))
-    noise = jax.numpy.asarray(spectral_noise(image, jax.random.key(0)), image.dtype)
+    noise = plx.data.spectral_noise(image, key=jax.random.key(0))
     unchanged = plx.metamer(image, model, initial_image=noise, max_steps=0, progress=False)
     tiles.append(tile(unchanged, problem))
     result, seconds = synthesize(image, ablated, 0)

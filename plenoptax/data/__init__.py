@@ -24,4 +24,5 @@ from ._stimuli import grating as grating
 from ._stimuli import make_synthetic_stimuli as make_synthetic_stimuli
 from ._stimuli import pink_noise as pink_noise
 from ._stimuli import plaid as plaid
+from ._stimuli import spectral_noise as spectral_noise
 from ._stimuli import zone_plate as zone_plate

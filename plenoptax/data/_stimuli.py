@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, PRNGKeyArray
 
+from .._precision import in_single_precision
 from .._rules import checked, COUNT, NUMBER, POSITIVE, Real, SIZES, Whole
 
 
@@ -181,6 +182,36 @@ def pink_noise(
     spectrum = jnp.fft.rfft2(noise)
     gain = jnp.asarray((frequency / frequency.min()) ** -exponent, spectrum.dtype)
     return _rescale(jnp.fft.irfft2(spectrum * gain, s=(height, width)))[None]
+
+
+@in_single_precision("image")
+def spectral_noise(
+    image: Float[Array, "channel height width"], *, key: PRNGKeyArray
+) -> Float[Array, "channel height width"]:
+    """Return noise with the amplitude spectrum of an image.
+
+    The mean and the amplitude of each frequency stay. To the phases of all channels the same random
+    phases are added, so the correlations between channels stay as well. Everything else that an
+    image shows, such as edges, is gone.
+
+    Args:
+        image: The image.
+        key: The random key for the phases.
+
+    Returns:
+        An image whose values may leave the range of the given one.
+
+    Example:
+        >>> import jax
+        >>> import plenoptax as plx
+        >>> plx.data.spectral_noise(plx.data.grass(), key=jax.random.key(0)).shape
+        (1, 256, 256)
+    """
+    # The phases of real noise have the symmetry that makes the result real.
+    noise = jnp.fft.rfft2(jax.random.normal(key, (1, *image.shape[-2:]), image.dtype))
+    angles = jnp.angle(noise).at[0, 0, 0].set(0)
+    turned = jnp.fft.rfft2(image) * jax.lax.complex(jnp.cos(angles), jnp.sin(angles))
+    return jnp.fft.irfft2(turned, s=image.shape[-2:])
 
 
 @checked(size=Whole(10))

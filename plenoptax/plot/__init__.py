@@ -1,6 +1,7 @@
 """Figures of images, models and syntheses."""
 
 from ._animation import animshow as animshow
+from ._cross_table import cross_table as cross_table
 from ._eigendistortions import eigendistortion_imshow_all as eigendistortion_imshow_all
 from ._geodesic import geodesic_deviation_from_line as geodesic_deviation_from_line
 from ._histogram import histogram as histogram

@@ -1,5 +1,7 @@
 """Methods of synthesis, one problem and one entry function each."""
 
+from ._compare import compare as compare
+from ._compare import CrossTable as CrossTable
 from ._comparison import ComparisonReport as ComparisonReport
 from ._conditional_geodesic import conditional_geodesic as conditional_geodesic
 from ._conditional_geodesic import ConditionalGeodesic as ConditionalGeodesic

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int
 
 from .._answers import answer
 from .._compiled import call_compiled
@@ -238,21 +238,34 @@ def _rank(
 
     All are NaN without pairs of unrelated images.
     """
-    first, second = np.nonzero(np.triu(sources[:, None] != sources[None, :]))
-    if z_scores.shape[1] < 2 or not first.size:
+    pairs = find_pairs(sources)
+    if z_scores.shape[1] < 2 or not pairs[0].size:
         return Likeness(), Likeness(), float("nan")
-    squares = np.sum(z_scores**2, axis=1)
-    squared = squares[:, None] + squares[None] - 2 * z_scores @ z_scores.T
-    errors = np.sqrt(np.maximum(squared[first, second], 0) / z_scores.shape[1])
+    errors = measure_z_errors(z_scores)[pairs]
     matrices = _correlation_matrix(z_scores), _correlation_matrix(_ranks(z_scores))
     # Larger is more similar in all three.
-    null = [-errors, *(matrix[first, second] for matrix in matrices)]
+    null = [-errors, *(matrix[pairs] for matrix in matrices)]
     found = [-likeness.z_error, likeness.correlation, likeness.rank_correlation]
-    shares = [float(np.mean(pairs < one)) for pairs, one in zip(null, found, strict=True)]
-    most = [float(pairs.max()) for pairs in null]
-    usual = [float(np.quantile(pairs, _QUANTILE)) for pairs in null]
+    shares = [float(np.mean(values < one)) for values, one in zip(null, found, strict=True)]
+    most = [float(values.max()) for values in null]
+    usual = [float(np.quantile(values, _QUANTILE)) for values in null]
     bounds = [Likeness(-error, *correlations) for error, *correlations in (most, usual)]
     return bounds[0], bounds[1], 100 * min(shares)
+
+
+def find_pairs(sources: Int[np.ndarray, " image"]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the indices of the first and of the second image of each pair of unrelated images."""
+    first, second = np.nonzero(np.triu(sources[:, None] != sources[None, :]))
+    return first, second
+
+
+def measure_z_errors(
+    z_scores: Float[np.ndarray, "image number"],
+) -> Float[np.ndarray, "image image"]:
+    """Return the root mean square differences between the z-scores of images."""
+    squares = np.sum(z_scores**2, axis=1)
+    squared = squares[:, None] + squares[None] - 2 * z_scores @ z_scores.T
+    return np.sqrt(np.maximum(squared, 0) / z_scores.shape[1])
 
 
 def _correlation_matrix(rows: np.ndarray) -> np.ndarray:

@@ -98,6 +98,21 @@ def test_pink_noise_fills_the_range_and_depends_on_the_key_alone():
     assert not jnp.allclose(image, data.pink_noise(32, key=keys[1]), atol=0.1)
 
 
+@pytest.mark.parametrize("shape", [(24, 30), (23, 31)])
+def test_spectral_noise_keeps_amplitudes_and_relations_of_channels(shape, rng, x64):
+    image = jnp.asarray(rng.random((3, *shape)))
+    found = data.spectral_noise(image, key=jax.random.key(1))
+    wanted, spectrum = np.fft.fft2(image), np.fft.fft2(found)
+    np.testing.assert_allclose(np.abs(spectrum), np.abs(wanted), atol=1e-10)
+    np.testing.assert_allclose(found.mean((1, 2)), image.mean((1, 2)), atol=1e-12)
+    covariances = [np.cov(np.reshape(one, (3, -1))) for one in (found, image)]
+    np.testing.assert_allclose(*covariances, atol=1e-12)
+    turned = np.angle(spectrum[0] / wanted[0])
+    assert 1.6 < turned.std() < 2.0
+    other = data.spectral_noise(image, key=jax.random.key(2))
+    assert np.abs(other - found).max() > 0.3
+
+
 def test_pink_noise_maps_over_keys():
     keys = jax.random.split(jax.random.key(1), 3)
     batch = jax.jit(jax.vmap(lambda key: data.pink_noise(16, key=key)))(keys)
