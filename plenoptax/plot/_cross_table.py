@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     import matplotlib.axes
 
 # Inches.
-_CELL, _LABELS = (1.15, 0.55), (1.9, 1.1)
+_CELL, _LABELS = (1.15, 0.55), (1.9, 1.6)
 # Of a color map from 0 to 1: above it, the text is dark.
 _BRIGHT = 0.55
 
@@ -66,7 +66,8 @@ def cross_table(
     ax.set_yticks(range(len(rows)), [_label(row, table) for row in rows])
     ax.xaxis.tick_top()
     ax.xaxis.set_label_position("top")
-    ax.set(xlabel="judged by", ylabel="metamers of (images)")
+    ax.set(xlabel="judged by", ylabel="metamers of")
+    ax.set_title("percentile of similarity to the target:\nmedian, and lowest to highest, over images")
     ax.tick_params(length=0)
     return ax
 
