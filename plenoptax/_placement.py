@@ -143,6 +143,14 @@ def one_copy(array: Any) -> Any:
     return array.addressable_data(0)
 
 
+def place_like(array: Array, like: Array) -> Array:
+    """Distribute an array over devices as another one is; else return it as it is."""
+    if not _is_distributed(like):
+        return array
+    whole = np.asarray(array)
+    return jax.make_array_from_callback(whole.shape, like.sharding, lambda part: whole[part])
+
+
 def on_host(array: Any) -> np.ndarray:
     """Return an array as a NumPy array; of one in several processes, the part of this process."""
     if not isinstance(array, jax.Array) or array.is_fully_addressable:

@@ -45,6 +45,15 @@ METHODS = {
     "geodesic": lambda images, others, key, **named: plx.geodesic(
         images, others, MODEL, n_steps=4, batch=True, **named
     ),
+    # Two equal metrics share one program.
+    "mad_competition_set": lambda images, _, **named: (
+        plx.mad_competition_set(
+            images, l1, l1, metric_tradeoff_lambda=1.0, batch=True, **named
+        ).metric2_max
+    ),
+    "conditional_geodesic": lambda images, others, key, **named: plx.conditional_geodesic(
+        METHODS["geodesic"](images, others, key, **named), batch=True, **named
+    ),
     "seeds": lambda image, _, **named: plx.metamer(image, MODEL, num_seeds=16, **named),
     "synthesize": lambda _, others, key, **named: plx.synthesize(
         lambda image: jnp.sum((image - 0.5) ** 4),
