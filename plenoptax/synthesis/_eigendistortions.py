@@ -155,7 +155,10 @@ def _find_each(
         return [_find(one, setting, method, watched) for one in images]
 
     placement = find_placement(images)
-    with ProgressBar(None, "product", visible=options.progress) as bar, Interrupt() as interrupt:
+    # Of several processes that share the images, the first draws the bar.
+    is_shared = placement is not None and placement.is_share
+    visible = options.progress and not (is_shared and jax.process_index())
+    with ProgressBar(None, "product", visible=visible) as bar, Interrupt() as interrupt:
         watch = Watch(bar.update, interrupt.is_set)
         if placement is None:
             return tuple(find_in_turn(one_copy(images), setting, watch))

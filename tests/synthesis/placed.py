@@ -19,6 +19,7 @@ import numpy as np
 import plenoptax as plx
 from plenoptax.linalg import EigenStatus
 from plenoptax.solve._run import _take_chunk
+from plenoptax.synthesis._eigendistortions_methods import METHODS as METHODS_OF_SEARCH
 
 from .bands import SelectableBands
 from .competitions import l1
@@ -167,7 +168,9 @@ def compare_eigendistortions():
     whole = search(SMALL[3], "block_lanczos", batch=False)
     np.testing.assert_allclose(more.eigenvalues, whole.eigenvalues, atol=1e-10)
     assert more.eigendistortions.devices() == {devices[1]}
+    interrupt(SMALL)
     interrupt(placed_images)
+    interrupt_dense()
 
 
 def interrupt(images):
@@ -199,6 +202,23 @@ def interrupt(images):
     assert all(one.num_products < 32 for one in found)
     assert all(one.status["top"] == EigenStatus.product_limit for one in found)
     plx.linalg.BlockLanczos.step = step
+
+
+def interrupt_dense():
+    """After Ctrl-C during a decomposition, no other begins."""
+    calls, dense = [], METHODS_OF_SEARCH["dense"]
+
+    def ask_and_find(*arguments):
+        calls.append(signal.raise_signal(signal.SIGINT))
+        return dense.find(*arguments)
+
+    METHODS_OF_SEARCH["dense"] = dense._replace(find=ask_and_find)
+    try:
+        search(SMALL, "auto")
+    except KeyboardInterrupt:
+        assert len(calls) == 1
+    else:
+        raise AssertionError("Ctrl-C must end the decompositions.")
 
 
 if __name__ == "__main__":
