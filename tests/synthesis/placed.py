@@ -186,8 +186,8 @@ def interrupt(images):
     try:
         found = search(images, "block_lanczos")
     except KeyboardInterrupt:
-        # The second Ctrl-C.
-        assert len(steps) >= 2
+        # That is the second Ctrl-C; after the first, a step was finished.
+        assert steps
     else:
         raise AssertionError("A second Ctrl-C must raise an error.")
     asked = []
