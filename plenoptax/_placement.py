@@ -110,8 +110,7 @@ def hold_own(arrays: PyTree, placement: Placement | None) -> PyTree:
 
     def hold(leaf: Any) -> Any:
         if _is_distributed(leaf) and not leaf.is_fully_addressable:
-            shards = {shard.device: shard.data for shard in leaf.addressable_shards}
-            own = [shards[device] for device in placement.devices]
+            own = _parts_on(leaf, placement.devices)
             shape = (len(placement.indices), *leaf.shape[1:])
             sharding = over_devices(placement.devices)
             return jax.make_array_from_single_device_arrays(shape, sharding, own)
@@ -120,6 +119,16 @@ def hold_own(arrays: PyTree, placement: Placement | None) -> PyTree:
         return jax.device_put(leaf, over_devices(placement.devices))
 
     return jax.tree.map(hold, arrays)
+
+
+def parts_of(array: Array, placement: Placement) -> list[Array]:
+    """Return the elements that each device of this process holds, as arrays of that device."""
+    return _parts_on(hold_own(array, placement), placement.devices)
+
+
+def _parts_on(array: Array, devices: Sequence[Device]) -> list[Array]:
+    shards = {shard.device: shard.data for shard in array.addressable_shards}
+    return [shards[device] for device in devices]
 
 
 def one_copy(array: Any) -> Any:
@@ -132,6 +141,14 @@ def one_copy(array: Any) -> Any:
             f"{array.shape} in parts on several. Give batch=True if its first axis indexes images."
         )
     return array.addressable_data(0)
+
+
+def place_like(array: Array, like: Array) -> Array:
+    """Distribute an array over devices as another one is; else return it as it is."""
+    if not _is_distributed(like):
+        return array
+    whole = np.asarray(array)
+    return jax.make_array_from_callback(whole.shape, like.sharding, lambda part: whole[part])
 
 
 def on_host(array: Any) -> np.ndarray:

@@ -1,8 +1,9 @@
 import signal
 import sys
 import threading
+from collections.abc import Callable
 from types import FrameType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from tqdm.asyncio import tqdm_asyncio
@@ -45,6 +46,20 @@ def _is_notebook() -> bool:
 
 def _format(value: Any) -> str:
     return value if isinstance(value, str) else f"{float(np.mean(value)):.4e}"
+
+
+class Watch(NamedTuple):
+    """The connection of a loop with the person who waits for it.
+
+    Attributes:
+        report: A function of a number of new steps and of the numbers to show, such as
+            `ProgressBar.update`.
+        is_interrupted: Whether the loop must end after its current step, such as
+            `Interrupt.is_set`.
+    """
+
+    report: Callable[[int, dict[str, Any]], None]
+    is_interrupted: Callable[[], bool]
 
 
 class Interrupt:

@@ -17,7 +17,7 @@ FILES = sorted(ROOT.rglob("*.py"))
 HOUSE = (
     ("_function", "_progress", "_replaced", "_types", "_warnings", "_writing"),
     ("_answers", "_axes", "_placement", "_precision", "_rules", "_safe", "_scale", "_tree"),
-    ("_archive", "_compiled", "_traces", "_words"),
+    ("_archive", "_compiled", "_threads", "_traces", "_words"),
     ("_packing",),
     ("process", "linalg"),
     ("loss", "regularize", "parametrize", "stop", "data"),
@@ -40,6 +40,8 @@ PRIVATE_IMPORTS = {
     ("io", "solve._probe"),
     ("io", "synthesis._parts"),
     ("io", "synthesis._saved"),
+    # The searches of a batch share one progress bar, and end together at Ctrl-C.
+    ("synthesis", "linalg._solve"),
     # An entry function goes on from a checkpoint, and says what it started from.
     ("synthesis", "solve._files"),
     ("synthesis", "solve._optimizer"),

@@ -2,7 +2,7 @@ from typing import Any
 
 import numpy as np
 
-from .._progress import Interrupt, ProgressBar
+from .._progress import Interrupt, ProgressBar, Watch
 from .._rules import checked, COUNT
 from ._eigenpairs import Eigenpairs
 from ._lanczos import BlockLanczos
@@ -44,13 +44,21 @@ def solve(
     start = int(state.num_products)
     bar = ProgressBar(max_products, "product", initial=start, visible=progress)
     with bar, Interrupt() as interrupt:
-        while not solver.is_finished(state) and state.num_products < max_products:
-            new = solver.step(state)
-            count = int(new.num_products - state.num_products)
-            bar.update(count, {"residual": _worst(new.residuals)})
-            state = new
-            if interrupt.is_set():
-                break
+        watch = Watch(bar.update, interrupt.is_set)
+        return take_steps(solver, state, max_products, watch)
+
+
+def take_steps(
+    solver: BlockLanczos | Power, state: Any, max_products: int, watch: Watch
+) -> tuple[Eigenpairs, Any]:
+    """Take steps as `solve` does; report to a watch that several searches may share."""
+    while not solver.is_finished(state) and state.num_products < max_products:
+        new = solver.step(state)
+        count = int(new.num_products - state.num_products)
+        watch.report(count, {"residual": _worst(new.residuals)})
+        state = new
+        if watch.is_interrupted():
+            break
     return solver.finish(state), state
 
 

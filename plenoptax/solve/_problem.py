@@ -131,6 +131,10 @@ class AbstractProblem(AbstractFunction):
         """Return an image for each element, from one for all or from one for each."""
         return image
 
+    def convert(self, make_problem: Callable, *arrays: PyTree) -> "AnyProblem":
+        """Return ``make_problem(problem, *arrays)`` for each element, as a problem or a batch."""
+        return make_problem(self, *arrays)
+
     def place(self, tree: PyTree) -> PyTree:
         """Put arrays with the elements as their first axis on the devices of these elements."""
         return tree
@@ -376,6 +380,15 @@ class Batched(eqx.Module):
                 "image without that axis for all."
             )
         return self.place(image)
+
+    def convert(self, make_problem: Callable, *arrays: PyTree) -> "Batched":
+        """See `AbstractProblem.convert`; the elements stay where they are."""
+
+        def make(mapped: list[Array], arrays: tuple) -> AbstractProblem:
+            return make_problem(self._with_mapped(mapped), *arrays)
+
+        made = batch(make, self._mapped(), arrays)
+        return dataclasses.replace(made, indices=self.indices, total=self.total)
 
     def place(self, tree: PyTree) -> PyTree:
         """See `AbstractProblem.place`."""

@@ -3,7 +3,7 @@ from typing import ClassVar
 
 import equinox as eqx
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from .._rules import checked, COUNT, NOT_NEGATIVE, POSITIVE, STEPS
 from .._safe import safe_divisor
@@ -12,7 +12,7 @@ from .._types import Key, PyTree, Scalar
 from ..solve import AbstractConstrained, AnyOptimizer, Checkpoint, lbfgs, Record, Solver, Stage
 from ..stop import PixelChange, Window
 from ._entry import synthesize_problem
-from ._geodesic import Geodesic
+from ._geodesic import default_stop, Geodesic
 from ._geodesic_solver import precondition_path
 from ._result import Result
 
@@ -201,12 +201,12 @@ class _Multiplier(eqx.Module):
         return jnp.maximum(self.value + self.weight * excess, 0)
 
 
-@checked(tolerance=NOT_NEGATIVE, energy_bound=POSITIVE, max_steps=STEPS)
+@checked(tolerance=NOT_NEGATIVE, energy_bound=POSITIVE, max_steps=STEPS, batch_size=COUNT)
 def conditional_geodesic(
     result: Result,
     tolerance: float = 0.01,
     *,
-    energy_bound: float | Scalar | None = None,
+    energy_bound: float | Float[Array, "..."] | None = None,
     initial_image: Array | Result | None = None,
     optimizer: AnyOptimizer | None = None,
     solver: Solver | None = None,
@@ -214,32 +214,41 @@ def conditional_geodesic(
     record: Record | int | None = None,
     progress: bool = True,
     checkpoint: Checkpoint | str | os.PathLike | None = None,
+    batch: bool = False,
+    batch_size: int | None = None,
 ) -> Result:
     """Find the shortest path in pixels among the paths nearly as short as a model's geodesic.
 
     Args:
-        result: The result of `geodesic`: the problem, a path to start from, and the energy to hold.
+        result: The result of `geodesic`: the problem, a path to start from, and the energy to hold;
+            with `batch` that of a batch of geodesics.
         tolerance: The fraction by which the energy of the path may exceed that of the result.
         energy_bound: The bound on the energy, instead of `tolerance`. It is needed if the model
-            cannot distinguish the two images, because the geodesic then has energy 0.
+            cannot distinguish the two images, because the geodesic then has energy 0. In a batch
+            one number for all elements, or one for each.
         initial_image: Another path to start from, or the result of an earlier synthesis. By default
             the path of `result`.
         optimizer: Any optax transformation, by default ``precondition_path(lbfgs())``.
         solver: An optimizer with a stop rule of your own, instead of `optimizer`. By default the
             rule is that of `Geodesic.default_stop` with a hundredth of its tolerance: the objective
             is flat along directions that the model does not see, so the remaining steps are small.
+            In a batch all elements have the smallest of their tolerances.
         max_steps: The maximum number of steps.
         record: Which paths to keep; see `Record`.
         progress: Whether to show a progress bar.
         checkpoint: A file to save to while running, and to continue from if it exists; see
             `metamer`.
+        batch: Whether `result` is that of a batch (`batch` or `num_seeds`). Each element has its
+            own bound, and stays on the device of its geodesic.
+        batch_size: The largest number of elements that are computed at once. A larger batch is run
+            in slices, one after another; the result is the same, and its state is on the host.
 
     Returns:
         The result, whose image is the path.
 
     Raises:
         NonfiniteError: If the objective was not finite; its `result` keeps everything.
-        TypeError: If `result` is not the result of one geodesic.
+        TypeError: If `result` is not the result of a geodesic; or of a batch of them, if `batch`.
         ValueError: If arguments contradict each other.
 
     Example:
@@ -252,20 +261,34 @@ def conditional_geodesic(
         (5, 1, 32, 32)
     """
     problem = result.problem
-    if not isinstance(problem, Geodesic):
+    if not isinstance(problem.posed, Geodesic):
         raise TypeError(
-            "result must be a result of plenoptax.geodesic, or one element of a batch of them, got "
-            f"a result of {type(problem).__name__}. Call plenoptax.geodesic first."
+            "result must be a result of plenoptax.geodesic, got a result of "
+            f"{type(problem.posed).__name__}. Call plenoptax.geodesic first."
         )
-    path = result.image
+    if result.is_batch != batch:
+        raise TypeError(
+            f"result must be that of {'a batch' if batch else 'one geodesic'}, got that of "
+            f"{'a batch' if result.is_batch else 'one'}. Give batch={result.is_batch}"
+            f"{', or one element of the batch' if result.is_batch else ''}."
+        )
+    path, shape = result.image, result.state.num_steps.shape
     if energy_bound is None:
-        energy_bound = (1 + tolerance) * problem.energy(path)
+        energy = problem.map(lambda p, path: p.energy(path), path)
+        energy_bound = POSITIVE("energy_bound", (1 + tolerance) * energy)
+    bound = jnp.asarray(energy_bound)
+    if bound.shape not in ((), shape):
+        each = f", or one for each of {shape[0]} elements" if shape else ""
+        raise ValueError(
+            f"energy_bound must be one number{each}, got an array of shape {bound.shape}."
+        )
+    bounds = problem.place(jnp.broadcast_to(bound, shape))
     if solver is None:
-        stop = PixelChange(problem.default_stop().tolerance / 100, window=50)
+        stop = PixelChange(default_stop(problem).tolerance / 100, window=50)
         optimizer, solver = None, Solver(optimizer or _fast(), stop)
     return synthesize_problem(
-        ConditionalGeodesic(problem, energy_bound),
-        (problem.image_a, problem.image_b),
+        problem.convert(ConditionalGeodesic, bounds),
+        (problem.posed.image_a, problem.posed.image_b),
         default_solver=_fast,
         key=None,
         initial_image=path if initial_image is None else initial_image,
@@ -275,6 +298,7 @@ def conditional_geodesic(
         record=record,
         progress=progress,
         checkpoint=checkpoint,
+        batch_size=batch_size,
     )
 
 

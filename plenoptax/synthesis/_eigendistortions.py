@@ -1,14 +1,19 @@
+import functools
+import itertools
 import time
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from .._answers import answer, name_of
+from .._placement import find_placement, one_copy, parts_of
+from .._progress import Interrupt, ProgressBar, Watch
 from .._rules import checked, COUNT, NOT_NEGATIVE, POSITIVE, STEPS
-from .._types import Key
+from .._threads import run_together
+from .._types import Device, Key, PyTree
 from .._words import describe_key, describe_machine, describe_options, in_words
 from ..linalg import AbstractNoise, AbstractSubspace, LanczosState, linearize, PowerState
 from ..validate import validate_input, validate_model
@@ -89,11 +94,14 @@ def eigendistortions(
         stop_criterion: For ``"power"``: the change of the eigenvalues at which to stop.
         resume: An earlier result (or its state) with the same arguments. The search continues from
             it as if it had never stopped.
-        progress: Whether to show a progress bar.
+        progress: Whether to show a progress bar, one for all images.
         batch: Whether the first axis of `image` indexes images; they share one compiled program.
+            Images that are distributed over devices are searched by the devices that hold them, all
+            at once.
 
     Returns:
-        The eigendistortions; with `batch` a tuple, one for each image.
+        The eigendistortions; with `batch` a tuple, one for each image, each on the device of its
+        image. In several processes, the images are those that this process holds.
 
     Raises:
         ValueError: If arguments contradict each other or do not fit the model, or the Jacobian is
@@ -117,35 +125,75 @@ def eigendistortions(
     """
     image = as_image(image)
     validate_input(image, allowed_range=None)
-    images = list(image) if batch else [image]
-    _check_options(images[0], noise, subspace, resume, batch=batch)
+    _check_options(image, noise, subspace, resume, batch=batch)
+    validate_model(model, image.shape[1:] if batch else image.shape, image.dtype)
     options = Options(
         k, which, rtol, max_products or 3000, p, q, max_iter, stop_criterion, resume, progress
     )
-    found = tuple(_find(one, model, method, noise, subspace, key, options) for one in images)
-    return found if batch else found[0]
+    setting = _Setting(model, noise, subspace, jax.random.key(0) if key is None else key)
+    if not batch:
+        return _find(one_copy(image), setting, method, options)
+    return _find_each(image, setting, method, options)
+
+
+class _Setting(NamedTuple):
+    """What the searches of all images have in common, apart from the method."""
+
+    model: Callable
+    noise: AbstractNoise | None
+    subspace: AbstractSubspace | None
+    key: Key
+
+
+def _find_each(
+    images: Float[Array, "batch *shape"], setting: _Setting, method: str, options: Options
+) -> tuple[Eigendistortions, ...]:
+    """Search one image after another; on several devices, one on each at the same time."""
+
+    def find_in_turn(images: Array, setting: _Setting, watch: Watch) -> list[Eigendistortions]:
+        watched = options._replace(watch=watch)
+        return [_find(one, setting, method, watched) for one in images]
+
+    placement = find_placement(images)
+    # Of several processes that share the images, the first draws the bar.
+    is_shared = placement is not None and placement.is_share
+    visible = options.progress and not (is_shared and jax.process_index())
+    with ProgressBar(None, "product", visible=visible) as bar, Interrupt() as interrupt:
+        watch = Watch(bar.update, interrupt.is_set)
+        if placement is None:
+            return tuple(find_in_turn(one_copy(images), setting, watch))
+        parts = zip(placement.devices, parts_of(images, placement), strict=True)
+        searches = [functools.partial(find_in_turn, part, _put(setting, d)) for d, part in parts]
+        return tuple(itertools.chain(*run_together(searches, watch)))
+
+
+def _put(tree: PyTree, device: Device) -> PyTree:
+    """Put the arrays of a tree on one device; NumPy arrays stay on the host."""
+    return jax.tree.map(
+        lambda x: jax.device_put(x, device) if isinstance(x, jax.Array) else x, tree
+    )
 
 
 def _find(
-    image: Float[Array, "*shape"],
-    model: Callable,
-    method: str,
-    noise: AbstractNoise | None,
-    subspace: AbstractSubspace | None,
-    key: Key | None,
-    options: Options,
+    image: Float[Array, "*shape"], setting: _Setting, method: str, options: Options
 ) -> Eigendistortions:
     started = time.perf_counter()
-    validate_model(model, image.shape, image.dtype)
-    key = jax.random.key(0) if key is None else key
+    model, noise, subspace, key = setting
     everywhere, lift = linearize(model, image, noise=noise), changes_in(subspace, image)
     check_finite(everywhere.response)
     search = Search(image, everywhere, lift, everywhere @ lift)
     chosen = choose_method(method, search.operator, options)
+    watch = options.watch
+    takes_steps = METHODS[chosen].is_resumable
+    if watch is not None and not takes_steps and watch.is_interrupted():
+        # There is no result of a part of the work.
+        raise KeyboardInterrupt
     pairs, jacobian, state = METHODS[chosen].find(search, key, options)
+    if watch is not None and not takes_steps:
+        watch.report(pairs.num_products, {})
     described = dict(k=options.k, which=options.which, rtol=options.rtol)
     described |= dict(noise=noise, subspace=subspace)
-    return Eigendistortions(
+    found = Eigendistortions(
         eigendistortions=lift(pairs.vectors).reshape(-1, *image.shape),
         eigenvalues=pairs.values,
         eigenindex=pairs.indices,
@@ -159,6 +207,8 @@ def _find(
         image=image,
         provenance=_describe_search(model, chosen, described, key, started, options.resume),
     )
+    # NumPy computes some of the arrays that were found.
+    return _put(found, *image.devices()) if image.committed else found
 
 
 def _check_options(image: Array, noise: Any, subspace: Any, resume: Any, *, batch: bool) -> None:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from .._progress import Watch
 from .._tree import check_alike, leaves_by_path
 from .._types import Key
 from ..linalg import (
@@ -21,6 +22,7 @@ from ..linalg import (
     randomized_svd,
     solve,
 )
+from ..linalg._solve import take_steps
 from ._eigendistortions_preconditioner import local_spectrum
 from ._eigendistortions_result import Eigendistortions
 
@@ -45,7 +47,10 @@ class Search(NamedTuple):
 
 
 class Options(NamedTuple):
-    """The options of all methods; see `eigendistortions`."""
+    """The options of all methods; see `eigendistortions`.
+
+    In a batch, `watch` is what all its searches report to; None for a search with a bar of its own.
+    """
 
     k: int
     which: Literal["top", "bottom", "both"]
@@ -57,6 +62,7 @@ class Options(NamedTuple):
     stop_criterion: float
     resume: Eigendistortions | State | None
     progress: bool
+    watch: Watch | None = None
 
 
 class Found(NamedTuple):
@@ -175,7 +181,10 @@ def _run(
 ) -> Found:
     if options.resume is not None:
         state = _resumed(options.resume, state, search)
-    pairs, state = solve(solver, state, max_products=max_products, progress=options.progress)
+    if options.watch is None:
+        pairs, state = solve(solver, state, max_products=max_products, progress=options.progress)
+    else:
+        pairs, state = take_steps(solver, state, max_products, options.watch)
     return Found(pairs, state=state)
 
 
@@ -221,4 +230,6 @@ def _is_of(state: LanczosState, operator: LinearMap) -> bool:
     found = np.asarray(operator(state.basis[:1])[0], np.float64)
     wanted = np.asarray(state.coefficients[:, 0] @ np.asarray(state.images, np.float64))
     precision = float(jnp.finfo(operator.dtype).eps)
-    return bool(np.linalg.norm(found - wanted) <= precision**0.5 * state.largest)
+    # After the first step, the largest eigenvalue is still unknown.
+    scale = max(float(state.largest), float(np.linalg.norm(found)))
+    return bool(np.linalg.norm(found - wanted) <= precision**0.5 * scale)

@@ -356,7 +356,7 @@ def geodesic(
     pairs = as_targets(pairs, penalty_function, penalty_lambda, batch=batch)
     problem = pose_all(pose, pairs, batch=batch, num_seeds=num_seeds, initial_image=initial_image)
     if solver is None:
-        optimizer, solver = None, Solver(optimizer or default_amsgrad(1e-3), _default_stop(problem))
+        optimizer, solver = None, Solver(optimizer or default_amsgrad(1e-3), default_stop(problem))
     if key is None and initial_image is None and initial_sequence == "straight":
         key = jax.random.key(0)
     return synthesize_problem(
@@ -375,7 +375,7 @@ def geodesic(
     )
 
 
-def _default_stop(problem: AnyProblem) -> PixelChange:
+def default_stop(problem: AnyProblem) -> PixelChange:
     """Return the stop rule of a geodesic; in a batch the strictest one."""
     tolerances = problem.map(lambda p: p.default_stop().tolerance)
     return PixelChange(jnp.min(tolerances), window=50)

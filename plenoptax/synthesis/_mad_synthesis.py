@@ -12,7 +12,7 @@ import optax
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike
 
-from .._placement import one_copy, spread_over
+from .._placement import one_copy, place_like, spread_over
 from .._rules import checked, COUNT, POSITIVE, STEPS
 from .._types import Key, Scalar
 from ..parametrize import AbstractParametrization
@@ -30,7 +30,7 @@ from ..stop import Never
 from ..validate import validate_input
 from ._entry import default_optimizer, get_image, pose_all, synthesize_problem
 from ._mad import check_within_pixels, MADCompetition
-from ._problem import as_image, as_targets
+from ._problem import as_targets
 from ._result import Result
 
 
@@ -214,7 +214,7 @@ def _held_as_at(problem: MADCompetition, start: Array) -> MADCompetition:
     return eqx.tree_at(lambda p: p.reference_value, problem, held)
 
 
-@checked(max_steps=STEPS, initial_noise=POSITIVE)
+@checked(max_steps=STEPS, initial_noise=POSITIVE, num_seeds=COUNT, batch_size=COUNT)
 def mad_competition_set(
     image: Array,
     metric_1: Callable,
@@ -232,18 +232,23 @@ def mad_competition_set(
     penalty_function: Callable = penalize_range,
     penalty_lambda: float | Scalar | Callable = 0.1,
     parametrization: AbstractParametrization | None = None,
+    batch: bool = False,
+    num_seeds: int | None = None,
+    batch_size: int | None = None,
 ) -> MADImages:
     """Synthesize the four images of two metrics: each minimized and maximized, the other held.
 
-    All four start from one image, and hold the metrics at their values there. The minimum and the
-    maximum of a metric form one batch.
+    All four start from one image, and hold the metrics at their values there. In a batch, each
+    element has its own such image.
 
     Args:
-        image: The image to compare with.
+        image: The image to compare with; with `batch` one extra leading axis.
         metric_1: A function from two images, `image` first, to a scalar; 0 for equal images.
         metric_2: Another such function.
-        key: Draws normal noise, which is added to `image`; give this or `initial_image`.
-        initial_image: The image to start from instead.
+        key: Draws normal noise, which is added to `image`; give this or `initial_image`. A batch
+            splits it into one key per element.
+        initial_image: The image to start from instead; in a batch one for all elements, or one for
+            each along a leading axis.
         initial_noise: The standard deviation of the noise.
         optimizer: Any optax transformation; see `mad_competition` for the default.
         solver: An optimizer with a stop rule of your own, instead of `optimizer`.
@@ -256,14 +261,19 @@ def mad_competition_set(
         penalty_function: A function from an image to a scalar; see `MADCompetition`.
         penalty_lambda: The weight of the penalty, or its schedule; see `MADCompetition`.
         parametrization: The variables that the optimizer moves; see `MADCompetition`.
+        batch: Whether the first axis of `image` indexes images, each with its own set.
+        num_seeds: The number of sets to synthesize for one image, each from its own start.
+        batch_size: The largest number of elements that are computed at once; see
+            `mad_competition`.
 
     Returns:
         A named tuple of four results: ``metric1_min`` (the first metric minimized, the second
-        held), ``metric2_min``, ``metric1_max`` and ``metric2_max``.
+        held), ``metric2_min``, ``metric1_max`` and ``metric2_max``. For a batch, ``[result[i] for
+        result in images]`` is the set of one element.
 
     Raises:
         ValueError: If arguments contradict each other, or do not fit the metrics; or if a metric is
-            0 at the initial image.
+            0 at the initial image of a set.
         TypeError: If an argument is of the wrong kind.
 
     Example:
@@ -283,25 +293,28 @@ def mad_competition_set(
         ['Best ssim_distance', 'Best mse']
         >>> plt.close(figure)
     """
-    image = as_image(image)
-    start = _common_start(image, key, initial_image, initial_noise)
+    image = as_targets(image, penalty_function, penalty_lambda, batch=batch)
+    if batch and metric_tradeoff_lambda is None and parametrization is None:
+        check_within_pixels(image)
+    start = _common_start(image, key, initial_image, initial_noise, batch, num_seeds)
+    is_one = not batch and num_seeds is None
 
-    def synthesize(optimized: Callable, reference: Callable, steps: int) -> Result:
-        problem = MADCompetition(
-            image,
-            optimized,
-            reference,
-            "min",
-            metric_tradeoff_lambda,
-            penalty_function,
-            penalty_lambda,
-            parametrization=parametrization,
-        )
-        problem = _held_as_at(problem, jnp.asarray(start))
-        problem = make_batch(
-            lambda sign: eqx.tree_at(lambda p: p.sign, problem, sign),
-            jnp.asarray([1, -1], image.dtype),
-        )
+    def pose(optimized: Callable, reference: Callable, minmax: Literal["min", "max"]) -> AnyProblem:
+        def pose_one(image: Array) -> MADCompetition:
+            return MADCompetition(
+                image,
+                optimized,
+                reference,
+                minmax,
+                metric_tradeoff_lambda,
+                penalty_function,
+                penalty_lambda,
+                parametrization=parametrization,
+            )
+
+        return _pose_held(pose_one, image, start, batch=batch, num_seeds=num_seeds)
+
+    def synthesize(problem: AnyProblem, optimized: Callable, steps: int) -> Result:
         return synthesize_problem(
             problem,
             image,
@@ -314,16 +327,44 @@ def mad_competition_set(
             record=_keep_start(record),
             progress=progress,
             checkpoint=None,
+            batch_size=batch_size,
         )
 
-    first = synthesize(metric_1, metric_2, max_steps)
-    # Ctrl-C ends all four; those that have begun are kept.
-    is_interrupted = np.any(np.asarray(first.status == Status.interrupted))
-    try:
-        second = synthesize(metric_2, metric_1, 0 if is_interrupted else max_steps)
-    except KeyboardInterrupt:
-        second = synthesize(metric_2, metric_1, 0)
-    return MADImages(first[0], second[0], first[1], second[1])
+    pairs = (metric_1, metric_2), (metric_2, metric_1)
+    if is_one:
+        # The minimum and the maximum of a metric form one batch.
+        problems = [(_with_both_signs(pose(*pair, "min")), pair[0]) for pair in pairs]
+        first, second = _until_interrupted(synthesize, problems, max_steps)
+        return MADImages(first[0], second[0], first[1], second[1])
+    problems = [(pose(*pair, minmax), pair[0]) for minmax in ("min", "max") for pair in pairs]
+    return MADImages(*_until_interrupted(synthesize, problems, max_steps))
+
+
+def _with_both_signs(problem: Any) -> AnyProblem:
+    """Return a problem and the opposite one as a batch."""
+    signs = jnp.asarray([1, -1], problem.sign.dtype)
+    return make_batch(lambda sign: eqx.tree_at(lambda p: p.sign, problem, sign), signs)
+
+
+def _until_interrupted(
+    synthesize: Callable[[AnyProblem, Callable, int], Result],
+    problems: list[tuple[AnyProblem, Callable]],
+    max_steps: int,
+) -> list[Result]:
+    """Synthesize one after another; Ctrl-C ends all, and those that have begun are kept."""
+    results: list[Result] = []
+    for problem, optimized in problems:
+        try:
+            result = synthesize(problem, optimized, max_steps)
+        except KeyboardInterrupt:
+            if not results:
+                raise
+            max_steps = 0
+            result = synthesize(problem, optimized, max_steps)
+        if np.any(np.asarray(result.status == Status.interrupted)):
+            max_steps = 0
+        results.append(result)
+    return results
 
 
 def _common_start(
@@ -331,17 +372,26 @@ def _common_start(
     key: Key | None,
     initial_image: Array | Result | None,
     initial_noise: float | Scalar,
+    batch: bool,
+    num_seeds: int | None,
 ) -> Array | None:
-    """Return the initial image of all four syntheses of a set."""
-    validate_input(image, allowed_range=None)
+    """Return the initial image of all syntheses of a set, or one for each element of a batch."""
+    if not batch:
+        validate_input(image, allowed_range=None)
+        image = one_copy(image)
     if (key is None) == (initial_image is None):
         raise ValueError(
             "Exactly one of key= (draws noise) and initial_image= must be given, got both or none."
         )
     if key is None:
         return get_image(initial_image)
-    noise = jax.random.normal(key, image.shape, image.dtype)
-    return image + jnp.asarray(initial_noise, image.dtype) * noise
+    deviation = jnp.asarray(initial_noise, image.dtype)
+    if not batch and num_seeds is None:
+        return image + deviation * jax.random.normal(key, image.shape, image.dtype)
+    shape = image.shape[1:] if batch else image.shape
+    keys = jax.random.split(key, num_seeds or len(image))
+    noise = jax.vmap(lambda key: jax.random.normal(key, shape, image.dtype))(keys)
+    return (image if batch else image[None]) + deviation * place_like(noise, image)
 
 
 def _pose_held(

@@ -8,6 +8,7 @@ ask XLA for eight devices.
 
 import pathlib
 import re
+import signal
 import tempfile
 
 import equinox as eqx
@@ -16,7 +17,9 @@ import jax.numpy as jnp
 import numpy as np
 
 import plenoptax as plx
+from plenoptax.linalg import EigenStatus
 from plenoptax.solve._run import _take_chunk
+from plenoptax.synthesis._eigendistortions_methods import METHODS as METHODS_OF_SEARCH
 
 from .bands import SelectableBands
 from .competitions import l1
@@ -43,6 +46,15 @@ METHODS = {
     "geodesic": lambda images, others, key, **named: plx.geodesic(
         images, others, MODEL, n_steps=4, batch=True, **named
     ),
+    # Two equal metrics share one program.
+    "mad_competition_set": lambda images, _, **named: (
+        plx.mad_competition_set(
+            images, l1, l1, metric_tradeoff_lambda=1.0, batch=True, **named
+        ).metric2_max
+    ),
+    "conditional_geodesic": lambda images, others, key, **named: plx.conditional_geodesic(
+        METHODS["geodesic"](images, others, key, **named), batch=True, **named
+    ),
     "seeds": lambda image, _, **named: plx.metamer(image, MODEL, num_seeds=16, **named),
     "synthesize": lambda _, others, key, **named: plx.synthesize(
         lambda image: jnp.sum((image - 0.5) ** 4),
@@ -55,12 +67,10 @@ METHODS = {
 }
 
 
-def place(array, name):
-    """Distribute an array over all devices along its first axis, or give each a copy."""
-    sharding = jax.sharding.NamedSharding(
-        jax.make_mesh((8,), ("batch",)), jax.sharding.PartitionSpec(name)
-    )
-    return jax.device_put(array, sharding)
+def place(array, name, devices=None):
+    """Distribute an array over devices along its first axis, or give each a copy."""
+    mesh = jax.sharding.Mesh(np.asarray(devices or jax.devices()), ("batch",))
+    return jax.device_put(array, jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec(name)))
 
 
 def compare(method):
@@ -116,7 +126,104 @@ def check_files(result):
     assert "elements   16" in str(result.report())
 
 
+def search(images, method, **named):
+    """Search the eigendistortions of a model with parameters."""
+    named = {"batch": True, "progress": False, "key": KEY, **named}
+    noise = plx.linalg.GaussianNoise(jnp.full(32, 4.0))
+    return plx.eigendistortions(images, Bent(WEIGHTS), noise=noise, method=method, **named)
+
+
+class Bent(eqx.Module):
+    """A nonlinear model that sees half of the changes of an image."""
+
+    weights: jax.Array
+
+    def __call__(self, image):
+        return jnp.tanh(self.weights @ jnp.ravel(image))
+
+
+WEIGHTS = jnp.asarray(np.random.default_rng(0).normal(size=(32, 64)) / 8)
+SMALL = IMAGES[:4, :, :8, :8]
+
+
+def compare_eigendistortions():
+    """Eigendistortions on two devices are those on one, and each is where its image is."""
+    devices = jax.devices()[5:3:-1]
+    placed_images = place(SMALL, "batch", devices)
+    for method in ("block_lanczos", "auto"):
+        alone, placed = (search(images, method) for images in (SMALL, placed_images))
+        for i, (one, other) in enumerate(zip(alone, placed, strict=True)):
+            np.testing.assert_allclose(other.eigenvalues, one.eigenvalues, rtol=1e-10)
+            np.testing.assert_allclose(
+                np.asarray(other.eigendistortions), np.asarray(one.eigendistortions), atol=1e-8
+            )
+            arrays = [other.eigendistortions, other.image, other.state]
+            held = [x for x in jax.tree.leaves(arrays) if isinstance(x, jax.Array)]
+            assert len(held) >= 2
+            assert {d for x in held for d in x.devices()} == {devices[i // 2]}
+    # A search goes on where it was.
+    half = search(placed_images, "block_lanczos", max_products=6)[3]
+    more = search(half.image, "block_lanczos", batch=False, resume=half)
+    assert half.num_products == 6
+    whole = search(SMALL[3], "block_lanczos", batch=False)
+    np.testing.assert_allclose(more.eigenvalues, whole.eigenvalues, atol=1e-10)
+    assert more.eigendistortions.devices() == {devices[1]}
+    interrupt(SMALL)
+    interrupt(placed_images)
+    interrupt_dense()
+
+
+def interrupt(images):
+    """Ctrl-C ends all searches after their current step; those not yet begun take one."""
+    steps, step = [], plx.linalg.BlockLanczos.step
+
+    def ask_and_step(solver, state):
+        signal.raise_signal(signal.SIGINT)
+        steps.append(step(solver, state))
+        return steps[-1]
+
+    plx.linalg.BlockLanczos.step = ask_and_step
+    try:
+        found = search(images, "block_lanczos")
+    except KeyboardInterrupt:
+        # That is the second Ctrl-C; after the first, a step was finished.
+        assert steps
+    else:
+        raise AssertionError("A second Ctrl-C must raise an error.")
+    asked = []
+
+    def ask_once_and_step(solver, state):
+        if not asked:
+            asked.append(signal.raise_signal(signal.SIGINT))
+        return step(solver, state)
+
+    plx.linalg.BlockLanczos.step = ask_once_and_step
+    found = search(images, "block_lanczos")
+    assert all(one.num_products < 32 for one in found)
+    assert all(one.status["top"] == EigenStatus.product_limit for one in found)
+    plx.linalg.BlockLanczos.step = step
+
+
+def interrupt_dense():
+    """After Ctrl-C during a decomposition, no other begins."""
+    calls, dense = [], METHODS_OF_SEARCH["dense"]
+
+    def ask_and_find(*arguments):
+        calls.append(signal.raise_signal(signal.SIGINT))
+        return dense.find(*arguments)
+
+    METHODS_OF_SEARCH["dense"] = dense._replace(find=ask_and_find)
+    try:
+        search(SMALL, "auto")
+    except KeyboardInterrupt:
+        assert len(calls) == 1
+    else:
+        raise AssertionError("Ctrl-C must end the decompositions.")
+
+
 if __name__ == "__main__":
     for method in METHODS:
         compare(method)
         print(method)
+    compare_eigendistortions()
+    print("eigendistortions")

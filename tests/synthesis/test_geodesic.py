@@ -285,8 +285,27 @@ def test_several_starts_and_pairs(ends, getkey):
     pairs = plx.geodesic(first, first[::-1], amplitudes, batch=True, **options)
     np.testing.assert_array_equal(pairs[1].image[0], ends[1])
     np.testing.assert_allclose(pairs[0].image, pairs[1].image[::-1], atol=1e-6)
-    with pytest.raises(TypeError, match="one element"):
+    check_conditional_batch(pairs)
+    with pytest.raises(TypeError, match=r"must be that of one geodesic, .* batch=True, or one"):
         plx.conditional_geodesic(pairs)
+    with pytest.raises(TypeError, match=r"must be that of a batch, .* Give batch=False\."):
+        plx.conditional_geodesic(pairs[0], batch=True)
+    with pytest.raises(ValueError, match="one for each of 2 elements, got an array of shape .3,"):
+        plx.conditional_geodesic(pairs, energy_bound=jnp.ones(3), batch=True)
+
+
+def check_conditional_batch(pairs):
+    """The conditional geodesics of a batch, in slices too, are those of its elements."""
+    named = {"max_steps": 20, "progress": False}
+    solver = plx.Solver(FAST, stop=plx.stop.Never())
+    together = plx.conditional_geodesic(pairs, 0.05, batch=True, solver=solver, **named)
+    sliced = plx.conditional_geodesic(pairs, 0.05, batch=True, batch_size=1, solver=solver, **named)
+    np.testing.assert_array_equal(sliced.image, together.image)
+    for pair, one, path in zip(pairs.elements, together.elements, pairs.image, strict=True):
+        alone = plx.conditional_geodesic(pair, 0.05, solver=solver, **named)
+        np.testing.assert_allclose(one.problem.energy_bound, 1.05 * pair.problem.energy(path))
+        np.testing.assert_allclose(one.image, alone.image, atol=1e-9)
+        assert float(jnp.max(jnp.abs(one.image - path))) > 1e-4
 
 
 def test_respacing_makes_steps_equal(ends, blind):

@@ -92,6 +92,41 @@ def test_ctrl_c_ends_all_four_and_keeps_those_that_have_begun(moment, monkeypatc
     np.testing.assert_array_equal(images.metric2_min.image, noisy)
 
 
+def test_a_batch_of_sets_is_its_sets():
+    images = jnp.stack([jnp.full((1, 2, 2), 0.4), jnp.full((1, 2, 2), 0.6)])
+    # With a penalty instead of a constraint, programs compile in half the time.
+    key = jax.random.key(5)
+    named = {"metric_tradeoff_lambda": 1.0, "max_steps": 8, "progress": False}
+    together = plx.mad_competition_set(images, l2, l1, key=key, batch=True, **named)
+    start = images[1] + 0.1 * jax.random.normal(jax.random.split(key)[1], (1, 2, 2))
+    alone = plx.mad_competition_set(images[1], l2, l1, initial_image=start, **named)
+    for one, several in zip(alone, together, strict=True):
+        np.testing.assert_allclose(several[1].image, one.image, atol=4e-7)
+        assert several[1].problem.sign == one.problem.sign
+    assert float(jnp.abs(together.metric1_min.image - together.metric1_max.image).min()) > 1e-4
+    # The first seed of an image has the start of the first image of a batch.
+    named |= {"key": key, "num_seeds": 2, "batch_size": 1, "max_steps": 0}
+    seeds = plx.mad_competition_set(images[0], l2, l2, **named)
+    first, second = seeds.metric2_max.image
+    np.testing.assert_array_equal(first, together.metric1_min.trace.elements[0].images[0])
+    np.testing.assert_allclose(second + 0.2, start, atol=1e-6)
+
+
+def test_ctrl_c_ends_a_batch_of_sets(monkeypatch):
+    updates = ProgressBar.update
+
+    def update(bar, count, shown):
+        if count:
+            signal.raise_signal(signal.SIGINT)
+        updates(bar, count, shown)
+
+    monkeypatch.setattr(ProgressBar, "update", update)
+    images = jnp.stack([jnp.full((1, 2, 2), 0.4), jnp.full((1, 2, 2), 0.6)])
+    named = {"batch": True, "metric_tradeoff_lambda": 1.0, "max_steps": 8, "progress": False}
+    found = plx.mad_competition_set(images, l2, l1, key=jax.random.key(5), **named)
+    assert [len(result.trace.elements[0]) for result in found] == [1, 0, 0, 0]
+
+
 def test_two_pixels_reach_the_analytic_answers():
     image = jnp.full((1, 1, 2), 0.5)
     start = image + jnp.asarray([[[0.12, -0.033]]])

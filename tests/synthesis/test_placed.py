@@ -31,7 +31,7 @@ def start(*command, devices):
 
 def test_batches_stay_on_their_devices():
     output, errors = start("tests.synthesis.placed", devices=8).communicate(timeout=300)
-    assert output.split() == [*METHODS], errors
+    assert output.split() == [*METHODS, "eigendistortions"], errors
 
 
 def run_processes(folder, num_steps):
@@ -43,8 +43,9 @@ def run_processes(folder, num_steps):
     parts = [start("tests.synthesis.processes", i, *arguments, devices=1) for i in "01"]
     errors = [part.communicate(timeout=300)[1] for part in parts]
     assert [part.returncode for part in parts] == [0, 0], errors
-    # The first of them draws the bar.
-    assert ["step/s" in error for error in errors] == [True, False]
+    # The first of them draws the bars.
+    for unit in ["step"] + ["product"] * (num_steps == 3):
+        assert [f"{unit}/s" in error for error in errors] == [True, False]
 
 
 def test_processes_give_the_result_of_one(tmp_path):
