@@ -22,7 +22,9 @@ HOUSE = (
     ("process", "linalg"),
     ("loss", "regularize", "parametrize", "stop", "data"),
     # Models answer for their own loss, and for what they know of photographs.
-    ("models", "metric", "validate", "solve"),
+    ("models", "validate", "solve"),
+    # Some metrics are distances between layers of a network.
+    ("metric",),
     ("synthesis",),
     ("io", "plot"),
     ("cli",),
@@ -47,6 +49,11 @@ PRIVATE_IMPORTS = {
     # Texture statistics are measured on spectra, with the masks of the pyramid.
     ("models", "process._fourier"),
     ("models", "process._steerable_masks"),
+    # The networks are a public package of their own, and metrics have weights beside theirs.
+    ("metric", "models.networks"),
+    ("metric", "models.networks._steps"),
+    ("metric", "models.networks._tables"),
+    ("metric", "models.networks._weights"),
     # The texture model plots its statistics; nobody else plots them like that.
     ("models", "plot._portilla_simoncelli"),
 }
