@@ -3,6 +3,10 @@
 from ._cw_ssim import cw_ssim as cw_ssim
 from ._cw_ssim import cw_ssim_distance as cw_ssim_distance
 from ._dists import DISTS as DISTS
+from ._evaluate import Agreement as Agreement
+from ._evaluate import Estimate as Estimate
+from ._evaluate import evaluate as evaluate
+from ._evaluate import Evaluation as Evaluation
 from ._fsim import fsim as fsim
 from ._fsim import fsim_distance as fsim_distance
 from ._lpips import LPIPS as LPIPS

@@ -83,7 +83,7 @@ def _inversions(y: Rows) -> Float[np.ndarray, " sample"]:
     return inversions
 
 
-_MAX_STEPS, _MOST_DAMPING = 100, 1e6
+_MAX_STEPS, _MOST_DAMPING = 30, 1e6
 
 Coefficients = Float[np.ndarray, "sample 4"]
 
@@ -98,21 +98,23 @@ def _sigmoid(x: np.ndarray) -> np.ndarray:
     return (1 + np.tanh(x / 2)) / 2
 
 
-def fit_logistic(x: Rows, y: Rows, start: Coefficients | None = None) -> Coefficients:
+def fit_logistic(
+    x: Rows, y: Rows, start: Float[np.ndarray, "_start 4"] | None = None
+) -> Coefficients:
     """Fit the function to each row by least squares, with Levenberg's and Marquardt's steps.
 
     Args:
         x: The distances.
         y: The scores.
-        start: Where to start; by default at the range of the scores, and at the mean and the
-            deviation of the distances.
+        start: Where to start, one for all rows; by default at the range of the scores, and at the
+            mean and the deviation of the distances.
     """
     deviation = x.std(1)
     scale = np.where(deviation > 0, deviation, 1)
     if start is None:
         found = np.stack([y.max(1), y.min(1), x.mean(1), scale], 1)
     else:
-        found = np.repeat(start, len(x), 0) if len(start) < len(x) else start.copy()
+        found = np.repeat(start, len(x), 0)
     damping, is_done = np.full(len(x), 1e-3), np.zeros(len(x), bool)
     error = ((logistic(found, x) - y) ** 2).sum(1)
     for _ in range(_MAX_STEPS):
@@ -125,7 +127,7 @@ def fit_logistic(x: Rows, y: Rows, start: Coefficients | None = None) -> Coeffic
         trial[:, 3] = np.clip(np.abs(trial[:, 3]), 1e-3 * scale, 1e3 * scale)
         new = ((logistic(trial, x) - y) ** 2).sum(1)
         is_better = new < error
-        is_done |= np.where(is_better, error - new <= 1e-9 * error, damping >= _MOST_DAMPING)
+        is_done |= np.where(is_better, error - new <= 1e-7 * error, damping > _MOST_DAMPING)
         found = np.where(is_better[:, None], trial, found)
         error = np.where(is_better, new, error)
         damping = np.where(is_better, damping / 5, damping * 5)

@@ -82,4 +82,5 @@ def as_color_pair(
     if resize is not None and shorter > resize:
         shape = (first.shape[0], height * resize // shorter, width * resize // shorter)
         first, second = (jax.image.resize(x, shape, "linear") for x in (first, second))
-    return tuple(jnp.broadcast_to(x, (3, *x.shape[1:])) for x in (first, second))
+    shape = (3, *first.shape[1:])
+    return jnp.broadcast_to(first, shape), jnp.broadcast_to(second, shape)

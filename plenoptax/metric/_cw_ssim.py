@@ -51,7 +51,7 @@ def cw_ssim(
 
     Args:
         img1: An image of one or three channels, with values from 0 to ``data_range``. Its shorter
-            side has at least ``7 * 2**(level - 1)`` pixels.
+            side has at least ``2**(level + 2)`` pixels.
         img2: Another image of the same height, width and dtype.
         level: The scale of the pyramid, from 1, the finest. The default suits images of 64 pixels
             and more; the paper uses up to 6.
@@ -123,7 +123,7 @@ def cw_ssim_distance(
 def _checked_pair(
     img1: Array, img2: Array, level: int, orientations: int
 ) -> tuple[Array, Array, int, int]:
-    smallest = _WINDOW_SIZE * 2 ** (level - 1)
+    smallest = 2 ** (level + 2)
     if min(img1.shape[1:]) < smallest:
         raise ValueError(
             f"At level {level} images must have at least {smallest} pixels along each side, got "
@@ -138,9 +138,7 @@ def _checked_pair(
 def _cw_ssim_distance(
     img1: Array, img2: Array, level: int, orientations: int, stabilizer: float | Scalar
 ) -> Scalar:
-    pyramid = SteerablePyramidFreq(
-        img1.shape[1:], level, orientations - 1, is_complex=True
-    )
+    pyramid = SteerablePyramidFreq(img1.shape[1:], level, orientations - 1, is_complex=True)
     bands1, bands2 = (pyramid(255 * x[0], level - 1)[level - 1] for x in (img1, img2))
     height, width = (n - _WINDOW_SIZE + 1 for n in bands1.shape[1:])
     real = bands1.real * bands2.real + bands1.imag * bands2.imag
@@ -158,7 +156,7 @@ def _cw_ssim_distance(
     std = bands1.shape[1] / 4
     rows, columns = (_gaussian(n, std) for n in (height, width))
     weights = jnp.asarray(rows[:, None] * columns[None], img1.dtype)
-    return keep_within(1 - (index * weights).sum((1, 2)).mean(), 0.0, 1.0)
+    return keep_within(1 - (index * weights[None]).sum((1, 2)).mean(), 0.0, 1.0)
 
 
 def _gaussian(count: int, std: float) -> np.ndarray:

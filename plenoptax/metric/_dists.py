@@ -119,7 +119,8 @@ class DISTS(AbstractFunction):
             tuple(place(part.astype(dtype)) for part in np.split(parts[name] / total, stops))
             for name in ("alpha", "beta")
         )
-        self.features = FeatureExtractor(_SmoothVGG16(weights, classifier=False), [*_LAYERS])
+        network = _SmoothVGG16(weights, classifier=False)  # pyright: ignore[reportCallIssue]
+        self.features = FeatureExtractor(network, [*_LAYERS])
         self.resize = None if resize is None else COUNT("resize", resize)
 
     @in_single_precision("img1", "img2")

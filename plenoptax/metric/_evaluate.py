@@ -81,7 +81,7 @@ class Evaluation(NamedTuple):
 def evaluate(
     metric: Callable,
     pairs: Iterable[tuple[ArrayLike, ArrayLike]],
-    scores: ArrayLike,
+    scores: ArrayLike | Sequence[float],
     *,
     key: Key,
     distortions: Sequence[Any] | None = None,
@@ -140,9 +140,7 @@ def evaluate(
         chosen = np.array([other == name for other in distortions or ()])
         if chosen.sum() < _FEWEST:
             continue
-        parts[name] = _agree(
-            distances[chosen], sign * scores[chosen], one, num_resamples, level
-        )
+        parts[name] = _agree(distances[chosen], sign * scores[chosen], one, num_resamples, level)
     return Evaluation(distances, scores, overall, parts, level)
 
 
@@ -200,6 +198,8 @@ def _agree(
 
     def estimate(correlate: Callable) -> Estimate:
         value = float(correlate(distances[None], scores[None])[0])
+        if not num_resamples:
+            return Estimate(value, np.nan, np.nan)
         samples = np.concatenate([correlate(distances[i], scores[i]) for i in blocks])
         # A sample of equal values has no correlation.
         samples = samples[np.isfinite(samples)]

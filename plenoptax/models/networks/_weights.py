@@ -126,8 +126,8 @@ def check_arrays(
     parts = [f"{word} {_first(names)}" for word, names in faults.items() if names]
     if parts:
         raise ValueError(
-            f"{argument} must have the arrays of this network, got {source} {', '.join(parts)}. Use "
-            "the network that the weights are for."
+            f"{argument} must have the arrays of this network, got {source} {', '.join(parts)}. "
+            "Use the network that the weights are for."
         )
     bad = [name for name, array in arrays.items() if not _is_finite(array)]
     if bad:
