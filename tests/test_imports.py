@@ -49,8 +49,11 @@ PRIVATE_IMPORTS = {
     # Texture statistics are measured on spectra, with the masks of the pyramid.
     ("models", "process._fourier"),
     ("models", "process._steerable_masks"),
-    # The networks are a public package of their own, and metrics have weights beside theirs.
+    # Features and networks are public packages of their own. Metrics have weights beside those of
+    # the networks, and DISTS has a VGG16 with another pooling.
+    ("metric", "models.features"),
     ("metric", "models.networks"),
+    ("metric", "models.networks._networks"),
     ("metric", "models.networks._steps"),
     ("metric", "models.networks._tables"),
     ("metric", "models.networks._weights"),

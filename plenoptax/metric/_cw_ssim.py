@@ -76,7 +76,7 @@ def cw_ssim(
         >>> import plenoptax as plx
         >>> brick, grass = plx.data.brick(), plx.data.grass()
         >>> print(f"{cw_ssim(brick, grass):.4f}, {cw_ssim(brick, jnp.roll(brick, 1, -1)):.4f}")
-        0.2814, 1.0000
+        0.2442, 0.9980
     """
     pair = as_luminance_pair(img1, img2, data_range, stacklevel=4)
     return 1 - _cw_ssim_distance(*_checked_pair(*pair, level, orientations), stabilizer)

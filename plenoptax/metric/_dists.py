@@ -81,6 +81,7 @@ class DISTS(AbstractFunction):
         >>> import plenoptax as plx
         >>> metric = DISTS(resize=256)  # doctest: +SKIP
         >>> print(f"{metric(plx.data.brick(), plx.data.grass()):.4f}")  # doctest: +SKIP
+        0.4964
     """
 
     features: FeatureExtractor

@@ -73,7 +73,7 @@ def fsim(
         >>> import plenoptax as plx
         >>> brick, grass = plx.data.brick(), plx.data.grass()
         >>> print(f"{fsim(brick, grass):.4f}, {fsim(brick, brick):.4f}")
-        0.2814, 1.0000
+        0.4941, 1.0000
     """
     warn_of_deadlock()
     pair = as_luminance_pair(img1, img2, data_range, chromatic, stacklevel=4)

@@ -73,6 +73,7 @@ class LPIPS(AbstractFunction):
         >>> import plenoptax as plx
         >>> metric = LPIPS()  # doctest: +SKIP
         >>> print(f"{metric(plx.data.brick(), plx.data.grass()):.4f}")  # doctest: +SKIP
+        0.6550
     """
 
     features: FeatureExtractor

@@ -58,8 +58,10 @@ def test_pairs_are_those_of_the_reference(reference, pairs):
     np.testing.assert_allclose(sums, reference["sum"], rtol=1e-12)
 
 
-@pytest.mark.parametrize("size", sorted({*SIZES}))
-@pytest.mark.parametrize("name", CASES)
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [pytest.param(x, size, id=f"{x}-{size[0]}") for x in CASES for size in sorted({*SIZES})],
+)
 def test_metric_equals_the_published_one(name, size, reference, pairs):
     chosen = [i for i, other in enumerate(SIZES) if other == size]
     found = np.array([CASES[name](*as_arrays(pairs[i])) for i in chosen])
