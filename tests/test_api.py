@@ -38,6 +38,9 @@ RECORDS = {
     "linalg.PowerState",
     "linalg.Window",
     "loss.WeightedL2Norm",
+    "metric.Agreement",
+    "metric.Estimate",
+    "metric.Evaluation",
     "stop.Window",
 }
 SHOWN_ELSEWHERE = {

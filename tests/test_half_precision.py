@@ -9,6 +9,7 @@ from jax.ad_checkpoint import checkpoint_name
 
 import plenoptax as plx
 
+from .metric.learned import make_drawn
 from .models.networks import drawn, TABLES
 from .solve.problems import Quadratic
 from .test_api import CALLABLES
@@ -35,6 +36,13 @@ def make_network(name):
     """A network with random weights that takes a gray image."""
     with jax.ensure_compile_time_eval():
         return drawn(name, repeat_gray=True)
+
+
+@functools.lru_cache(maxsize=1)
+def make_learned(name):
+    """A metric made of a network with random weights."""
+    with jax.ensure_compile_time_eval():
+        return make_drawn(name)
 
 
 def enlarge(x):
@@ -134,6 +142,15 @@ PAIRS = {
         plx.loss.WeightedL2Norm(jnp.ones((1, 16, 16))), 3 * jnp.eye(256)
     ),
     "loss.ZScored": plx.loss.ZScored(jnp.full((1, 16, 16), 0.3), jnp.full((1, 16, 16), 0.1)),
+    "metric.cw_ssim": functools.partial(plx.metric.cw_ssim, level=1),
+    "metric.cw_ssim_distance": functools.partial(plx.metric.cw_ssim_distance, level=1),
+    "metric.DISTS": lambda x, y: make_learned("DISTS")(enlarge(x), enlarge(y)),
+    "metric.fsim": plx.metric.fsim,
+    "metric.fsim_distance": plx.metric.fsim_distance,
+    "metric.gmsd": plx.metric.gmsd,
+    "metric.haarpsi": plx.metric.haarpsi,
+    "metric.haarpsi_distance": plx.metric.haarpsi_distance,
+    "metric.LPIPS": lambda x, y: make_learned("LPIPS_alex")(enlarge(x), enlarge(y)),
     "metric.model_metric_factory": plx.metric.model_metric_factory(plx.models.Gaussian(3)),
     "metric.ModelMetric": plx.metric.ModelMetric(plx.models.Identity()),
     "metric.ms_ssim": functools.partial(plx.metric.ms_ssim, power_factors=[1.0]),
@@ -217,6 +234,8 @@ REFUSED |= {
 # No image goes into them, or its shape alone.
 WITHOUT_IMAGE = {
     "models.features.layer_names",
+    # Metrics of any precision are compared with scores on the host.
+    *("metric.Agreement", "metric.Estimate", "metric.evaluate", "metric.Evaluation"),
     *("process.disk", "process.named_filter", "process.polar_angle", "process.polar_radius"),
     *("process.raised_cosine", "regularize.allowed_range_of"),
 }
@@ -318,6 +337,10 @@ METRIC_BOUNDS = {
         *(0, 1, 0),
     ),
     "nlpd": (functools.partial(plx.metric.nlpd, epsilon=0.0), 0, np.inf, 0),
+    "cw_ssim_distance": (functools.partial(plx.metric.cw_ssim_distance, level=1), 0, 1, 0),
+    "fsim_distance": (plx.metric.fsim_distance, 0, 1, 0),
+    "gmsd": (plx.metric.gmsd, 0, np.inf, 0),
+    "haarpsi_distance": (plx.metric.haarpsi_distance, 0, 1, 0),
 }
 
 

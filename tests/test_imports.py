@@ -22,7 +22,9 @@ HOUSE = (
     ("process", "linalg"),
     ("loss", "regularize", "parametrize", "stop", "data"),
     # Models answer for their own loss, and for what they know of photographs.
-    ("models", "metric", "validate", "solve"),
+    ("models", "validate", "solve"),
+    # Some metrics are distances between layers of a network.
+    ("metric",),
     ("synthesis",),
     ("io", "plot"),
     ("cli",),
@@ -49,6 +51,14 @@ PRIVATE_IMPORTS = {
     # Texture statistics are measured on spectra, with the masks of the pyramid.
     ("models", "process._fourier"),
     ("models", "process._steerable_masks"),
+    # Features and networks are public packages of their own. Metrics have weights beside those of
+    # the networks, and DISTS has a VGG16 with another pooling.
+    ("metric", "models.features"),
+    ("metric", "models.networks"),
+    ("metric", "models.networks._networks"),
+    ("metric", "models.networks._steps"),
+    ("metric", "models.networks._tables"),
+    ("metric", "models.networks._weights"),
     # The texture model plots its statistics; nobody else plots them like that.
     ("models", "plot._portilla_simoncelli"),
 }

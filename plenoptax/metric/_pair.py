@@ -1,6 +1,7 @@
 import warnings
 
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jax.core import Tracer
 from jaxtyping import Array, ArrayLike, Float
@@ -72,6 +73,53 @@ def as_pair(
             )
     shape = jnp.broadcast_shapes(first.shape, second.shape)
     return jnp.broadcast_to(first, shape), jnp.broadcast_to(second, shape)
+
+
+# Red, green and blue to YIQ, with the digits that programs of image quality use.
+_LUMINANCE = (0.299, 0.587, 0.114)
+_CHROMA = ((0.5959, -0.2746, -0.3213), (0.2115, -0.5227, 0.3112))
+
+
+def as_luminance_pair(
+    img1: ArrayLike,
+    img2: ArrayLike,
+    data_range: int | float | Scalar = 1.0,
+    with_chroma: bool = False,
+    *,
+    stacklevel: int,
+) -> tuple[Float[Array, "channel height width"], Float[Array, "channel height width"]]:
+    """Check two images, and return their luminance, from 0 to 1.
+
+    Args:
+        img1: An image of one channel, which is luminance, or of three.
+        img2: Another image that fits it.
+        data_range: The largest value that a pixel can have.
+        with_chroma: Whether images of three channels keep their chroma, I and Q, as channels 1 and
+            2.
+        stacklevel: That of warnings.
+
+    Raises:
+        TypeError: If the images do not have one floating-point dtype.
+        ValueError: If the shapes do not fit, or the images have another number of channels.
+    """
+    pair = as_pair(img1, img2, data_range, stacklevel=stacklevel + 1)
+    check_colors(pair[0].shape[0])
+    weights = np.array([_LUMINANCE, *_CHROMA] if with_chroma else [_LUMINANCE])
+    dtype = pair[0].dtype
+    first, second = (image / jnp.asarray(data_range, dtype) for image in pair)
+    if len(first) == 1:
+        return first, second
+    matrix = jnp.asarray(weights, dtype)
+    return jnp.tensordot(matrix, first, 1), jnp.tensordot(matrix, second, 1)
+
+
+def check_colors(num_channels: int) -> None:
+    """Refuse images that have neither one channel nor three."""
+    if num_channels not in (1, 3):
+        raise ValueError(
+            "Images must have one channel or three (red, green and blue), got "
+            f"{num_channels} channels. Compare channels one by one, or choose three."
+        )
 
 
 def keep_within(value: Float[Array, "..."], low: float, high: float) -> Float[Array, "..."]:

@@ -213,6 +213,22 @@ def pool_maximum(x: Maps, *, size: int, stride: int, padding: int = 0) -> Array:
     return x
 
 
+def pool_root_mean_square(x: Maps) -> Array:
+    """Return the root of a weighted mean of squares around every second pixel.
+
+    The window is that of Hann, of 3 x 3 pixels, and pixels beyond the edges are 0 (Hénaff and
+    Simoncelli 2016; the constant inside of the root is that of Ding et al. 2020).
+    """
+    x = jnp.pad(x**2, [(1, 1), (1, 1), (0, 0)])
+    for axis in (0, 1):
+        stop = 2 * ((x.shape[axis] - 3) // 2) + 1
+        before, at, after = (
+            lax.slice_in_dim(x, start, start + stop, 2, axis) for start in range(3)
+        )
+        x = 0.25 * before + 0.5 * at + 0.25 * after
+    return jnp.sqrt(x + 1e-12)
+
+
 def pool_average(x: Maps, *, size: int) -> Float[Array, "{size} {size} channel"]:
     """Return the averages over a grid of so many rows and columns of rectangles.
 

@@ -56,15 +56,18 @@ def find_weights(
             if not name.endswith(_UNUSED) and (classifier or name not in head)
         }
         steps = [*table.body, *(() if head.isdisjoint(arrays) else table.head)]
-        _check(steps, arrays, weights)
+        wanted = {
+            f"{step.name}.{part}": shape for step in steps for part, shape in step.shapes.items()
+        }
+        check_arrays("weights", wanted, arrays, weights)
     parameters = {}
     for step in steps:
         prepared = prepare(step, {part: arrays[f"{step.name}.{part}"] for part in step.shapes})
-        parameters |= {f"{step.name}.{part}": _place(array) for part, array in prepared.items()}
+        parameters |= {f"{step.name}.{part}": place(array) for part, array in prepared.items()}
     return parameters
 
 
-def _place(array: np.ndarray) -> Array:
+def place(array: np.ndarray) -> Array:
     """Return the array of JAX in its own precision, but not in half precision."""
     dtype = np.promote_types(array.dtype, np.float32)
     return jnp.asarray(array, jax.dtypes.canonicalize_dtype(dtype))
@@ -93,10 +96,24 @@ def _draw(steps: list[Step], key: Key) -> dict[str, np.ndarray]:
     return arrays
 
 
-def _check(steps: list[Step], arrays: Mapping[str, np.ndarray], weights: Any) -> None:
-    """Refuse arrays that are not those of the network."""
+def check_arrays(
+    argument: str,
+    wanted: Mapping[str, tuple[int, ...]],
+    arrays: Mapping[str, np.ndarray],
+    weights: Any,
+) -> None:
+    """Refuse arrays that are not those of the network.
+
+    Args:
+        argument: The name of the argument that the user gave.
+        wanted: The shape of each array, by name.
+        arrays: The arrays, by name.
+        weights: The value that the user gave.
+
+    Raises:
+        ValueError: If an array is missing, unknown, of another shape, or not finite.
+    """
     source = "a dictionary" if isinstance(weights, Mapping) else repr(os.fspath(weights))
-    wanted = {f"{step.name}.{part}": shape for step in steps for part, shape in step.shapes.items()}
     given = {name: array.shape for name, array in arrays.items()}
     wrong = [name for name in wanted if name in given and given[name] != tuple(wanted[name])]
     faults = {
@@ -109,13 +126,13 @@ def _check(steps: list[Step], arrays: Mapping[str, np.ndarray], weights: Any) ->
     parts = [f"{word} {_first(names)}" for word, names in faults.items() if names]
     if parts:
         raise ValueError(
-            f"weights must have the arrays of this network, got {source} {', '.join(parts)}. Use "
-            "the network that the weights are for."
+            f"{argument} must have the arrays of this network, got {source} {', '.join(parts)}. "
+            "Use the network that the weights are for."
         )
     bad = [name for name, array in arrays.items() if not _is_finite(array)]
     if bad:
         raise ValueError(
-            f"weights must be finite numbers, got others in {_first(bad)} of {source}. Get the "
+            f"{argument} must be finite numbers, got others in {_first(bad)} of {source}. Get the "
             "weights again."
         )
 
@@ -135,18 +152,40 @@ def _read(table: Table, weights: str) -> Mapping[str, np.ndarray]:
     if weights in table.packages:
         return _read_package(table, weights, table.packages[weights])
     if weights == "download" and table.address is not None:
-        return _read_file(_download(table.address))
-    path = pathlib.Path(weights)
+        return read_file(_download(table.address))
+    return read_path("weights", weights, "a source that this network has", _advice(table))
+
+
+def read_path(argument: str, given: str, alternative: str, advice: str) -> Mapping[str, np.ndarray]:
+    """Read the arrays of a file that the user named.
+
+    Args:
+        argument: The name of the argument that the user gave.
+        given: The path of the file.
+        alternative: What else the argument could be, for a message.
+        advice: The end of a message.
+
+    Raises:
+        ValueError: If there is no such file, or it is damaged.
+    """
+    path = pathlib.Path(given)
     if path.suffix not in (".pth", ".pt", ".safetensors"):
-        raise ValueError(
-            f"weights must be a source that this network has, got {weights!r}. {_advice(table)}"
-        )
+        raise ValueError(f"{argument} must be {alternative}, got {given!r}. {advice}")
     if not path.is_file():
-        raise ValueError(f"weights must be a file that exists, got {weights!r}. {_advice(table)}")
-    return _read_file(path)
+        raise ValueError(f"{argument} must be a file that exists, got {given!r}. {advice}")
+    return read_file(path)
 
 
-def _read_file(path: pathlib.Path) -> Mapping[str, np.ndarray]:
+def read_file(path: pathlib.Path) -> Mapping[str, np.ndarray]:
+    """Read the arrays of a file of torch or a .safetensors file.
+
+    Args:
+        path: A path that ends with .pth, .pt or .safetensors.
+
+    Raises:
+        ValueError: If the file is damaged, or has something other than arrays.
+        ImportError: If the package safetensors is needed and not installed.
+    """
     # The published files have the start of their hash in their name. A file of one's own may have a
     # date there.
     published = re.search(r"-(?!20\d{6})([0-9a-f]{8})\.pth$", path.name)
@@ -192,8 +231,16 @@ def _reading(path: pathlib.Path) -> Iterator[None]:
         ) from fault
 
 
-def _read_package(table: Table, name: str, package: Package) -> Mapping[str, np.ndarray]:
-    """Read a file of an installed package without importing it."""
+def find_package_file(name: str, package: Package) -> pathlib.Path:
+    """Return the path of a file of an installed package, without importing the package.
+
+    Args:
+        name: The name by which the package is installed.
+        package: What the package has.
+
+    Raises:
+        ValueError: If the package is not installed, or has another file.
+    """
     spec = importlib.util.find_spec(package.module)
     if spec is None or not spec.submodule_search_locations:
         raise ValueError(
@@ -207,10 +254,21 @@ def _read_package(table: Table, name: str, package: Package) -> Mapping[str, np.
             f"{package.file}. Install that version."
         )
     _check_hash(path, package.sha256)
-    if not package.scope:
-        return _read_file(path)
+    return path
+
+
+def read_scope(path: pathlib.Path, scope: str) -> dict[str, np.ndarray]:
+    """Read one entry of a pickled dictionary of dictionaries of arrays."""
     with _reading(path):
-        arrays = read_numpy(str(path), package.scope)
+        return read_numpy(str(path), scope)
+
+
+def _read_package(table: Table, name: str, package: Package) -> Mapping[str, np.ndarray]:
+    """Read a file of an installed package, with the names of torchvision."""
+    path = find_package_file(name, package)
+    if not package.scope:
+        return read_file(path)
+    arrays = read_scope(path, package.scope)
     # The convolutions are numbered, and their arrays have the order of JAX.
     names = [step.name for step in table.body if len(step.shapes.get("weight", ())) == 4]
     renamed = {}
