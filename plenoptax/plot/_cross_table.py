@@ -67,7 +67,9 @@ def cross_table(
     ax.xaxis.tick_top()
     ax.xaxis.set_label_position("top")
     ax.set(xlabel="judged by", ylabel="metamers of")
-    ax.set_title("percentile of similarity to the target:\nmedian, and lowest to highest, over images")
+    ax.set_title(
+        "percentile of similarity to the target:\nmedian, and lowest to highest, over images"
+    )
     ax.tick_params(length=0)
     return ax
 
