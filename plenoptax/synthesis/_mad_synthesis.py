@@ -1,4 +1,5 @@
 import dataclasses
+import functools
 import os
 import warnings
 from collections.abc import Callable
@@ -157,8 +158,7 @@ def mad_competition(
         )
 
     image = as_targets(image, penalty_function, penalty_lambda, batch=batch)
-    if batch and metric_tradeoff_lambda is None and parametrization is None:
-        check_within_pixels(image)
+    _check_box(image, metric_tradeoff_lambda, parametrization, batch=batch)
     held_at = initial_image if reference_value is None else None
     result = synthesize_problem(
         _pose_held(pose, image, held_at, batch=batch, num_seeds=num_seeds),
@@ -294,25 +294,21 @@ def mad_competition_set(
         >>> plt.close(figure)
     """
     image = as_targets(image, penalty_function, penalty_lambda, batch=batch)
-    if batch and metric_tradeoff_lambda is None and parametrization is None:
-        check_within_pixels(image)
+    _check_box(image, metric_tradeoff_lambda, parametrization, batch=batch)
     start = _common_start(image, key, initial_image, initial_noise, batch, num_seeds)
-    is_one = not batch and num_seeds is None
 
-    def pose(optimized: Callable, reference: Callable, minmax: Literal["min", "max"]) -> AnyProblem:
-        def pose_one(image: Array) -> MADCompetition:
-            return MADCompetition(
-                image,
-                optimized,
-                reference,
-                minmax,
-                metric_tradeoff_lambda,
-                penalty_function,
-                penalty_lambda,
-                parametrization=parametrization,
-            )
+    make = functools.partial(
+        MADCompetition,
+        metric_tradeoff_lambda=metric_tradeoff_lambda,
+        penalty_function=penalty_function,
+        penalty_lambda=penalty_lambda,
+        parametrization=parametrization,
+    )
 
-        return _pose_held(pose_one, image, start, batch=batch, num_seeds=num_seeds)
+    def pose(optimized: Callable, reference: Callable, minmax: str) -> AnyProblem:
+        named = {"optimized_metric": optimized, "reference_metric": reference, "minmax": minmax}
+        one = functools.partial(make, **named)
+        return _pose_held(one, image, start, batch=batch, num_seeds=num_seeds)
 
     def synthesize(problem: AnyProblem, optimized: Callable, steps: int) -> Result:
         return synthesize_problem(
@@ -331,13 +327,21 @@ def mad_competition_set(
         )
 
     pairs = (metric_1, metric_2), (metric_2, metric_1)
-    if is_one:
+    if not batch and num_seeds is None:
         # The minimum and the maximum of a metric form one batch.
         problems = [(_with_both_signs(pose(*pair, "min")), pair[0]) for pair in pairs]
-        first, second = _until_interrupted(synthesize, problems, max_steps)
-        return MADImages(first[0], second[0], first[1], second[1])
+        found = _until_interrupted(synthesize, problems, max_steps)
+        return MADImages(*(result[sign] for sign in (0, 1) for result in found))
     problems = [(pose(*pair, minmax), pair[0]) for minmax in ("min", "max") for pair in pairs]
     return MADImages(*_until_interrupted(synthesize, problems, max_steps))
+
+
+def _check_box(
+    images: Array, metric_tradeoff_lambda: Any, parametrization: Any, *, batch: bool
+) -> None:
+    """Raise an error if a constraint cannot keep a batch in the box; a problem checks one image."""
+    if batch and metric_tradeoff_lambda is None and parametrization is None:
+        check_within_pixels(images)
 
 
 def _with_both_signs(problem: Any) -> AnyProblem:
