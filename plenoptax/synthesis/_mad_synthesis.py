@@ -1,5 +1,5 @@
 import dataclasses
-import functools
+import functools as ft
 import os
 import warnings
 from collections.abc import Callable
@@ -297,7 +297,7 @@ def mad_competition_set(
     _check_box(image, metric_tradeoff_lambda, parametrization, batch=batch)
     start = _common_start(image, key, initial_image, initial_noise, batch, num_seeds)
 
-    make = functools.partial(
+    make = ft.partial(
         MADCompetition,
         metric_tradeoff_lambda=metric_tradeoff_lambda,
         penalty_function=penalty_function,
@@ -307,8 +307,7 @@ def mad_competition_set(
 
     def pose(optimized: Callable, reference: Callable, minmax: str) -> AnyProblem:
         named = {"optimized_metric": optimized, "reference_metric": reference, "minmax": minmax}
-        one = functools.partial(make, **named)
-        return _pose_held(one, image, start, batch=batch, num_seeds=num_seeds)
+        return _pose_held(ft.partial(make, **named), image, start, batch=batch, num_seeds=num_seeds)
 
     def synthesize(problem: AnyProblem, optimized: Callable, steps: int) -> Result:
         return synthesize_problem(
@@ -328,7 +327,6 @@ def mad_competition_set(
 
     pairs = (metric_1, metric_2), (metric_2, metric_1)
     if not batch and num_seeds is None:
-        # The minimum and the maximum of a metric form one batch.
         problems = [(_with_both_signs(pose(*pair, "min")), pair[0]) for pair in pairs]
         found = _until_interrupted(synthesize, problems, max_steps)
         return MADImages(*(result[sign] for sign in (0, 1) for result in found))
@@ -345,7 +343,7 @@ def _check_box(
 
 
 def _with_both_signs(problem: Any) -> AnyProblem:
-    """Return a problem and the opposite one as a batch."""
+    """Return as one batch the problems of the minimum and of the maximum of a metric."""
     signs = jnp.asarray([1, -1], problem.sign.dtype)
     return make_batch(lambda sign: eqx.tree_at(lambda p: p.sign, problem, sign), signs)
 
