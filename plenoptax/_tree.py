@@ -64,6 +64,11 @@ def leaves_by_path(tree: PyTree) -> dict[str, Any]:
     return {jax.tree_util.keystr(path): leaf for path, leaf in leaves if is_array(leaf)}
 
 
+def name_leaf(path: Any) -> str:
+    """Return the name of an array of a representation, such as that of a layer, given its path."""
+    return jax.tree_util.keystr(path, simple=True, separator="/") or "representation"
+
+
 def is_array(leaf: object) -> bool:
     """Return whether a leaf is an array; NumPy arrays count, because they are not hashable."""
     return isinstance(leaf, np.ndarray) or eqx.is_array(leaf)

@@ -204,6 +204,31 @@ def test_groupwise_norm_leaves_nan_out_and_zero_groups_as_they_are():
     np.testing.assert_allclose(loss.weights, [[1] * 6 + [0.2] * 3 + [0.5]], rtol=1e-6)
 
 
+def test_groupwise_norm_of_a_tree_counts_each_array_relative_to_its_norm(rng):
+    x, y = (
+        {"late": jnp.asarray(rng.standard_normal((2, 3)), jnp.float32), "early": (image,)}
+        for image in jnp.asarray(1000 * rng.standard_normal((2, 5, 4)), jnp.float32)
+    )
+    loss = groupwise_relative_l2_norm_factory(lambda image: y, y["early"][0])
+    pairs = [
+        (np.asarray(a), np.asarray(b)) for a, b in zip(*map(jax.tree.leaves, (x, y)), strict=True)
+    ]
+    errors = [np.linalg.norm(a - b) / np.linalg.norm(b) for a, b in pairs]
+    np.testing.assert_allclose(loss(x, y), np.hypot(*errors), rtol=1e-5)
+    # The loss of Feather et al. for one layer.
+    for i, name in enumerate(["early/0", "late"]):
+        others = {"early/0", "late"} - {name}
+        factors = dict.fromkeys(others, 0.0)
+        loss = groupwise_relative_l2_norm_factory(lambda image: y, y["early"][0], factors)
+        np.testing.assert_allclose(loss(x, y), errors[i], rtol=1e-5)
+    gradient = jax.jit(jax.grad(loss))(y, y)
+    assert all((leaf == 0).all() for leaf in jax.tree.leaves(gradient))
+    with pytest.raises(ValueError, match=r"\['early/0', 'late'\], got \['early'\]"):
+        groupwise_relative_l2_norm_factory(lambda image: y, y["early"][0], {"early": 1.0})
+    with pytest.raises(ValueError, match="structure of the weights"):
+        loss(y["late"], y["late"])
+
+
 def test_portilla_simoncelli_weights():
     loss = portilla_simoncelli_loss_factory(Groups(), jnp.zeros((2, 10)))
     np.testing.assert_array_equal(loss.weights, [[1, 1, 1, 1, 0, 0, 1, 1, 1, 100]] * 2)

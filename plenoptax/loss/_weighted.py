@@ -7,13 +7,14 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Array, ArrayLike, Float, Inexact
+from jaxtyping import Array, ArrayLike, Float
 
-from .._compiled import compiled
+from .._compiled import call_compiled, compiled
 from .._function import AbstractFunction
 from .._precision import in_single_precision, refuse_half
 from .._safe import safe_divisor, safe_sqrt
-from .._types import Scalar
+from .._tree import name_leaf
+from .._types import PyTree, Scalar
 from ._differences import subtract, sum_of_squares
 
 
@@ -22,20 +23,26 @@ class WeightedL2Norm(AbstractFunction):
     """The Euclidean norm of the weighted difference of two representations.
 
     Attributes:
-        weights: One weight for each value of the representation. A weight of 2 makes a difference
-            count twice in the norm, and 0 removes it.
+        weights: One weight for each value of the representation: an array, or a tree of arrays as
+            the model returns it. A weight of 2 makes a difference count twice in the norm, and 0
+            removes it.
 
     Example:
         >>> import jax.numpy as jnp
         >>> loss = WeightedL2Norm(jnp.array([1.0, 0.0]))
         >>> print(loss(jnp.array([3.0, 5.0]), jnp.array([1.0, 1.0])))
         2.0
+        >>> loss = WeightedL2Norm({"first": jnp.array([2.0]), "second": jnp.array([1.0])})
+        >>> synthesized = {"first": jnp.array([3.0]), "second": jnp.array([4.0])}
+        >>> reference = {"first": jnp.array([1.0]), "second": jnp.array([1.0])}
+        >>> print(loss(synthesized, reference))
+        5.0
     """
 
-    weights: Inexact[Array, "..."]
+    weights: PyTree
 
     @in_single_precision("synth_rep", "ref_rep")
-    def __call__(self, synth_rep: Inexact[Array, "..."], ref_rep: Inexact[Array, "..."]) -> Scalar:
+    def __call__(self, synth_rep: PyTree, ref_rep: PyTree) -> Scalar:
         """Compare two representations.
 
         Args:
@@ -43,22 +50,30 @@ class WeightedL2Norm(AbstractFunction):
             ref_rep: Representation of the reference image.
 
         Raises:
-            ValueError: If a representation does not have the shape of the weights.
+            ValueError: If a representation does not have the structure and shapes of the weights.
         """
-        return safe_sqrt(sum_of_squares([self.weigh(synth_rep, ref_rep)]))
+        return safe_sqrt(sum_of_squares(jax.tree.leaves(self.weigh(synth_rep, ref_rep))))
 
     @in_single_precision("synth_rep", "ref_rep")
-    def weigh(
-        self, synth_rep: Inexact[Array, "..."], ref_rep: Inexact[Array, "..."]
-    ) -> Inexact[Array, "..."]:
+    def weigh(self, synth_rep: PyTree, ref_rep: PyTree) -> PyTree:
         """Compute the weighted difference of two representations, whose norm is the loss."""
-        (difference,) = subtract(synth_rep, ref_rep)
-        if difference.shape != self.weights.shape:
+        differences = subtract(synth_rep, ref_rep)
+        structure, wanted = jax.tree.structure(ref_rep), jax.tree.structure(self.weights)
+        if structure != wanted:
             raise ValueError(
-                f"The representations must have the shape of the weights, {self.weights.shape}, "
-                f"got {difference.shape}. Make the loss with this model and an image of this shape."
+                f"The representations must have the structure of the weights, {wanted}, got "
+                f"{structure}. Make the loss with this model."
             )
-        return jnp.asarray(self.weights, difference.dtype) * difference
+        weighted = []
+        for difference, weights in zip(differences, jax.tree.leaves(self.weights), strict=True):
+            if difference.shape != weights.shape:
+                raise ValueError(
+                    f"The representations must have the shape of the weights, {weights.shape}, "
+                    f"got {difference.shape}. Make the loss with this model and an image of this "
+                    "shape."
+                )
+            weighted.append(jnp.asarray(weights, difference.dtype) * difference)
+        return jax.tree.unflatten(structure, weighted)
 
 
 def groupwise_relative_l2_norm_factory(
@@ -71,9 +86,14 @@ def groupwise_relative_l2_norm_factory(
     Groups may differ in scale by orders of magnitude, and the largest would dominate an l2 norm.
     Here each group is divided by its norm on ``image``, over all channels together.
 
+    If the representation is a tree of arrays, such as the dictionary of
+    `plenoptax.models.features.FeatureExtractor`, each array is a group, named by its path: each
+    layer of a network counts the same. For one layer this is the loss of Feather et al., the norm
+    of the difference over that of the target.
+
     Args:
-        model: A model with ``convert_to_dict``, which divides its representation into named groups
-            of any shape, and ``convert_to_tensor``, its inverse.
+        model: A model that returns a tree of arrays, or one array and has ``convert_to_dict``,
+            which divides it into named groups of any shape, and ``convert_to_tensor``, its inverse.
         image: The target image.
         reweighting_dict: Factors for some of the groups, applied after the normalization: numbers,
             or arrays that broadcast to the group. The dictionary is not changed.
@@ -85,7 +105,12 @@ def groupwise_relative_l2_norm_factory(
     Raises:
         ValueError: If ``reweighting_dict`` has a key that is missing in the representation, or a
             value that does not broadcast to its group.
-        TypeError: If the model lacks one of the two methods, or the image is in half precision.
+        TypeError: If the model returns one array and lacks one of the two methods, or the image is
+            in half precision.
+
+    References:
+        Feather, Leclerc, Madry and McDermott (2023), Model metamers reveal divergent invariances
+        between biological and artificial neural networks, Nature Neuroscience 26, 2017-2034.
 
     Example:
         >>> import jax.numpy as jnp
@@ -102,15 +127,27 @@ def groupwise_relative_l2_norm_factory(
         [0.2   0.2   0.125 0.125]
         >>> print(f"{loss(model(2 * image), model(image)):.4f}")
         1.4142
+        >>> layers = lambda image: {"first": image, "second": 10 * image}
+        >>> loss = groupwise_relative_l2_norm_factory(layers, image, {"second": 0.0})
+        >>> print(loss(layers(1.5 * image), layers(image)))
+        0.5
     """
     refuse_half("The target image of a loss", image.dtype)
-    _check_convertible(model)
-    groups = model.convert_to_dict(model(image))
+    representation = call_compiled(model, image)
+    is_tree = not isinstance(representation, jax.Array)
+    if is_tree:
+        paths, structure = jax.tree_util.tree_flatten_with_path(representation)
+        groups = {name_leaf(path): leaf for path, leaf in paths}
+    else:
+        _check_convertible(model)
+        groups = model.convert_to_dict(representation)
     factors = _check_keys(reweighting_dict, groups)
     weights = {}
     for key, values in groups.items():
         norm = safe_sqrt(sum_of_squares([jnp.where(jnp.isnan(values), 0, values)]))
         weights[key] = _fill(values, factors.get(key, 1), key) / safe_divisor(norm)
+    if is_tree:
+        return WeightedL2Norm(jax.tree.unflatten(structure, list(weights.values())))
     return WeightedL2Norm(_to_tensor(model, OrderedDict(weights)))
 
 
@@ -194,7 +231,8 @@ def _check_convertible(model: Any) -> None:
         if not callable(getattr(model, method, None)):
             raise TypeError(
                 f"The model must have a method {method} that defines the groups of its "
-                f"representation, got {type(model).__name__}. Use plenoptax.loss.l2_norm instead."
+                f"representation, got {type(model).__name__}. Return a dictionary of arrays, or "
+                "use plenoptax.loss.l2_norm instead."
             )
 
 

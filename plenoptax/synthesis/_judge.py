@@ -1,7 +1,7 @@
 """Test of whether a model can distinguish two images by their representations."""
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from itertools import combinations
 from typing import NamedTuple
 
@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Int
 
 from .._answers import answer
 from .._compiled import call_compiled
+from .._tree import name_leaf
 from .._types import PyTree
 from ._null import flatten, Null
 
@@ -152,8 +153,8 @@ def judge(
     """Compare two representations, group by group.
 
     Args:
-        model: The model. Its ``statistic_groups`` define the groups; without them, each leaf of the
-            representation is a group.
+        model: The model. Its ``statistic_groups`` define the groups; without them, each array of
+            the representation is a group.
         synthesized: The representation of the synthesized image.
         target: The representation of the target.
         null: The baseline for their similarity, or None.
@@ -205,13 +206,17 @@ def _labels(model: Callable, representation: PyTree) -> np.ndarray:
     """Return the name of the group of each value of a flattened representation."""
     names = answer(model, "statistic_groups")
     leaves = jax.tree_util.tree_leaves_with_path(representation)
-    if names is not None and len(leaves) == 1 and leaves[0][1].shape[-1] == len(names):
-        return np.tile(np.asarray(names), leaves[0][1].size // len(names))
+    by_leaf = isinstance(names, Mapping)
     labels = []
     for path, leaf in leaves:
+        name = name_leaf(path)
         size = leaf.size * (2 if jax.numpy.iscomplexobj(leaf) else 1)
-        name = jax.tree_util.keystr(path, simple=True, separator="/")
-        labels += [name or "representation"] * size
+        own = names.get(name) if by_leaf else names if len(leaves) == 1 else None
+        if own is None or leaf.shape[-1:] != (len(own),):
+            labels += [name] * size
+        else:
+            prefix = f"{name}/" if by_leaf else ""
+            labels += [f"{prefix}{group}" for group in own] * (size // len(own))
     return np.asarray(labels)
 
 

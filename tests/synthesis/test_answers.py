@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import plenoptax as plx
+from plenoptax.synthesis._judge import judge
 from plenoptax.synthesis._null import null_of_model
 
 
@@ -191,3 +192,26 @@ def test_models_that_say_nothing_get_the_defaults_of_plenoptic(texture):
     np.testing.assert_array_equal(start, jax.random.uniform(OPTIONS["key"], texture.shape))
     assert "amsgrad" in result.trace.provenance["optimizer"]
     assert result.trace.terms == {}
+
+
+def test_groups_of_a_dictionary_are_its_arrays_or_named_in_each(rng):
+    class Layers(eqx.Module):
+        statistic_groups: ClassVar = {"early": ("mean",) * 2 + ("square",) * 3}
+
+        def __call__(self, image):
+            values = jnp.concatenate([image[0, :2], image[0, 2:5] ** 2])
+            return {"late": image.sum(), "early": jnp.stack([values[:, 0], values[:, 1]])}
+
+    model, images = Layers(), jnp.asarray(rng.random((9, 1, 6, 6)), jnp.float32)
+    target, found = model(images[0]), model(images[1])
+    groups = judge(model, found, target, plx.null(images, model))
+    assert {name: group.size for name, group in groups.items()} == {
+        "early/mean": 4,
+        "early/square": 6,
+        "late": 1,
+    }
+    difference = np.asarray(found["early"] - target["early"])
+    for name, part in {"early/mean": np.s_[:, :2], "early/square": np.s_[:, 2:]}.items():
+        expected = np.linalg.norm(difference[part]) / np.linalg.norm(target["early"][part])
+        assert groups[name].relative_error == pytest.approx(expected, rel=1e-5)
+    assert list(judge(lambda image: image, found, target, None)) == ["early", "late"]
