@@ -302,6 +302,13 @@ def looping(image):
     return checkpoint_name(jax.lax.scan(body, image, length=2)[0], "outside")
 
 
+class DropsInTheCall(eqx.Module):
+    dropout: eqx.nn.Dropout
+
+    def __call__(self, x):
+        return self.dropout(x, key=KEYS[0], inference=False)
+
+
 TALL = eqx.nn.Sequential([eqx.nn.Lambda(jnp.ravel), eqx.nn.Linear(3 * 32 * 32, 2, key=KEYS[4])])
 
 
@@ -331,6 +338,10 @@ TALL = eqx.nn.Sequential([eqx.nn.Lambda(jnp.ravel), eqx.nn.Linear(3 * 32 * 32, 2
         (
             lambda: FeatureExtractor(eqx.nn.Sequential([eqx.nn.Dropout(0.5)]), "layers.0"),
             r"got Dropout with inference=False at layers\.0",
+        ),
+        (
+            lambda: layer_names(DropsInTheCall(eqx.nn.Dropout(0.5, inference=True)), IMAGE),
+            r"got Dropout with inference=False at dropout",
         ),
         (
             lambda: FeatureExtractor(MODEL, "layers.6", relu_gradient="identity")(IMAGE),

@@ -209,6 +209,24 @@ def in_training():
     return network, lambda image: network(image)
 
 
+class ModeOfItsOwn(nnx.Module):
+    """A network that gives its layers the mode in each call."""
+
+    def __init__(self):
+        self.norm = nnx.BatchNorm(3, rngs=nnx.Rngs(0))
+        self.dropout = nnx.Dropout(0.5, rngs=nnx.Rngs(1))
+
+    def __call__(self, x, train_norm=False, train_dropout=False):
+        x = self.norm(x, not train_norm)
+        return self.dropout(x, deterministic=not train_dropout)
+
+
+def with_mode(**mode):
+    network = ModeOfItsOwn()
+    network.eval()
+    return functools.partial(network, **mode)
+
+
 LAST = channels_last(IMAGE)
 
 
@@ -235,6 +253,14 @@ LAST = channels_last(IMAGE)
             lambda: layer_names(functools.partial(make_linen(), train=True), LAST),
             r"evaluation mode, got a ModifyScopeVariableError: .*train=False",
         ),
+        (
+            lambda: layer_names(with_mode(train_norm=True), LAST),
+            r"mode, got BatchNorm with use_running_average=False at norm\. .*train=False",
+        ),
+        (
+            lambda: FeatureExtractor(with_mode(train_dropout=True), "norm")(LAST),
+            r"evaluation mode, got Dropout with deterministic=False at dropout\. ",
+        ),
         (lambda: layer_names(LinenNetwork(), LAST), r"bound to its variables, got LinenNetwork"),
         (lambda: layer_names((LinenNetwork(), {}), LAST), r"got tuple\. Give module\.bind\("),
         (lambda: FeatureExtractor(bound(Scanned()), "dense")(LAST), r"'dense', .* in a scan"),
@@ -243,6 +269,12 @@ LAST = channels_last(IMAGE)
 def test_bad_input_is_named(call, message, unchecked):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+def test_a_mode_given_in_each_call_may_be_that_of_evaluation():
+    assert layer_names(with_mode(), LAST) == ("norm", "dropout")
+    found = FeatureExtractor(with_mode(), "dropout")(LAST)["dropout"]
+    np.testing.assert_allclose(found, LAST / np.sqrt(1 + 1e-5), rtol=1e-5)
 
 
 FRESH = textwrap.dedent("""

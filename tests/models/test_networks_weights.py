@@ -198,6 +198,9 @@ def hostile_texts(trap):
         "memory": b"\x80\x02}r\xff\xff\xff\x7f.",
         "no dictionary": dumps([1, 2]),
         "no array": dumps({"state_dict": {}}),
+        "call in a checkpoint": dumps(
+            {"state_dict": {}, "args": Call(Name("argparse", "Namespace"), f"touch '{trap}'")}
+        ),
         "unfinished": dumps(tensors(SMALL))[:-20],
         "empty": b"",
     }
@@ -265,6 +268,58 @@ def test_all_sources_give_the_same_network(tmp_path):
             wanted = WEIGHTS[name]
             wanted = wanted.transpose(2, 3, 1, 0) if wanted.ndim == 4 else wanted
             np.testing.assert_array_equal(array, wanted)
+
+
+def nested(entries, prefix=""):
+    """A checkpoint with the convolutions of AlexNet in some of its entries."""
+    stored = tensors({f"{prefix}{name}": array for name, array in WEIGHTS.items()})
+    optimizer = {"state": {0: {"step": 5}}, "param_groups": [{"lr": 0.1}]}
+    return zip_bytes(
+        dumps({"epoch": 3, "best": 0.5, "optimizer": optimizer, **dict.fromkeys(entries, stored)}),
+        WEIGHTS,
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "entries", "prefix"),
+    [
+        ("best.pth.tar", ["state_dict"], "module."),
+        ("best.pth", ["ema", "state_dict"], ""),
+        ("best.pt", ["model"], ""),
+    ],
+)
+def test_checkpoints_are_read_at_their_state_dict(name, entries, prefix, tmp_path):
+    path = tmp_path / name
+    path.write_bytes(nested(entries, prefix))
+    model = networks.AlexNet(path)
+    np.testing.assert_array_equal(model.parameters["features.3.bias"], WEIGHTS["features.3.bias"])
+
+
+def test_checkpoints_with_several_networks_are_refused_with_the_way_to_choose(tmp_path):
+    path = tmp_path / "both.pth"
+    path.write_bytes(nested(["teacher", "student"]))
+    with pytest.raises(
+        ValueError, match=r"in each of the entries 'teacher' and 'student'\. .*alone"
+    ):
+        networks.AlexNet(path)
+
+
+def test_the_number_of_classes_is_that_of_the_weights():
+    shapes = {f"{s.name}.{part}": n for s in _tables.RESNET18.body for part, n in s.shapes.items()}
+    weights = draw_weights(shapes | {"fc.weight": (7, 512), "fc.bias": (7,)})
+    model = networks.ResNet18(weights)
+    image = jnp.full((3, 32, 32), 0.25)
+    pooled = networks.ResNet18(weights, classifier=False)(image)[:, 0, 0]
+    found = model(image)
+    assert found.shape == (7,)
+    expected = weights["fc.weight"] @ np.asarray(pooled) + weights["fc.bias"]
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+    with pytest.raises(
+        ValueError, match=r"where fc\.weight has shape \(7, 512\) and not \(8, 512\)"
+    ):
+        networks.ResNet18(weights | {"fc.bias": np.zeros(8, np.float32)})
+    with pytest.raises(ValueError, match=r"has shape \(7, 256\) and not \(7, 512\)"):
+        networks.ResNet18(weights | {"fc.weight": np.zeros((7, 256), np.float32)})
 
 
 def test_a_file_whose_name_has_another_hash_is_refused_unread(tmp_path):

@@ -4,9 +4,11 @@ A framework is found among the modules that are already imported: who has a netw
 has imported it.
 """
 
+import contextlib
 import functools
+import inspect
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, ClassVar, final
 
 import equinox as eqx
@@ -16,6 +18,10 @@ from ..._answers import inside
 from ..._function import AbstractFunction
 from ..._types import PyTree
 from ._marks import mark_output
+
+
+# The evaluation mode of layers, as attributes and as arguments of calls.
+_FLAGS = ("deterministic", "inference", "use_running_average")
 
 
 def as_model(network: Any) -> Any:
@@ -34,7 +40,7 @@ def as_model(network: Any) -> Any:
     nnx, linen = sys.modules.get("flax.nnx"), sys.modules.get("flax.linen")
     is_linen = linen is not None and isinstance(network, linen.Module)
     if nnx is not None and isinstance(network, nnx.Module):
-        _check_modules(nnx.iter_modules(network), "deterministic", "use_running_average")
+        _check_modules(nnx.iter_modules(network))
         return NNXNetwork(*nnx.split(network))
     if is_linen and network.scope is not None:
         return LinenNetwork(*network.unbind())
@@ -52,7 +58,7 @@ def as_model(network: Any) -> Any:
             f"{type(network).__name__}."
         )
     if isinstance(network, eqx.Module):
-        _check_modules(_inference_flags(network), "inference")
+        _check_modules(_inference_flags(network))
     return network
 
 
@@ -123,14 +129,19 @@ def refuse_training(given: str) -> None:
     )
 
 
-def _check_modules(modules: Iterable[tuple[Any, Any]], *flags: str) -> None:
-    """Refuse modules in training mode, given their paths and the flags of evaluation mode."""
+def _check_modules(modules: Iterable[tuple[Any, Any]]) -> None:
+    """Refuse modules in training mode, given their paths."""
     for path, module in modules:
-        for flag in flags:
-            if getattr(module, flag, None) is False:
-                place = path if isinstance(path, str) else ".".join(map(str, path))
-                given = f"{type(module).__name__} with {flag}=False"
-                refuse_training(f"{given} at {place}" if place else given)
+        place = path if isinstance(path, str) else ".".join(map(str, path))
+        _check_flags(vars(module), type(module), place)
+
+
+def _check_flags(given: Mapping[str, Any], kind: type, place: str) -> None:
+    for flag in _FLAGS:
+        if given.get(flag) is False:
+            refuse_training(
+                f"{kind.__name__} with {flag}=False" + (f" at {place}" if place else "")
+            )
 
 
 def _inference_flags(model: eqx.Module) -> Iterator[tuple[str, Any]]:
@@ -173,8 +184,13 @@ def _marking_class(kind: Any, name: str) -> Any:
     attributes of their layers.
     """
 
+    signature = inspect.signature(kind.__call__)
+
     class Marking(kind):
         def __call__(self, *args: Any, **kwargs: Any) -> Any:
+            with contextlib.suppress(TypeError):  # which the call itself raises
+                given = signature.bind(self, *args, **kwargs).arguments
+                _check_flags(given | kwargs, kind, name)
             return mark_output(name, kind.__call__(self, *args, **kwargs))
 
     return Marking

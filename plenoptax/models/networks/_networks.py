@@ -50,10 +50,12 @@ class AbstractNetwork(AbstractFunction):
         """Load or draw the weights.
 
         Args:
-            weights: The path of a ``.pth`` or ``.safetensors`` file; the name of an installed
-                package with weights of this network; ``"download"`` for the file that torchvision
-                publishes, which is downloaded once; or a dictionary of arrays. The names and shapes
-                of the arrays are those of the published weights. No file can run code.
+            weights: The path of a ``.pth``, ``.pth.tar`` or ``.safetensors`` file; the name of an
+                installed package with weights of this network; ``"download"`` for the file that
+                torchvision publishes, which is downloaded once; or a dictionary of arrays. The
+                names and shapes of the arrays are those of the published weights, but the number of
+                classes may differ. In a checkpoint with more entries, the arrays are those of its
+                ``"state_dict"``, or of its only dictionary of arrays. No file can run code.
             key: The key of random weights, instead of ``weights``.
             classifier: Whether to keep the classifier, if the weights have one. Without it, the
                 output is that of the average pooling.
@@ -77,8 +79,8 @@ class AbstractNetwork(AbstractFunction):
             x: An image of shape (3, height, width) in [0, 1].
 
         Returns:
-            The 1000 activations before the softmax, in the order of the ImageNet classes. Without a
-            classifier, the output of the average pooling.
+            The activations before the softmax, in the order of the classes: 1000 for ImageNet, or
+            as many as the weights have. Without a classifier, the output of the average pooling.
 
         Raises:
             ValueError: If the image has another shape.

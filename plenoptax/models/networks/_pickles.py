@@ -194,6 +194,9 @@ def _unpickle(stream: _Stream, find_storage: _FindStorage | None = None) -> Any:
 def read_torch(path: str) -> dict[str, np.ndarray]:
     """Read the arrays of a file that ``torch.save`` wrote, in the zip format or the one before it.
 
+    The file has a dictionary of arrays, or a dictionary with such a dictionary as ``"state_dict"``
+    or as its only one.
+
     Args:
         path: The file.
 
@@ -241,12 +244,34 @@ def _explained() -> Iterator[None]:
 def _arrays_in(entries: Any) -> dict[str, np.ndarray]:
     if not isinstance(entries, dict):
         raise Fault(f"it has a {type(entries).__name__} and no dictionary of arrays")
+    entries = _weights_of(entries)
+    # The names begin so if the network was trained on several devices.
+    prefix = "module." if all(str(name).startswith("module.") for name in entries) else ""
     arrays = {}
     for name, value in entries.items():
-        if not isinstance(name, str) or not isinstance(value, _Tensor | _NumpyArray):
+        if not isinstance(name, str) or not _is_stored(value):
             raise Fault(f"it has an entry {name!r} that is no array")
-        arrays[name] = value.array()
+        arrays[name.removeprefix(prefix)] = value.array()
     return arrays
+
+
+def _weights_of(entries: dict) -> dict:
+    """Return the dictionary of arrays of a checkpoint, which has other entries too."""
+    inner = [
+        name
+        for name, value in entries.items()
+        if isinstance(value, dict) and value and all(map(_is_stored, value.values()))
+    ]
+    if "state_dict" in inner:
+        return entries["state_dict"]
+    if len(inner) > 1:
+        names = " and ".join(map(repr, inner))
+        raise Fault(f"it has a dictionary of arrays in each of the entries {names}")
+    return entries[inner[0]] if inner else entries
+
+
+def _is_stored(value: Any) -> bool:
+    return isinstance(value, _Tensor | _NumpyArray)
 
 
 def _describe_storage(identifier: Any) -> tuple[np.dtype, str, int]:

@@ -55,7 +55,7 @@ def find_weights(
             for name, array in given.items()
             if not name.endswith(_UNUSED) and (classifier or name not in head)
         }
-        steps = [*table.body, *(() if head.isdisjoint(arrays) else table.head)]
+        steps = [*table.body, *(() if head.isdisjoint(arrays) else _fit_classes(table, arrays))]
         wanted = {
             f"{step.name}.{part}": shape for step in steps for part, shape in step.shapes.items()
         }
@@ -65,6 +65,18 @@ def find_weights(
         prepared = prepare(step, {part: arrays[f"{step.name}.{part}"] for part in step.shapes})
         parameters |= {f"{step.name}.{part}": place(array) for part, array in prepared.items()}
     return parameters
+
+
+def _fit_classes(table: Table, arrays: Mapping[str, np.ndarray]) -> list[Step]:
+    """Return the steps of the classifier, for as many classes as its last weights have."""
+    steps = [*table.head]
+    last = max(i for i, step in enumerate(steps) if step.shapes)
+    name = f"{steps[last].name}.bias"
+    if name in arrays and arrays[name].ndim == 1:
+        number = len(arrays[name])
+        shapes = {part: (number, *shape[1:]) for part, shape in steps[last].shapes.items()}
+        steps[last] = steps[last]._replace(shapes=shapes)
+    return steps
 
 
 def place(array: np.ndarray) -> Array:
@@ -77,7 +89,7 @@ def _advice(table: Table) -> str:
     sources = [repr(name) for name in table.packages]
     sources += ['"download"'] * (table.address is not None)
     return (
-        "weights is the path of a .pth or .safetensors file, a dictionary of arrays, or "
+        "weights is the path of a .pth, .pth.tar or .safetensors file, a dictionary of arrays, or "
         f"{' or '.join(sources)}; key=jax.random.key(0) draws random weights."
     )
 
@@ -169,7 +181,7 @@ def read_path(argument: str, given: str, alternative: str, advice: str) -> Mappi
         ValueError: If there is no such file, or it is damaged.
     """
     path = pathlib.Path(given)
-    if path.suffix not in (".pth", ".pt", ".safetensors"):
+    if not path.name.endswith((".pth", ".pt", ".pth.tar", ".safetensors")):
         raise ValueError(f"{argument} must be {alternative}, got {given!r}. {advice}")
     if not path.is_file():
         raise ValueError(f"{argument} must be a file that exists, got {given!r}. {advice}")
@@ -180,7 +192,7 @@ def read_file(path: pathlib.Path) -> Mapping[str, np.ndarray]:
     """Read the arrays of a file of torch or a .safetensors file.
 
     Args:
-        path: A path that ends with .pth, .pt or .safetensors.
+        path: A path that ends with .pth, .pt, .pth.tar or .safetensors.
 
     Raises:
         ValueError: If the file is damaged, or has something other than arrays.
@@ -227,7 +239,8 @@ def _reading(path: pathlib.Path) -> Iterator[None]:
     except Fault as fault:
         raise ValueError(
             f"weights must be a file of arrays only, got {str(path)!r}: {fault}. Get the file "
-            "again, from a source that you trust."
+            "again, from a source that you trust, or save the dictionary of its arrays alone, with "
+            "torch.save(checkpoint['state_dict'], 'weights.pth')."
         ) from fault
 
 
