@@ -17,7 +17,7 @@ import plenoptax as plx
 
 
 # The names of the classes that occur.
-NAMES = {281: "tabby", 282: "tiger cat", 285: "Egyptian cat", 967: "espresso"}
+NAMES = {172: "whippet", 281: "tabby", 282: "tiger cat", 285: "Egyptian cat", 967: "espresso"}
 WANTED = 967
 SIDE = 128
 NOISE = 0.01
@@ -106,12 +106,12 @@ def draw(found):
         "max": "MAD: same error,\nmost different response",
         "closeness": "closeness penalty,\ntowards espresso",
     }
-    gap, head = 8, 34
-    page = Canvas(len(heads) * (SIDE + gap) - gap + 4, head + 2 * SIDE + gap + 62)
+    gap, head, step = 8, 34, SIDE + 38
+    page = Canvas(len(heads) * step, head + 2 * SIDE + gap + 54)
     photograph = found["photograph"][0]
     for i, (name, words) in enumerate(heads.items()):
         image, rms, before, after, seconds = found[name]
-        x, y = 2 + i * (SIDE + gap), head + 2 * SIDE + gap
+        x, y = 19 + i * step, head + 2 * SIDE + gap
         page.text(x + SIDE / 2, head - 4, words, va="bottom", size=9)
         page.image(x, head, image)
         if i:

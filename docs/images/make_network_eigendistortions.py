@@ -16,14 +16,14 @@ import plenoptax as plx
 
 LAYERS = ("relu1_2", "relu2_2", "relu3_3", "relu4_3")
 MARGIN = 16
-SIZE = 80
+SIZE = 64
 # The root mean square of all changes as they are shown.
 CONTRAST = 0.08
 
 
 def compute():
     """The photograph, and for each layer its eigendistortions and their numbers."""
-    photograph = plx.process.shrink(plx.data.chelsea(as_gray=True), 2)[:, :112, 16:]
+    photograph = plx.process.shrink(plx.data.chelsea(as_gray=True), 2)[:, 8:104, 24:120]
     inner = photograph[:, MARGIN:-MARGIN, MARGIN:-MARGIN]
     # Away from the borders, where the network pads with zeros; neither brightness nor contrast.
     changes = plx.linalg.complement(jnp.ones_like(inner), inner)
@@ -40,7 +40,7 @@ def compute():
             subspace=subspace,
             key=jax.random.key(0),
             rtol=1e-2,
-            max_products=300,
+            max_products=150,
             progress=False,
         )
         values, seconds = both.eigenvalues, time.process_time() - began

@@ -18,7 +18,7 @@ import plenoptax as plx
 SIDE = 128
 STAGES = 8
 # Feather et al. took 3000 steps in each stage.
-STEPS = 100
+STEPS = 60
 # The layers of EfficientNet-Lite0, all of them rectifiers, and how the picture calls them.
 LAYERS = {
     "_swish": "first rectifier",

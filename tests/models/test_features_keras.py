@@ -1,4 +1,4 @@
-"""The recipe for Keras of the documentation, executed where Keras is installed."""
+"""The recipe for Keras of the tutorial, executed where Keras is installed."""
 
 import importlib.util
 import os
@@ -11,6 +11,11 @@ import pytest
 
 
 ROOT = pathlib.Path(__file__).parents[2]
+
+IMPORTS = textwrap.dedent("""
+    import equinox as eqx, jax.numpy as jnp, keras
+    from jax.ad_checkpoint import checkpoint_name
+""")
 
 CHECK = textwrap.dedent("""
     import jax, numpy as np, re
@@ -48,11 +53,12 @@ CHECK = textwrap.dedent("""
 
 @pytest.mark.skipif(importlib.util.find_spec("keras") is None, reason="Keras is not installed")
 def test_the_recipe_for_keras_gives_the_layers_of_keras():
-    page = (ROOT / "docs" / "api" / "models.md").read_text()
-    recipe = page.partition("```python\n")[2].partition("```")[0]
+    page = (ROOT / "notebooks" / "your_network.md").read_text()
+    _, _, rest = page.partition("else:\n    import keras\n")
+    recipe = textwrap.dedent(rest.partition("    start = keras.Input")[0])
     assert "class KerasLayers" in recipe
     done = subprocess.run(
-        [sys.executable, "-c", recipe + CHECK],
+        [sys.executable, "-c", IMPORTS + recipe + CHECK],
         capture_output=True,
         text=True,
         cwd=ROOT,
