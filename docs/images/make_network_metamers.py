@@ -18,7 +18,7 @@ import plenoptax as plx
 SIDE = 128
 STAGES = 8
 # Feather et al. took 3000 steps in each stage.
-STEPS = 60
+STEPS = 80
 # The layers of EfficientNet-Lite0, all of them rectifiers, and how the picture calls them.
 LAYERS = {
     "_swish": "first rectifier",
@@ -79,7 +79,7 @@ def synthesize(network, image, start, layer, relu_gradient):
 
 
 def synthesize_by_default(network, image):
-    """A synthesis of the last layer with none of the recipe: mean squared error, noise, Adam."""
+    """A synthesis of the last layer without the recipe: mean squared error, noise, Adam."""
     model = plx.models.features.FeatureExtractor(network, LAST)
     solver = plx.Solver(plx.amsgrad(0.01), stop=plx.stop.Never())
     return plx.metamer(
@@ -105,7 +105,7 @@ def compute():
         for layer, name in LAYERS.items()
     }
     runs["last, exact gradient"] = lambda: synthesize(network, image, start, LAST, "exact")
-    runs["last, defaults"] = lambda: synthesize_by_default(network, image)
+    runs["last, Adam from noise"] = lambda: synthesize_by_default(network, image)
     for name, run in runs.items():
         began = time.process_time()
         result = run()
@@ -134,7 +134,7 @@ def compute():
 
 def draw(tiles):
     """Three columns; what failed has a red frame."""
-    side, gap, head, foot = 2 * SIDE, 22, 20, 50
+    side, gap, head, foot = 2 * SIDE, 20, 28, 52
     page = Canvas(3 * (side + gap) - gap + 12, 3 * (head + side + foot))
     for i, (name, image, words, passes) in enumerate(tiles):
         x = 6 + (i % 3) * (side + gap)
