@@ -12,12 +12,14 @@ import subprocess
 import sys
 import zipfile
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from plenoptax.models import networks
+from plenoptax.models.features import FeatureExtractor
 from plenoptax.models.networks import _pickles, _tables
 
 from ..reference.make_networks import draw_weights
@@ -308,12 +310,11 @@ def test_the_number_of_classes_is_that_of_the_weights():
     shapes = {f"{s.name}.{part}": n for s in _tables.RESNET18.body for part, n in s.shapes.items()}
     weights = draw_weights(shapes | {"fc.weight": (7, 512), "fc.bias": (7,)})
     model = networks.ResNet18(weights)
-    image = jnp.full((3, 32, 32), 0.25)
-    pooled = networks.ResNet18(weights, classifier=False)(image)[:, 0, 0]
-    found = model(image)
-    assert found.shape == (7,)
-    expected = weights["fc.weight"] @ np.asarray(pooled) + weights["fc.bias"]
-    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+    layers = FeatureExtractor(model, ["flatten", "fc"])
+    found = eqx.filter_jit(layers)(jnp.full((3, 32, 32), 0.25))
+    assert found["fc"].shape == (7,)
+    expected = weights["fc.weight"] @ np.asarray(found["flatten"]) + weights["fc.bias"]
+    np.testing.assert_allclose(found["fc"], expected, rtol=1e-4, atol=1e-4)
     with pytest.raises(
         ValueError, match=r"where fc\.weight has shape \(7, 512\) and not \(8, 512\)"
     ):
