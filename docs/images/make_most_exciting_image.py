@@ -89,10 +89,10 @@ def compute():
 
 def draw(found):
     """One row for each unit."""
-    zoom, gap, head = 1, 6, 22
+    zoom, gap, head = 2, 6, 22
     side = zoom * SIDE
-    step = side + 22
-    lefts = [92 + i * (side + gap) + (10 if i else 0) for i in range(NUM_SEEDS + 1)]
+    step = side + 36
+    lefts = [2 + i * (side + gap) + (10 if i else 0) for i in range(NUM_SEEDS + 1)]
     page = Canvas(lefts[-1] + side + 2, head + len(found) * step)
     heads = ("best photograph", *(f"seed {seed}" for seed in range(NUM_SEEDS)))
     for left, words in zip(lefts, heads, strict=True):
@@ -100,10 +100,14 @@ def draw(found):
     for y, (channel, (images, values, seconds)) in zip(
         range(head, page.height, step), found.items(), strict=True
     ):
-        page.text(2, y + 24, f"{LAYER}\nunit {channel}\n{seconds:.0f} CPU s", ha="left", size=9)
-        for left, image, value in zip(lefts, images, values, strict=True):
+        below = [
+            f"{LAYER}, unit {channel}",
+            *[""] * (NUM_SEEDS - 1),
+            f"{seconds:.0f} CPU s for all",
+        ]
+        for left, image, value, words in zip(lefts, images, values, below, strict=True):
             page.image(left, y, image, zoom)
-            page.text(left + side / 2, y + side + 3, f"{value:.1f}")
+            page.text(left + side / 2, y + side + 3, f"response {value:.0f}\n{words}")
     page.save(pathlib.Path(__file__).with_name("most_exciting_image.png"))
 
 
