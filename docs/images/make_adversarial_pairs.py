@@ -105,8 +105,8 @@ def draw(found):
         "max": "MAD: same error,\nmost different response",
         "closeness": "closeness penalty,\ntowards espresso",
     }
-    gap, head, step = 8, 34, SIDE + 38
-    page = Canvas(len(heads) * step, head + 2 * SIDE + gap + 54)
+    gap, head, step = 8, 40, SIDE + 38
+    page = Canvas(len(heads) * step, head + 2 * SIDE + gap + 68)
     photograph = found["photograph"][0]
     for i, (name, words) in enumerate(heads.items()):
         image, rms, before, after, seconds = found[name]
@@ -117,7 +117,7 @@ def draw(found):
             page.image(x, head + SIDE + gap, 0.5 + 10 * (image - photograph))
             lines = f"RMS {255 * rms:.2f} gray levels"
             if seconds is not None:
-                lines += f", {seconds:.0f} CPU s"
+                lines += f"\n{seconds:.0f} CPU s"
             page.text(x + SIDE / 2, y + 36, lines)
         else:
             page.text(
