@@ -3,6 +3,7 @@ import math
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from jaxtyping import Array, Float
 
 from .._answers import cites
@@ -174,13 +175,42 @@ def _phase_congruency(
     energy = even * mean_even + odd * mean_odd - jnp.abs(even * mean_odd - odd * mean_even)
     energy = energy.sum(1)
     # Of the squared amplitude of the finest filter; the mean of its distribution from the median.
-    median = jnp.median((even[:, 0] ** 2 + odd[:, 0] ** 2).reshape(len(filters), -1), axis=1)
+    median = _median((even[:, 0] ** 2 + odd[:, 0] ** 2).reshape(len(filters), -1))
     noise_power = median / math.log(2) / jnp.asarray(powers, img.dtype)
     rayleigh = safe_sqrt(noise_power * jnp.asarray(noise, img.dtype))
     deviations = math.sqrt(math.pi / 2) + _NOISE_DEVIATIONS * math.sqrt(2 - math.pi / 2)
     threshold = rayleigh * deviations / _NOISE_DIVISOR
     energy = jnp.maximum(energy - threshold[:, None, None], 0).sum(0)
     return (energy + epsilon) / (amplitude.sum((0, 1)) + epsilon)
+
+
+def _median(x: Float[Array, "row number"]) -> Float[Array, " row"]:
+    """Compute the median of each row of numbers that are not negative.
+
+    On CPU, XLA takes 30 times as long to sort so many. The bits of such numbers are in the order of
+    the numbers, so the one with a given rank is found bit by bit.
+    """
+    width = jnp.finfo(x.dtype).bits
+    bits = lax.bitcast_convert_type(lax.stop_gradient(x), jnp.dtype(f"int{width}"))
+    rank = (x.shape[1] - 1) // 2
+
+    def set_bit(i: Array, found: Array) -> Array:
+        trial = found | (jnp.ones_like(found) << (width - 2 - i).astype(found.dtype))
+        below = (bits < trial[:, None]).sum(1)
+        return jnp.where(below <= rank, trial, found)
+
+    middle = lax.fori_loop(0, width - 1, set_bit, jnp.zeros_like(bits[:, 0]))[:, None]
+    # Of an even number of values, the next larger one counts too, unless it is the same.
+    is_last = (bits <= middle).sum(1, keepdims=True) <= x.shape[1] // 2
+    largest = jnp.full_like(bits, jnp.iinfo(bits.dtype).max)
+    following = jnp.where(bits > middle, bits, largest).min(1, keepdims=True)
+    upper = jnp.where(is_last, following, middle)
+    return (_mean_where(x, bits == middle) + _mean_where(x, bits == upper)) / 2
+
+
+def _mean_where(x: Float[Array, "row number"], chosen: Array) -> Float[Array, " row"]:
+    """Average equal numbers, which share the derivative."""
+    return jnp.where(chosen, x, 0).sum(1) / chosen.sum(1).astype(x.dtype)
 
 
 def _log_gabor_filters(height: int, width: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

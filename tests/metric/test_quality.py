@@ -15,6 +15,7 @@ from plenoptax.metric import (
     haarpsi_distance,
     ssim,
 )
+from plenoptax.metric._fsim import _median
 
 from ..reference.make_learned_metrics import make_pairs, SIZES, SLOPED
 from .learned import load_reference
@@ -145,6 +146,16 @@ def test_large_images_of_fsim_are_averaged(rng, x64):
     doubled = [jnp.repeat(jnp.repeat(x, 12, 1), 12, 2) for x in (first, second)]
     halves = [x.reshape(1, 192, 2, 204, 2).mean((2, 4)) for x in doubled]
     np.testing.assert_allclose(fsim(*doubled), fsim(*halves), rtol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_median_equals_that_of_numpy(dtype, rng, x64):
+    for count in (1, 2, 7, 8, 101):
+        for values in (rng.exponential(size=(3, count)), rng.integers(0, 3, (3, count))):
+            x = jnp.asarray(values, dtype)
+            np.testing.assert_array_equal(_median(x), np.median(np.asarray(x), axis=1))
+            slopes = jax.jacobian(_median)(x).sum((1, 2))
+            np.testing.assert_allclose(slopes, 1, rtol=1e-6)
 
 
 def test_cw_ssim_forgives_a_small_translation(pairs):
