@@ -38,7 +38,7 @@ def tile(result, problem, seconds=""):
     judged = plx.Result(problem, result.state, result.trace).report()
     error = judged.groups[GROUP].z_error
     failed = sum(group.passes is False for group in judged.groups.values())
-    return np.asarray(result.image[0]), f"{seconds}groups that fail: {failed}\nerror {error:#.2g}"
+    return np.asarray(result.image[0]), f"{seconds}{failed} groups fail\nerror {error:#.2g}"
 
 
 def compute_row(name):
