@@ -102,8 +102,9 @@ def null(
 
     Args:
         images: At least 8 images that the model takes, along the first axis; or a folder of image
-            files, of which the representations are kept in the cache folder of the operating
-            system, found by a hash of files, model and options.
+            files. The representations of a folder are kept in the cache folder of the operating
+            system, or in the one that the environment variable ``PLENOPTAX_CACHE_DIR`` names, and
+            found again by a hash of files, model and options.
         model: The model. Its representations of all images must have the same size.
         sources: For each image of an array, the photograph that it is cut from, such as a number or
             a file name. Crops of one photograph are not unrelated. By default each image is a
@@ -120,9 +121,10 @@ def null(
         The null, for `plenoptax.Result.report`.
 
     Raises:
-        ValueError: If there are fewer than 8 photographs, two images are equal, a representation is
-            not finite, or `sources` has another length; if a file of a folder cannot be read or is
-            smaller than `image_shape`; or if an option for folders comes with an array.
+        ValueError: If there are fewer than 8 images, all are of one photograph, two are equal, a
+            representation is not finite, or `sources` has another length; if a file of a folder
+            cannot be read or is smaller than `image_shape`; or if an option for folders comes with
+            an array.
 
     References:
         Feather et al. (2023), Nature Neuroscience 26, 2017-2034, for nulls of unrelated images.
@@ -272,10 +274,11 @@ def _read(
 
 
 def _check_images(num_unrelated: int, digests: Sequence[bytes], names: Sequence[str]) -> None:
-    if num_unrelated < _FEWEST:
+    if len(names) < _FEWEST or num_unrelated < 2:
         raise ValueError(
-            f"A null must have images of at least {_FEWEST} photographs, got {num_unrelated}. Give "
-            f"{_FEWEST_FOR_SUCCESS} or more, with which a synthesis can succeed."
+            f"A null must have at least {_FEWEST} images, not all of one photograph, got "
+            f"{len(names)} of {num_unrelated}. Give images of {_FEWEST_FOR_SUCCESS} photographs or "
+            "more, with which a synthesis can succeed."
         )
     known: dict[bytes, str] = {}
     for digest, name in zip(digests, names, strict=True):
