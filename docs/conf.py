@@ -1,9 +1,17 @@
+import functools
 import pathlib
 import shutil
 from importlib import metadata
 
+import sphinx.builders
+from sphinx.util.parallel import make_chunks
+
 
 HERE = pathlib.Path(__file__).parent
+
+# Several processes (-j) take ten pages at a time, in the order of their names, so that one of them
+# would execute most of the notebooks.
+sphinx.builders.make_chunks = functools.partial(make_chunks, maxbatch=1)
 
 project = "plenoptax"
 author = "The plenoptax developers"
