@@ -212,6 +212,7 @@ REFUSED = {
 }
 PARAMETRIZATIONS = {
     "parametrize.DecorrelatedColor": plx.parametrize.DecorrelatedColor(jnp.eye(1)),
+    "parametrize.FixedSpectrum": plx.parametrize.FixedSpectrum.from_images(jnp.ones((1, 16, 16))),
     "parametrize.Fourier": plx.parametrize.Fourier(),
     "parametrize.Masked": plx.parametrize.Masked(1.0, jnp.ones((1, 16, 16))),
     "parametrize.Pixels": plx.parametrize.Pixels(),

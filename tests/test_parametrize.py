@@ -9,6 +9,7 @@ import plenoptax as plx
 from plenoptax.parametrize import (
     AbstractParametrization,
     DecorrelatedColor,
+    FixedSpectrum,
     Fourier,
     Masked,
     Pixels,
@@ -236,6 +237,65 @@ def test_masked_image_moves_only_inside_and_only_there_has_a_gradient(inner, rng
     if isinstance(inner, Pixels | Sigmoid):
         gradient = pullback(weights)[0]
         np.testing.assert_array_equal(gradient != 0, np.broadcast_to(mask != 0, gradient.shape))
+
+
+@pytest.mark.parametrize("shape", [(1, 16, 16), (3, 15, 17), (2, 8, 9)])
+def test_images_of_a_fixed_spectrum_have_its_amplitudes_and_any_phases(shape, rng, x64):
+    target, other = jnp.asarray(rng.random((2, *shape)))
+    parametrization = FixedSpectrum.from_images(target)
+    found = parametrization.decode(other)
+    wanted = np.abs(np.fft.fft2(target))
+    np.testing.assert_allclose(np.abs(np.fft.fft2(found)), wanted, atol=1e-12 * wanted.max())
+    turned = np.fft.fft2(found) / np.fft.fft2(other)
+    np.testing.assert_allclose(turned.imag, 0, atol=1e-12 * np.abs(turned).max())
+    np.testing.assert_allclose(found.mean((1, 2)), target.mean((1, 2)), rtol=1e-12)
+    np.testing.assert_allclose(parametrization.project(found), found, atol=1e-12)
+    np.testing.assert_allclose(parametrization.encode(target), target, atol=1e-12)
+    jax.test_util.check_grads(parametrization.decode, (other,), order=1, modes=["fwd", "rev"])
+
+
+def test_a_fixed_spectrum_of_several_images_is_their_mean(rng):
+    images = jnp.asarray(rng.random((5, 1, 12, 10)), jnp.float32)
+    parametrization = FixedSpectrum.from_images(images)
+    found = parametrization.decode(images[0])
+    wanted = np.abs(np.fft.fft2(images)).mean(0)
+    np.testing.assert_allclose(np.abs(np.fft.fft2(found)), wanted, atol=1e-5 * wanted.max())
+
+
+@pytest.mark.parametrize("level", [0.0, 0.5])
+def test_a_constant_variable_of_a_fixed_spectrum_has_finite_gradients(level, rng):
+    parametrization = FixedSpectrum.from_images(jnp.asarray(rng.random((1, 8, 8)), jnp.float32))
+    z = jnp.full((1, 8, 8), level)
+    value, gradient = jax.value_and_grad(lambda z: jnp.sum(parametrization.decode(z) ** 2))(z)
+    assert np.isfinite(value)
+    assert np.isfinite(gradient).all()
+
+
+def test_metamers_keep_a_fixed_spectrum_and_say_which_pixels_leave_the_range(rng):
+    image = plx.data.grass()[:, :24, :24]
+    result = plx.metamer(
+        image,
+        plx.models.Gaussian(5),
+        key=jax.random.key(0),
+        optimizer=optax.adam(0.05),
+        parametrization=FixedSpectrum.from_images(image),
+        penalty_lambda=0.0,
+        max_steps=60,
+        progress=False,
+    )
+    assert result.trace.losses[-1] < 0.5 * result.trace.losses[0]
+    amplitudes = [np.abs(np.fft.fft2(one)) for one in (image, result.image)]
+    np.testing.assert_allclose(*amplitudes, atol=1e-6 * amplitudes[0].max())
+    share = np.mean((np.asarray(result.image) < 0) | (np.asarray(result.image) > 1))
+    assert share > 0
+    assert f", in {share:.2%} of the pixels" in " ".join(str(result.report()).split())
+
+
+def test_fixed_spectra_refuse(unchecked):
+    with pytest.raises(ValueError, match=r"got shape \(4,\)"):
+        FixedSpectrum.from_images(jnp.ones(4))
+    with pytest.raises(ValueError, match="8 x 9 pixels as the spectrum, got 8 x 8"):
+        FixedSpectrum.from_images(jnp.ones((1, 8, 9))).decode(jnp.ones((1, 8, 8)))
 
 
 def test_soft_mask_of_images_in_range_stays_in_range(rng):

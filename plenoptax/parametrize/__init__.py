@@ -8,6 +8,7 @@ uncorrelated colors.
 """
 
 from ._color import DecorrelatedColor as DecorrelatedColor
+from ._fourier import FixedSpectrum as FixedSpectrum
 from ._fourier import Fourier as Fourier
 from ._masked import Masked as Masked
 from ._pixels import AbstractParametrization as AbstractParametrization

@@ -1,12 +1,14 @@
 from typing import final
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
 from .._precision import refuse_half
 from .._rules import checked, NUMBER
+from .._safe import safe_sqrt
 from ._pixels import AbstractParametrization
 
 
@@ -74,6 +76,96 @@ class Fourier(AbstractParametrization):
         scale = np.maximum(frequency, 1 / max(height, width)) ** -self.exponent
         scale /= np.sqrt(np.mean(scale**2))
         return jnp.broadcast_to(jnp.asarray(scale, like.dtype), like.shape)
+
+
+@final
+class FixedSpectrum(AbstractParametrization):
+    """Images whose amplitude at each frequency is prescribed; only the phases are free.
+
+    Images of objectives, such as the response of a unit, otherwise fill with high frequencies that
+    natural images do not have. The variable is an image, of which only the phases are used. After
+    each step it is replaced by the image that it represents. Values may leave [0, 1]; the report
+    says how many do.
+
+    Attributes:
+        spectrum: The amplitudes in the format of ``rfft2``, for an image of its height and width.
+            The first one is the sum of the pixels, and keeps its sign.
+        width: The width of the images, which the format leaves open.
+
+    References:
+        Fel et al. (2023), Unlocking feature visualization for deeper networks with magnitude
+        constrained optimization, NeurIPS.
+
+    Example:
+        >>> import jax, jax.numpy as jnp
+        >>> import plenoptax as plx
+        >>> image = plx.data.grass()
+        >>> parametrization = FixedSpectrum.from_images(image)
+        >>> other = parametrization.decode(jax.random.normal(jax.random.key(0), image.shape))
+        >>> amplitudes = jnp.abs(jnp.fft.fft2(jnp.stack([image, other])))
+        >>> bool(jnp.allclose(*amplitudes, atol=1e-6 * amplitudes.max()))
+        True
+    """
+
+    spectrum: Float[Array, "*batch height half_width"]
+    width: int = eqx.field(static=True)
+
+    @classmethod
+    def from_images(
+        cls, images: Float[Array, "height width"] | Float[Array, "*image channel height width"]
+    ) -> "FixedSpectrum":
+        """Prescribe the amplitudes of an image, or their mean over several images.
+
+        Args:
+            images: One image, or images along a leading axis, of the size of the result: a target,
+                or photographs.
+
+        Raises:
+            ValueError: If the number of axes is not 2, 3 or 4.
+        """
+        images = jnp.asarray(images)
+        if images.ndim not in (2, 3, 4):
+            raise ValueError(
+                "images must be one image (channel, height, width), or several along a leading "
+                f"axis, got shape {images.shape}. Reshape them."
+            )
+        refuse_half("The images of a spectrum", images.dtype)
+        spectra = jnp.fft.rfft2(images)
+        amplitudes = jnp.abs(spectra).at[..., 0, 0].set(spectra[..., 0, 0].real)
+        amplitudes = amplitudes.mean(0) if images.ndim == 4 else amplitudes
+        return cls(amplitudes, images.shape[-1])
+
+    def encode(self, image: Float[Array, "*batch height width"]) -> Float[Array, "..."]:
+        """Return the image with the phases of the given one.
+
+        Raises:
+            ValueError: If the image has another size than the spectrum.
+        """
+        return self.decode(image)
+
+    def decode(self, z: Float[Array, "*batch height width"]) -> Float[Array, "..."]:
+        """Return the image with the phases of the variable."""
+        refuse_half("The variable of a parametrization", z.dtype)
+        shape = self.spectrum.shape[-2], self.width
+        if z.shape[-2:] != shape:
+            raise ValueError(
+                f"The image must have {shape[0]} x {shape[1]} pixels as the spectrum, got "
+                f"{z.shape[-2]} x {z.shape[-1]}. Make the spectrum from images of its size."
+            )
+        found = jnp.fft.rfft2(z)
+        size = safe_sqrt(found.real**2 + found.imag**2)
+        # A frequency that the variable lacks has the phase 0. The sign of the mean is prescribed.
+        has_phase = (size > 0).at[..., 0, 0].set(False)
+        divisor = jnp.where(has_phase, size, 1)
+        real = jnp.where(has_phase, found.real / divisor, 1)
+        imaginary = jnp.where(has_phase, found.imag / divisor, 0)
+        spectrum = jnp.broadcast_to(self.spectrum.astype(z.dtype), found.shape)
+        parts = jax.lax.complex(spectrum * real, spectrum * imaginary)
+        return jnp.fft.irfft2(parts, s=shape)
+
+    def project(self, z: Float[Array, "..."]) -> Float[Array, "..."]:
+        """Return the image that the variable represents, which represents itself."""
+        return self.decode(z)
 
 
 def _hartley(x: Array) -> Array:

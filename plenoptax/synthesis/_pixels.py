@@ -75,6 +75,15 @@ def violation_of(image: Float[Array, "..."], pixel_range: Range | None) -> float
     return max(0.0, float(low - np.min(image)), float(np.max(image) - high))
 
 
+def share_outside(image: Float[Array, "..."], pixel_range: Range | None) -> float:
+    """Return the share of the pixels of an image that are outside of a range; NaN without one."""
+    if pixel_range is None:
+        return float("nan")
+    low, high = pixel_range
+    pixels = np.asarray(image)
+    return float(np.mean((pixels < low) | (pixels > high)))
+
+
 def compare_channels(original: Array | None, image: Array) -> dict[str, tuple[float, float]]:
     """Return the correlation of each pair of channels over the pixels, in two images.
 

@@ -20,6 +20,7 @@ from ._pixels import (
     Range,
     range_of,
     rms,
+    share_outside,
     violation_of,
 )
 from ._stages import describe_stages
@@ -55,6 +56,7 @@ class Report:
             0 and 1. None if the penalty has no range and the target leaves [0, 1].
         range_violation: The largest distance by which the image leaves that range; NaN without a
             range.
+        share_outside: The share of the pixels that are outside of it, which a file would clip.
         compared_with: The image for the pixel comparison: ``"target"``, or the ``"reference"``
             image of a competition. None if there is no such image, or the user gave a target
             representation.
@@ -82,6 +84,7 @@ class Report:
     gradient_ratio: float
     pixel_range: Range | None
     range_violation: float
+    share_outside: float
     compared_with: str | None
     distance: float
     channel_correlations: dict[str, tuple[float, float]]
@@ -125,7 +128,10 @@ class Report:
         low, high = self.pixel_range
         if self.range_violation == 0:
             return f"the image stays within [{low:g}, {high:g}]"
-        return f"the image leaves [{low:g}, {high:g}] by at most {self.range_violation:.2g}"
+        return (
+            f"the image leaves [{low:g}, {high:g}] by at most {self.range_violation:.2g}, in "
+            f"{self.share_outside:.2%} of the pixels"
+        )
 
     def _describe_noise(self) -> str:
         if self.noise is None:
@@ -290,6 +296,7 @@ def report_on(
         gradient_ratio=float(norms[-1] / norms[0]) if len(norms) and norms[0] > 0 else float("nan"),
         pixel_range=pixel_range,
         range_violation=violation_of(image, pixel_range),
+        share_outside=share_outside(image, pixel_range),
         compared_with=compared_with,
         distance=distance,
         channel_correlations=compare_channels(original, image),
