@@ -8,7 +8,7 @@ from jaxtyping import Array, Float
 from .._answers import cites
 from .._function import AbstractFunction
 from .._precision import in_single_precision
-from .._rules import COUNT
+from .._rules import checked, COUNT
 from .._types import Scalar
 from ..models.features import FeatureExtractor
 from ..models.networks._networks import AbstractNetwork
@@ -89,6 +89,7 @@ class DISTS(AbstractFunction):
     structure_weights: tuple[Float[Array, " _channel"], ...]
     resize: int | None = eqx.field(static=True)
 
+    @checked(resize=COUNT)
     def __init__(
         self,
         *,
@@ -122,7 +123,7 @@ class DISTS(AbstractFunction):
         )
         network = _SmoothVGG16(weights, classifier=False)  # pyright: ignore[reportCallIssue]
         self.features = FeatureExtractor(network, [*_LAYERS])
-        self.resize = None if resize is None else COUNT("resize", resize)
+        self.resize = resize
 
     @in_single_precision("img1", "img2")
     def __call__(

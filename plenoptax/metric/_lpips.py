@@ -9,7 +9,7 @@ from jaxtyping import Array, Float
 from .._answers import cites
 from .._function import AbstractFunction
 from .._precision import in_single_precision
-from .._rules import COUNT
+from .._rules import checked, COUNT
 from .._types import Scalar
 from ..models.features import FeatureExtractor
 from ..models.networks import AlexNet, VGG16
@@ -82,6 +82,7 @@ class LPIPS(AbstractFunction):
     version: Literal["0.1", "0.0"] = eqx.field(static=True)
     resize: int | None = eqx.field(static=True)
 
+    @checked(resize=COUNT)
     def __init__(
         self,
         net: Literal["alex", "vgg"] = "alex",
@@ -130,7 +131,7 @@ class LPIPS(AbstractFunction):
             for layer, name in zip(layers, names, strict=True)
         }
         self.net, self.version = net, version
-        self.resize = None if resize is None else COUNT("resize", resize)
+        self.resize = resize
 
     @in_single_precision("img1", "img2")
     def __call__(

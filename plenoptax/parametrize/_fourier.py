@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .._precision import refuse_half
-from .._rules import checked, NUMBER
+from .._rules import checked, COUNT, NUMBER
 from .._safe import safe_sqrt
 from ._pixels import AbstractParametrization
 
@@ -110,6 +110,24 @@ class FixedSpectrum(AbstractParametrization):
     spectrum: Float[Array, "*batch height half_width"]
     width: int = eqx.field(static=True)
 
+    @checked(width=COUNT)
+    def __init__(self, spectrum: Float[Array, "*batch height half_width"], *, width: int):
+        """Prescribe amplitudes; `from_images` measures them.
+
+        Args:
+            spectrum: The amplitudes in the format of ``rfft2``.
+            width: The width of the images.
+
+        Raises:
+            ValueError: If the spectrum is not that of images of this width.
+        """
+        if spectrum.shape[-1] != width // 2 + 1:
+            raise ValueError(
+                f"spectrum must have {width // 2 + 1} columns for images {width} pixels wide, got "
+                f"shape {spectrum.shape}. Use the format of jax.numpy.fft.rfft2."
+            )
+        self.spectrum, self.width = spectrum, width
+
     @classmethod
     def from_images(
         cls, images: Float[Array, "height width"] | Float[Array, "*image channel height width"]
@@ -133,7 +151,7 @@ class FixedSpectrum(AbstractParametrization):
         spectra = jnp.fft.rfft2(images)
         amplitudes = jnp.abs(spectra).at[..., 0, 0].set(spectra[..., 0, 0].real)
         amplitudes = amplitudes.mean(0) if images.ndim == 4 else amplitudes
-        return cls(amplitudes, images.shape[-1])
+        return cls(amplitudes, width=images.shape[-1])
 
     def encode(self, image: Float[Array, "*batch height width"]) -> Float[Array, "..."]:
         """Return the image with the phases of the given one.

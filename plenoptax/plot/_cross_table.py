@@ -31,7 +31,7 @@ def cross_table(
         The axes.
 
     Example:
-        >>> import jax, plenoptax as plx
+        >>> import jax, matplotlib.pyplot as plt, plenoptax as plx
         >>> image, other = plx.data.brick()[:, :16, :16], plx.data.grass()[:, :16, :16]
         >>> models = {"blur": plx.models.Gaussian(3)}
         >>> images = jax.random.uniform(jax.random.key(0), (8, 1, 16, 16))
@@ -42,8 +42,10 @@ def cross_table(
         >>> table = plx.compare(
         ...     {"blur": result}, models, nulls, unrelated=other, key=jax.random.key(1)
         ... )
-        >>> len(plx.plot.cross_table(table).texts)
+        >>> ax = plx.plot.cross_table(table)
+        >>> len(ax.texts)
         5
+        >>> plt.close(ax.figure)
     """
     import matplotlib.pyplot as plt
 
