@@ -11,4 +11,12 @@ from ._naive import CenterSurround as CenterSurround
 from ._naive import Gaussian as Gaussian
 from ._naive import Identity as Identity
 from ._naive import Linear as Linear
+from ._pooled import PooledEnergy as PooledEnergy
+from ._pooled import PooledLuminance as PooledLuminance
 from ._portilla_simoncelli import PortillaSimoncelli as PortillaSimoncelli
+from ._windows import AbstractPoolingWindows as AbstractPoolingWindows
+from ._windows import DenseWindows as DenseWindows
+from ._windows import grid_windows as grid_windows
+from ._windows import log_polar_windows as log_polar_windows
+from ._windows import LogPolarWindows as LogPolarWindows
+from ._windows import uniform_window as uniform_window

@@ -1,0 +1,434 @@
+"""Windows that average maps over parts of an image, such as those that grow with eccentricity."""
+
+import abc
+import math
+from typing import final, NamedTuple
+
+import equinox as eqx
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, ArrayLike, Float, Int
+
+from .._function import AbstractFunction
+from .._precision import in_single_precision
+from .._rules import checked, POSITIVE, SIZES
+
+
+# The width at half of the maximum of a Gaussian, in standard deviations.
+_WIDTH = 2 * math.sqrt(2 * math.log(2))
+
+# Points of the fine grid for each standard deviation. With 8, averages differ from those of the
+# exact Gaussians by at most .5 %, with 4 by 2 %.
+_POINTS = 8
+
+# The reach of a Gaussian, in standard deviations; 1e-8 of its mass is outside.
+_REACH = 6
+
+# Windows that average fewer pixels are those pixels.
+_FEWEST_PIXELS = 4.0
+
+
+class AbstractPoolingWindows(AbstractFunction):
+    """Averages of maps over windows.
+
+    Calling it averages maps of the shape of the image. `resize` gives the same windows for smaller
+    maps whose samples lie on the same grid, such as the scales of a pyramid.
+    """
+
+    image_shape: eqx.AbstractVar[tuple[int, int]]
+    num_windows: eqx.AbstractVar[int]
+
+    @abc.abstractmethod
+    def __call__(self, maps: Float[Array, "*batch height width"]) -> Float[Array, "*batch window"]:
+        """Return the weighted mean of each map in each window."""
+
+    @abc.abstractmethod
+    def resize(self, map_shape: tuple[int, int]) -> "AbstractPoolingWindows":
+        """Return the windows for maps of another size that show the same image.
+
+        Args:
+            map_shape: The height and width of the maps. Their first sample is at the first pixel of
+                the image, and the others are equally far apart.
+        """
+
+
+@final
+class DenseWindows(AbstractPoolingWindows):
+    """Windows as an array with the weight of each pixel.
+
+    Attributes:
+        weights: The weights, whose sum is 1 in each window.
+        image_shape: The height and width of the maps.
+        num_windows: The number of windows.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> windows = DenseWindows(jnp.ones((1, 4, 4)))
+        >>> print(windows(jnp.arange(16.0).reshape(1, 4, 4)))
+        [[7.5]]
+    """
+
+    weights: Float[Array, "window height width"]
+    image_shape: tuple[int, int] = eqx.field(static=True)
+    num_windows: int = eqx.field(static=True)
+
+    def __init__(self, weights: ArrayLike):
+        """Normalize the weights.
+
+        Args:
+            weights: The windows, in any unit.
+
+        Raises:
+            ValueError: If the array has other axes than (window, height, width), or a weight is
+                negative or not finite, or a window has no weight.
+        """
+        weights = np.asarray(weights, np.float64)
+        if weights.ndim != 3 or not weights.size:
+            raise ValueError(
+                "The windows must be an array (window, height, width), got shape "
+                f"{weights.shape}. Add an axis for a single window."
+            )
+        if not np.isfinite(weights).all() or weights.min() < 0:
+            raise ValueError(
+                f"The windows must be finite and not negative, got {weights.min():.3g} to "
+                f"{weights.max():.3g}. Clip them."
+            )
+        mass = weights.sum((1, 2), keepdims=True)
+        if (mass == 0).any():
+            raise ValueError(
+                f"Each window must have a weight somewhere, got none in window "
+                f"{int(np.argmin(mass))}. Leave it out."
+            )
+        self.weights = jnp.asarray(weights / mass, jnp.result_type(float))
+        self.image_shape, self.num_windows = weights.shape[1:], len(weights)
+
+    @in_single_precision("maps")
+    def __call__(self, maps: Float[Array, "*batch height width"]) -> Float[Array, "*batch window"]:
+        """Return the weighted mean of each map in each window."""
+        _check_maps(maps, self.image_shape)
+        weights = self.weights.astype(maps.dtype).reshape(self.num_windows, -1)
+        return maps.reshape(*maps.shape[:-2], -1) @ weights.T
+
+    def resize(self, map_shape: tuple[int, int]) -> "DenseWindows":
+        """Return the windows for maps of another size, averaged around their samples."""
+        rows, columns = (
+            _average_around(size, count)
+            for size, count in zip(self.image_shape, map_shape, strict=True)
+        )
+        return DenseWindows(rows @ np.asarray(self.weights, np.float64) @ columns.T)
+
+
+@final
+class Layout(NamedTuple):
+    """The geometry of log-polar windows, in pixels of the image.
+
+    Attributes:
+        image_shape: The height and width of the image.
+        center: The row and column of the point of fixation.
+        first: The logarithm of the eccentricity of the first ring.
+        num_rings: The number of rings.
+        sigma: The standard deviation in the logarithm of the eccentricity, the distance of rings.
+        num_directions: The number of directions.
+    """
+
+    image_shape: tuple[int, int]
+    center: tuple[float, float]
+    first: float
+    num_rings: int
+    sigma: float
+    num_directions: int
+
+
+@final
+class LogPolarWindows(AbstractPoolingWindows):
+    """Gaussian windows in the logarithm of the eccentricity and in the angle.
+
+    Each pixel is divided between the four nearest points of a fine grid in these two coordinates,
+    and two small matrices average the grid. So thousands of windows take little memory. Made by
+    `log_polar_windows`.
+
+    Attributes:
+        radial: The rings by points of the grid.
+        angular: The directions by points of the grid.
+        corners: For each pixel, the index of the first of its four points of the grid.
+        shares: For each pixel, its share at the next point along each coordinate.
+        kept: The indices of the windows, among all combinations of a ring and a direction.
+        mass: The sum of the weights in each window.
+        image_shape: The height and width of the maps.
+        num_windows: The number of windows.
+        num_dropped: How many windows were left out because they average fewer than 4 pixels.
+        layout: What the windows are made from.
+    """
+
+    radial: Float[Array, "ring row"]
+    angular: Float[Array, "direction column"]
+    corners: Int[Array, "2 height width"]
+    shares: Float[Array, "2 height width"]
+    kept: Int[Array, " window"]
+    mass: Float[Array, " window"]
+    image_shape: tuple[int, int] = eqx.field(static=True)
+    num_windows: int = eqx.field(static=True)
+    num_dropped: int = eqx.field(static=True)
+    layout: Layout = eqx.field(static=True)
+
+    @in_single_precision("maps")
+    def __call__(self, maps: Float[Array, "*batch height width"]) -> Float[Array, "*batch window"]:
+        """Return the weighted mean of each map in each window."""
+        _check_maps(maps, self.image_shape)
+        summed = self._sum(maps)
+        return summed / jnp.broadcast_to(self.mass.astype(maps.dtype), summed.shape)
+
+    def resize(self, map_shape: tuple[int, int]) -> "LogPolarWindows":
+        """Return the same windows, measured at the samples of the maps."""
+        return _measure_windows(self.layout, map_shape, np.asarray(self.kept))
+
+    def _sum(self, maps: Float[Array, "*batch height width"]) -> Float[Array, "*batch window"]:
+        num_rows, num_columns = self.radial.shape[1], self.angular.shape[1]
+        flat = maps.reshape(-1, maps.shape[-2] * maps.shape[-1])
+        shares = self.shares.astype(maps.dtype).reshape(2, -1)
+        row, column = self.corners.reshape(2, -1)
+        grid = jnp.zeros((len(flat), num_rows * num_columns), maps.dtype)
+        for down in (0, 1):
+            for along in (0, 1):
+                share = (shares[0] if down else 1 - shares[0]) * (
+                    shares[1] if along else 1 - shares[1]
+                )
+                index = (row + down) * num_columns + (column + along) % num_columns
+                grid = grid.at[:, index].add(flat * share[None])
+        grid = grid.reshape(len(flat), num_rows, num_columns)
+        summed = self.radial.astype(maps.dtype) @ grid @ self.angular.astype(maps.dtype).T
+        return summed.reshape(*maps.shape[:-2], -1)[..., self.kept]
+
+
+@checked(image_shape=SIZES, scaling=POSITIVE, aspect=POSITIVE)
+def log_polar_windows(
+    image_shape: tuple[int, int],
+    scaling: float,
+    min_eccentricity: float,
+    max_eccentricity: float,
+    *,
+    aspect: float = 2.0,
+    center: tuple[float, float] | None = None,
+    pixels_per_degree: float | None = None,
+) -> LogPolarWindows:
+    """Make windows whose size grows in proportion to the eccentricity of their center.
+
+    The windows are Gaussians in the logarithm of the eccentricity and in the angle, one standard
+    deviation apart. From `min_eccentricity` to `max_eccentricity` the windows of equal mass sum to
+    1. The centers of the rings begin three standard deviations inside and end three outside.
+
+    Args:
+        image_shape: The height and width of the image.
+        scaling: The full width of a window at half of its maximum, along the radius, over the
+            eccentricity of its center.
+        min_eccentricity: The smallest eccentricity that is covered.
+        max_eccentricity: The largest one.
+        aspect: The width along the radius over that across it. By default 2, as in Freeman and
+            Simoncelli (2011).
+        center: The row and column of the point of fixation in pixels, by default the middle.
+        pixels_per_degree: If given, both eccentricities are in degrees; otherwise in pixels.
+
+    Returns:
+        The windows. Those that average fewer than 4 pixels are left out; ``num_dropped`` counts
+        them.
+
+    Raises:
+        ValueError: If an argument is out of range, the center is outside of the image, or no window
+            is left.
+
+    References:
+        Freeman and Simoncelli (2011), Metamers of the ventral stream, Nature Neuroscience 14,
+        1195-1201; Broderick et al. (2025), for Gaussian windows.
+
+    Example:
+        >>> windows = log_polar_windows((64, 64), 0.5, 4, 32)
+        >>> windows(jnp.ones((1, 64, 64))).shape == (1, windows.num_windows)
+        True
+    """
+    unit = 1.0 if pixels_per_degree is None else POSITIVE("pixels_per_degree", pixels_per_degree)
+    if not 0 < min_eccentricity < max_eccentricity:
+        raise ValueError(
+            "min_eccentricity must be above 0 and below max_eccentricity, got "
+            f"{min_eccentricity:g} and {max_eccentricity:g}. Exchange or change them."
+        )
+    height, width = image_shape
+    middle = ((height - 1) / 2, (width - 1) / 2) if center is None else center
+    if not (0 <= middle[0] <= height - 1 and 0 <= middle[1] <= width - 1):
+        raise ValueError(
+            f"center must be a row and a column within {height} x {width} pixels, got {middle}. "
+            "Count from 0."
+        )
+    extent = 2 * math.asinh(scaling / 2)
+    sigma = extent / _WIDTH
+    first = math.log(min_eccentricity * unit) - 3 * sigma
+    last = math.log(max_eccentricity * unit) + 3 * sigma
+    layout = Layout(
+        image_shape=(height, width),
+        center=(float(middle[0]), float(middle[1])),
+        first=first,
+        num_rings=math.floor((last - first) / sigma) + 1,
+        sigma=sigma,
+        num_directions=max(1, round(2 * math.pi * _WIDTH * aspect / extent)),
+    )
+    kept = np.flatnonzero(_effective_pixels(layout) >= _FEWEST_PIXELS)
+    if not kept.size:
+        raise ValueError(
+            f"At least one window must average {_FEWEST_PIXELS:g} pixels, got none. Increase "
+            "scaling or min_eccentricity."
+        )
+    return _measure_windows(layout, (height, width), kept)
+
+
+@checked(image_shape=SIZES, size=SIZES)
+def grid_windows(image_shape: tuple[int, int], size: tuple[int, int]) -> DenseWindows:
+    """Make Gaussian windows of one size on a square grid that covers an image.
+
+    Args:
+        image_shape: The height and width of the image.
+        size: The full height and width of a window, in pixels, at half of its maximum.
+
+    Returns:
+        The windows, one standard deviation apart, row by row.
+
+    Raises:
+        ValueError: If a size is not positive.
+
+    Example:
+        >>> grid_windows((32, 32), (16, 16)).num_windows
+        25
+    """
+    rows, columns = (
+        _gaussians(extent, one / _WIDTH) for extent, one in zip(image_shape, size, strict=True)
+    )
+    weights = rows[:, None, :, None] * columns[None, :, None, :]
+    return DenseWindows(weights.reshape(-1, *image_shape))
+
+
+@checked(image_shape=SIZES)
+def uniform_window(image_shape: tuple[int, int]) -> DenseWindows:
+    """Make one window with the same weight everywhere.
+
+    Args:
+        image_shape: The height and width of the image.
+
+    Raises:
+        ValueError: If a size is not positive.
+
+    Example:
+        >>> uniform_window((8, 8)).num_windows
+        1
+    """
+    return DenseWindows(np.ones((1, *image_shape)))
+
+
+def _gaussians(extent: int, sigma: float) -> Float[np.ndarray, "window pixel"]:
+    """Return Gaussians one standard deviation apart, symmetric about the middle of a line."""
+    reach = math.floor((extent - 1) / 2 / sigma)
+    centers = (extent - 1) / 2 + sigma * np.arange(-reach, reach + 1)
+    return np.exp(-0.5 * ((np.arange(extent) - centers[:, None]) / sigma) ** 2)
+
+
+def _average_around(size: int, count: int) -> Float[np.ndarray, "sample pixel"]:
+    """Return triangles of twice the distance of samples around each of them, with the sum 1."""
+    step = size / count
+    distance = np.abs(np.arange(size) - step * np.arange(count)[:, None]) / step
+    weights = np.maximum(1 - distance, 0)
+    return weights / weights.sum(1, keepdims=True)
+
+
+def _measure_windows(
+    layout: Layout, map_shape: tuple[int, int], kept: Int[np.ndarray, " window"]
+) -> LogPolarWindows:
+    """Return windows for maps of some size."""
+    radial, angular = _fine_windows(layout)
+    corners, shares = _place(layout, map_shape, (radial.shape[1], angular.shape[1]))
+    counts = _divide(corners, shares, radial.shape[1], angular.shape[1])
+    mass = (radial @ counts @ angular.T).ravel()[kept]
+    dtype = jnp.result_type(float)
+    return LogPolarWindows(
+        radial=jnp.asarray(radial, dtype),
+        angular=jnp.asarray(angular, dtype),
+        corners=jnp.asarray(corners, jnp.int32),
+        shares=jnp.asarray(shares, dtype),
+        kept=jnp.asarray(kept, jnp.int32),
+        mass=jnp.asarray(mass, dtype),
+        image_shape=map_shape,
+        num_windows=len(kept),
+        num_dropped=layout.num_rings * layout.num_directions - len(kept),
+        layout=layout,
+    )
+
+
+def _fine_windows(
+    layout: Layout,
+) -> tuple[Float[np.ndarray, "ring row"], Float[np.ndarray, "direction column"]]:
+    """Return both factors of the windows at the points of the fine grid."""
+    num_rows = (layout.num_rings - 1 + 2 * _REACH) * _POINTS + 1
+    rows = np.arange(num_rows) / _POINTS - _REACH
+    radial = np.exp(-0.5 * (rows - np.arange(layout.num_rings)[:, None]) ** 2)
+    columns = np.arange(layout.num_directions * _POINTS) / _POINTS
+    distance = columns - np.arange(layout.num_directions)[:, None]
+    # Around the circle, a window meets itself.
+    turns = layout.num_directions * np.arange(-_REACH, _REACH + 1)
+    angular = np.exp(-0.5 * (distance[..., None] + turns) ** 2).sum(-1)
+    return radial / math.sqrt(2 * math.pi), angular / math.sqrt(2 * math.pi)
+
+
+def _place(
+    layout: Layout, map_shape: tuple[int, int], grid_shape: tuple[int, int]
+) -> tuple[Int[np.ndarray, "2 height width"], Float[np.ndarray, "2 height width"]]:
+    """Return the first of the points of the grid around each sample, and the shares of the next."""
+    y, x = (
+        np.arange(count) * (size / count) - middle
+        for count, size, middle in zip(map_shape, layout.image_shape, layout.center, strict=True)
+    )
+    radius = np.hypot(y[:, None], x[None])
+    # The point of fixation has no logarithm; all rings are far from it.
+    depth = np.log(np.maximum(radius, np.finfo(float).tiny)) - layout.first
+    row = np.clip((depth / layout.sigma + _REACH) * _POINTS, 0, grid_shape[0] - 1)
+    turn = np.arctan2(y[:, None], x[None]) / (2 * math.pi) % 1
+    places = np.stack([row, turn * grid_shape[1]])
+    corners = np.floor(places).astype(np.int64)
+    corners[0] = np.minimum(corners[0], grid_shape[0] - 2)
+    corners[1] = corners[1] % grid_shape[1]
+    return corners, np.stack([places[0] - corners[0], places[1] % 1])
+
+
+def _divide(
+    corners: Int[np.ndarray, "2 height width"],
+    shares: Float[np.ndarray, "2 height width"],
+    num_rows: int,
+    num_columns: int,
+) -> Float[np.ndarray, "row column"]:
+    """Return how many samples each point of the grid gets."""
+    grid = np.zeros((num_rows, num_columns))
+    for down in (0, 1):
+        for along in (0, 1):
+            share = np.abs(1 - down - shares[0]) * np.abs(1 - along - shares[1])
+            np.add.at(grid, (corners[0] + down, (corners[1] + along) % num_columns), share)
+    return grid
+
+
+def _effective_pixels(layout: Layout) -> Float[np.ndarray, " window"]:
+    """Return how many pixels each window averages.
+
+    This is the squared sum of the weights over the sum of their squares, and at most what it is for
+    a Gaussian with this sum. The limit holds for windows between pixels and outside of the image,
+    of which only the tails are measured.
+    """
+    radial, angular = _fine_windows(layout)
+    grid_shape = radial.shape[1], angular.shape[1]
+    counts = _divide(*_place(layout, layout.image_shape, grid_shape), *grid_shape)
+    mass = radial @ counts @ angular.T
+    squares = radial**2 @ counts @ (angular**2).T
+    measured = mass**2 / np.maximum(squares, np.finfo(float).tiny)
+    return np.minimum(measured, 4 * math.pi * mass).ravel()
+
+
+def _check_maps(maps: Array, image_shape: tuple[int, int]) -> None:
+    if maps.shape[-2:] != image_shape:
+        raise ValueError(
+            f"The maps must have {image_shape[0]} x {image_shape[1]} pixels as the windows, got "
+            f"{maps.shape[-2]} x {maps.shape[-1]}. Use windows.resize(maps.shape[-2:]) for maps of "
+            "the same image."
+        )
