@@ -38,6 +38,7 @@ RECORDS = {
     "linalg.PowerState",
     "linalg.Window",
     "loss.WeightedL2Norm",
+    "models.LogPolarWindows",
     "metric.Agreement",
     "metric.Estimate",
     "metric.Evaluation",

@@ -65,6 +65,10 @@ ONE_IMAGE = {
         lambda x, key: x + jax.random.normal(key, x.shape, x.dtype), jax.random.split(KEY, 2)
     ),
     "models.OnOff": plx.models.OnOff(5, key=KEY, apply_mask=True),
+    "models.DenseWindows": plx.models.DenseWindows(jnp.ones((2, 16, 16))),
+    "models.LogPolarWindows": plx.models.log_polar_windows((16, 16), 1.0, 3, 6),
+    "models.PooledEnergy": plx.models.PooledEnergy(plx.models.uniform_window((16, 16)), 1, 2),
+    "models.PooledLuminance": plx.models.PooledLuminance(plx.models.uniform_window((16, 16))),
     "models.features.FeatureExtractor": plx.models.features.FeatureExtractor(
         lambda x: checkpoint_name(jnp.tanh(x), "tanh"), "tanh"
     ),
@@ -234,6 +238,8 @@ REFUSED |= {
 }
 # No image goes into them, or its shape alone.
 WITHOUT_IMAGE = {
+    *("models.AbstractPoolingWindows", "models.grid_windows", "models.log_polar_windows"),
+    "models.uniform_window",
     "models.features.layer_names",
     # Metrics of any precision are compared with scores on the host.
     *("metric.Agreement", "metric.Estimate", "metric.evaluate", "metric.Evaluation"),

@@ -11,7 +11,7 @@ from jaxtyping import Array, ArrayLike, Float, Int
 
 from .._function import AbstractFunction
 from .._precision import in_single_precision
-from .._rules import checked, POSITIVE, SIZES
+from .._rules import checked, NUMBER, POSITIVE, SIZES
 
 
 # The width at half of the maximum of a Gaussian, in standard deviations.
@@ -43,6 +43,7 @@ class AbstractPoolingWindows(AbstractFunction):
         """Return the weighted mean of each map in each window."""
 
     @abc.abstractmethod
+    @checked(map_shape=SIZES)
     def resize(self, map_shape: tuple[int, int]) -> "AbstractPoolingWindows":
         """Return the windows for maps of another size that show the same image.
 
@@ -109,6 +110,7 @@ class DenseWindows(AbstractPoolingWindows):
         weights = self.weights.astype(maps.dtype).reshape(self.num_windows, -1)
         return maps.reshape(*maps.shape[:-2], -1) @ weights.T
 
+    @checked(map_shape=SIZES)
     def resize(self, map_shape: tuple[int, int]) -> "DenseWindows":
         """Return the windows for maps of another size, averaged around their samples."""
         rows, columns = (
@@ -178,6 +180,7 @@ class LogPolarWindows(AbstractPoolingWindows):
         summed = self._sum(maps)
         return summed / jnp.broadcast_to(self.mass.astype(maps.dtype), summed.shape)
 
+    @checked(map_shape=SIZES)
     def resize(self, map_shape: tuple[int, int]) -> "LogPolarWindows":
         """Return the same windows, measured at the samples of the maps."""
         return _measure_windows(self.layout, map_shape, np.asarray(self.kept))
@@ -200,7 +203,15 @@ class LogPolarWindows(AbstractPoolingWindows):
         return summed.reshape(*maps.shape[:-2], -1)[..., self.kept]
 
 
-@checked(image_shape=SIZES, scaling=POSITIVE, aspect=POSITIVE)
+@checked(
+    image_shape=SIZES,
+    scaling=POSITIVE,
+    min_eccentricity=POSITIVE,
+    max_eccentricity=POSITIVE,
+    aspect=POSITIVE,
+    center=NUMBER,
+    pixels_per_degree=POSITIVE,
+)
 def log_polar_windows(
     image_shape: tuple[int, int],
     scaling: float,
@@ -245,10 +256,10 @@ def log_polar_windows(
         >>> windows(jnp.ones((1, 64, 64))).shape == (1, windows.num_windows)
         True
     """
-    unit = 1.0 if pixels_per_degree is None else POSITIVE("pixels_per_degree", pixels_per_degree)
-    if not 0 < min_eccentricity < max_eccentricity:
+    unit = 1.0 if pixels_per_degree is None else pixels_per_degree
+    if min_eccentricity >= max_eccentricity:
         raise ValueError(
-            "min_eccentricity must be above 0 and below max_eccentricity, got "
+            "min_eccentricity must be below max_eccentricity, got "
             f"{min_eccentricity:g} and {max_eccentricity:g}. Exchange or change them."
         )
     height, width = image_shape

@@ -190,7 +190,6 @@ def test_pooled_models_are_synthesized(model):
     result = plx.metamer(
         image, pooled, key=jax.random.key(0), optimizer=plx.lbfgs(), max_steps=150, progress=False
     )
-    print(model, result.trace.losses[[0, -1]])
     assert result.trace.losses[-1] < 0.05 * result.trace.losses[0]
     assert np.isfinite(jax.grad(lambda x: jnp.sum(pooled(x) ** 2))(jnp.zeros_like(image))).all()
 
