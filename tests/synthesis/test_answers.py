@@ -138,7 +138,8 @@ def test_other_texture_models_have_its_null(name):
     wanted = null_of_model(model, target)
     np.testing.assert_array_equal(found.mean, wanted.mean)
     np.testing.assert_array_equal(found.z_scores, wanted.z_scores)
-    assert found.name == wanted.name == "images that come with PortillaSimoncelli"
+    assert wanted.name == "images that come with PortillaSimoncelli"
+    assert found.name.startswith("images that come with ")
     assert found.num_unrelated == 11
 
 
