@@ -59,9 +59,9 @@ class PooledEnergy(AbstractFunction):
 
     Example:
         >>> import plenoptax as plx
-        >>> windows = plx.models.log_polar_windows((64, 64), 0.5, 4, 32)
-        >>> model = plx.models.PooledEnergy(windows, 3, 4)
-        >>> model(plx.data.camera()[:, :64, :64]).shape == (1, windows.num_windows, 1 + 3 * 4)
+        >>> windows = plx.models.grid_windows((32, 32), (16, 16))
+        >>> model = plx.models.PooledEnergy(windows, 2, 2)
+        >>> model(plx.data.camera()[:, :32, :32]).shape == (1, windows.num_windows, 1 + 2 * 2)
         True
     """
 
