@@ -2,6 +2,9 @@
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
 
 from ._warnings import warn_caller
 
@@ -28,6 +31,22 @@ def advise_on_axes(shape: Sequence[int]) -> str:
         f" The shape {tuple(shape)} looks like ({before}height, width, channel). plenoptax needs "
         f"({before}channel, height, width): use jnp.moveaxis({name}, -1, {to})."
     )
+
+
+def as_shape(value: Any, name: str = "image_shape") -> tuple[int, int]:
+    """Return a height and a width as a tuple.
+
+    Raises:
+        ValueError: If they are not two numbers.
+    """
+    if np.shape(value) != (2,):
+        advice = advise_on_axes(value) if np.ndim(value) == 1 else ""
+        raise ValueError(
+            f"{name} must be the height and the width, got {value}."
+            f"{advice or ' For an image, give image.shape[-2:].'}"
+        )
+    height, width = value
+    return height, width
 
 
 def advise_on_size(size: Sequence[int]) -> str:

@@ -11,6 +11,17 @@ import uuid
 from collections.abc import Iterator, Mapping
 
 
+def cache_folder() -> pathlib.Path:
+    """Return the folder for what can be downloaded or computed again.
+
+    It is that of the environment variable ``PLENOPTAX_CACHE_DIR``, else that of the operating
+    system.
+    """
+    import pooch
+
+    return pathlib.Path(os.environ.get("PLENOPTAX_CACHE_DIR", pooch.os_cache("plenoptax")))
+
+
 def write_atomically(files: Mapping[pathlib.Path, bytes | memoryview]) -> None:
     """Write temporary files beside the targets and rename them when all are complete.
 

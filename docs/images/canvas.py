@@ -14,6 +14,33 @@ from PIL import Image
 DPI = 100
 
 
+GAP = 8
+
+
+def column_of_ends(index, side):
+    """The left edge of a column of `page_of_ends`."""
+    return 2 + (index + 1) * (side + GAP)
+
+
+def page_of_ends(photograph, num_columns, what, head, foot):
+    """A page for what models or layers see most and least, with a photograph at twice its size.
+
+    Each column has four pictures of its size. Returns the page and the upper edges of the rows.
+    """
+    side = 2 * len(photograph)
+    tops = [head + i * (side + GAP) for i in range(4)]
+    page = Canvas(column_of_ends(num_columns, side) - GAP + 2, tops[-1] + side + foot)
+    page.image(2, tops[1] + (side + GAP) // 2, photograph, 2)
+    for y, words in (
+        (tops[0] + side / 2, f"what the {what}\nsees most"),
+        (tops[1] + 44, "photograph, with\nwhat is above"),
+        (tops[2] + side - 44, "photograph, with\nwhat is below"),
+        (tops[3] + side / 2, f"what the {what}\nsees least"),
+    ):
+        page.text(2 + side / 2, y, words, va="center", size=9)
+    return page, tops
+
+
 class Canvas:
     """A white page; places are in pixels, from its upper left corner."""
 

@@ -8,7 +8,7 @@ import pathlib
 import jax
 import jax.numpy as jnp
 import numpy as np
-from canvas import Canvas
+from canvas import column_of_ends, page_of_ends
 
 import plenoptax as plx
 
@@ -58,20 +58,10 @@ def compute():
 def draw(computed):
     """One column for each model, in its middle the two images that it finds equally changed."""
     photograph, found = computed
-    side, gap, head = 2 * SIZE, 8, 66
-    tops = [head + i * (side + gap) for i in range(4)]
-    page = Canvas(5 * (side + gap) - gap + 4, tops[-1] + side + 24)
-    left = 2 + side / 2
-    page.image(2, tops[1] + (side + gap) // 2, photograph, 2)
-    for y, words in (
-        (tops[0] + side / 2, "what the model\nsees most"),
-        (tops[1] + 44, "photograph, with\nwhat is above"),
-        (tops[2] + side - 44, "photograph, with\nwhat is below"),
-        (tops[3] + side / 2, "what the model\nsees least"),
-    ):
-        page.text(left, y, words, va="center", size=9)
+    side = 2 * SIZE
+    page, tops = page_of_ends(photograph, len(found), "model", head=66, foot=24)
     for i, (name, one) in enumerate(found.items()):
-        x = 2 + (i + 1) * (side + gap)
+        x = column_of_ends(i, side)
         top, bottom = one["distortions"]
         first, last = one["alpha"]
         page.image(x, tops[0], 0.5 + 0.5 * top / np.abs(top).max(), 2)

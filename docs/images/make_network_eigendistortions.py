@@ -9,7 +9,7 @@ import time
 import jax
 import jax.numpy as jnp
 import numpy as np
-from canvas import Canvas
+from canvas import column_of_ends, page_of_ends
 
 import plenoptax as plx
 
@@ -60,20 +60,10 @@ def compute():
 def draw(computed):
     """One column for each layer; all changes that are added have the same contrast."""
     photograph, found = computed
-    side, gap, head = 2 * SIZE, 8, 38
-    tops = [head + i * (side + gap) for i in range(4)]
-    page = Canvas((len(found) + 1) * (side + gap) - gap + 4, tops[-1] + side + 38)
-    left = 2 + side / 2
-    page.image(2, tops[1] + (side + gap) // 2, photograph, 2)
-    for y, words in (
-        (tops[0] + side / 2, "what the layer\nsees most"),
-        (tops[1] + 44, "photograph, with\nwhat is above"),
-        (tops[2] + side - 44, "photograph, with\nwhat is below"),
-        (tops[3] + side / 2, "what the layer\nsees least"),
-    ):
-        page.text(left, y, words, va="center", size=9)
+    side = 2 * SIZE
+    page, tops = page_of_ends(photograph, len(found), "layer", head=38, foot=38)
     for i, (name, one) in enumerate(found.items()):
-        x = 2 + (i + 1) * (side + gap)
+        x = column_of_ends(i, side)
         for y, change, sign in ((tops[0], 0, 1), (tops[3], 1, 2)):
             distortion = one["distortions"][change]
             page.image(x, y, 0.5 + 0.5 * distortion / np.abs(distortion).max(), 2)

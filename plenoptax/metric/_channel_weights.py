@@ -1,12 +1,17 @@
-"""What the metrics made of networks share: weights of channels, and images in three channels."""
+"""What the metrics made of networks share: their call, and the weights of channels."""
 
+import abc
 from collections.abc import Mapping, Sequence
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float
 
+from .._function import AbstractFunction
+from .._precision import in_single_precision
+from .._types import Scalar
 from ..models.networks._tables import Package
 from ..models.networks._weights import (
     check_arrays,
@@ -17,6 +22,46 @@ from ..models.networks._weights import (
     Weights,
 )
 from ._pair import as_pair, check_colors
+
+
+class AbstractLearnedMetric(AbstractFunction):
+    """A distance between the responses of a network to two images, fitted to people."""
+
+    resize: eqx.AbstractVar[int | None]
+
+    @abc.abstractmethod
+    def compare(
+        self, img1: Float[Array, "3 height width"], img2: Float[Array, "3 height width"]
+    ) -> Scalar:
+        """Return the distance between two images in [0, 1]."""
+
+    @in_single_precision("img1", "img2")
+    def __call__(
+        self,
+        img1: Float[Array, "_channels height width"],
+        img2: Float[Array, "_channels height width"],
+    ) -> Scalar:
+        """Compute the distance between two images.
+
+        Args:
+            img1: An image of three channels in [0, 1], which the network normalizes. An image of
+                one channel is copied to three.
+            img2: Another image of the same height, width and dtype.
+
+        Raises:
+            ValueError: If the shapes do not fit, or the images are too small for the network.
+            TypeError: If the images do not have one floating-point dtype.
+
+        Warns:
+            UserWarning: If a value lies outside [0, 1], which is not checked under a
+                transformation of JAX.
+        """
+        return _compare(self, *as_color_pair(img1, img2, self.resize, stacklevel=4))
+
+
+@eqx.filter_jit
+def _compare(metric: AbstractLearnedMetric, img1: Array, img2: Array) -> Scalar:
+    return metric.compare(img1, img2)
 
 
 def load_channel_weights(

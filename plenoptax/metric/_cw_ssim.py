@@ -79,7 +79,7 @@ def cw_ssim(
         0.2442, 0.9980
     """
     pair = as_luminance_pair(img1, img2, data_range, stacklevel=4)
-    return 1 - _cw_ssim_distance(*_checked_pair(*pair, level, orientations), stabilizer)
+    return 1 - _cw_ssim_distance(*pair, level, orientations, stabilizer)
 
 
 @cites(_CITATION)
@@ -117,12 +117,10 @@ def cw_ssim_distance(
         0.0000
     """
     pair = as_luminance_pair(img1, img2, data_range, stacklevel=4)
-    return _cw_ssim_distance(*_checked_pair(*pair, level, orientations), stabilizer)
+    return _cw_ssim_distance(*pair, level, orientations, stabilizer)
 
 
-def _checked_pair(
-    img1: Array, img2: Array, level: int, orientations: int
-) -> tuple[Array, Array, int, int]:
+def _check_scale(img1: Array, level: int, orientations: int) -> None:
     smallest = 2 ** (level + 2)
     if min(img1.shape[1:]) < smallest:
         raise ValueError(
@@ -131,13 +129,13 @@ def _checked_pair(
         )
     if orientations > 16:
         raise ValueError(f"orientations must be a whole number from 2 to 16, got {orientations}.")
-    return img1, img2, level, orientations
 
 
 @functools.partial(jax.jit, static_argnames=("level", "orientations"))
 def _cw_ssim_distance(
     img1: Array, img2: Array, level: int, orientations: int, stabilizer: float | Scalar
 ) -> Scalar:
+    _check_scale(img1, level, orientations)
     pyramid = SteerablePyramidFreq(img1.shape[1:], level, orientations - 1, is_complex=True)
     bands1, bands2 = (pyramid(255 * x[0], level - 1)[level - 1] for x in (img1, img2))
     height, width = (n - _WINDOW_SIZE + 1 for n in bands1.shape[1:])

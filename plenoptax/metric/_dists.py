@@ -6,8 +6,6 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .._answers import cites
-from .._function import AbstractFunction
-from .._precision import in_single_precision
 from .._rules import checked, COUNT
 from .._types import Scalar
 from ..models.features import FeatureExtractor
@@ -15,7 +13,7 @@ from ..models.networks._networks import AbstractNetwork
 from ..models.networks._steps import pool_maximum, pool_root_mean_square
 from ..models.networks._tables import Package, Table, VGG16
 from ..models.networks._weights import place, Weights
-from ._channel_weights import as_color_pair, load_channel_weights
+from ._channel_weights import AbstractLearnedMetric, load_channel_weights
 
 
 _LAYERS = {"relu1_2": 64, "relu2_2": 128, "relu3_3": 256, "relu4_3": 512, "relu5_3": 512}
@@ -57,7 +55,7 @@ class _SmoothVGG16(AbstractNetwork):
 
 @cites(_CITATION)
 @final
-class DISTS(AbstractFunction):
+class DISTS(AbstractLearnedMetric):
     """The distance between two images in structure and texture, in the layers of VGG16.
 
     The image and five layers are compared channel by channel: their means over space (texture), and
@@ -125,51 +123,21 @@ class DISTS(AbstractFunction):
         self.features = FeatureExtractor(network, [*_LAYERS])
         self.resize = resize
 
-    @in_single_precision("img1", "img2")
-    def __call__(
-        self,
-        img1: Float[Array, "_channels height width"],
-        img2: Float[Array, "_channels height width"],
+    def compare(
+        self, img1: Float[Array, "3 height width"], img2: Float[Array, "3 height width"]
     ) -> Scalar:
-        """Compute the distance between two images of at least 32 x 32 pixels.
-
-        Args:
-            img1: An image of three channels in [0, 1], which the network normalizes. An image of
-                one channel is copied to three.
-            img2: Another image of the same height, width and dtype.
-
-        Raises:
-            ValueError: If the shapes do not fit, or the images are too small.
-            TypeError: If the images do not have one floating-point dtype.
-
-        Warns:
-            UserWarning: If a value lies outside [0, 1], which is not checked under a
-                transformation of JAX.
-        """
-        pair = as_color_pair(img1, img2, self.resize, stacklevel=4)
-        return _compare(self.features, self.texture_weights, self.structure_weights, *pair)
-
-
-@eqx.filter_jit
-def _compare(
-    features: FeatureExtractor,
-    texture_weights: tuple[Array, ...],
-    structure_weights: tuple[Array, ...],
-    img1: Array,
-    img2: Array,
-) -> Scalar:
-    layers1, layers2 = ([img, *features(img).values()] for img in (img1, img2))
-    distance = jnp.zeros((), img1.dtype)
-    for first, second, *weights in zip(
-        layers1, layers2, texture_weights, structure_weights, strict=True
-    ):
-        texture, structure = (x.astype(img1.dtype) for x in weights)
-        mean1, mean2 = (x.mean((-2, -1), keepdims=True) for x in (first, second))
-        first, second = first - mean1, second - mean2
-        mean1, mean2 = mean1[:, 0, 0], mean2[:, 0, 0]
-        # 1 - S of means, and 1 - S of covariances, each as one fraction.
-        difference = (mean1 - mean2) ** 2 / (mean1**2 + mean2**2 + _MEAN_CONSTANT)
-        variances = (first**2 + second**2).mean((-2, -1))
-        remainder = ((first - second) ** 2).mean((-2, -1)) / (variances + _VARIANCE_CONSTANT)
-        distance += texture @ difference + structure @ remainder
-    return distance
+        """Return the weighted sum of the differences of means and of covariances."""
+        layers1, layers2 = ([img, *self.features(img).values()] for img in (img1, img2))
+        weights = self.texture_weights, self.structure_weights
+        distance = jnp.zeros((), img1.dtype)
+        for first, second, *both in zip(layers1, layers2, *weights, strict=True):
+            texture, structure = (x.astype(img1.dtype) for x in both)
+            mean1, mean2 = (x.mean((-2, -1), keepdims=True) for x in (first, second))
+            first, second = first - mean1, second - mean2
+            mean1, mean2 = mean1[:, 0, 0], mean2[:, 0, 0]
+            # 1 - S of means, and 1 - S of covariances, each as one fraction.
+            difference = (mean1 - mean2) ** 2 / (mean1**2 + mean2**2 + _MEAN_CONSTANT)
+            variances = (first**2 + second**2).mean((-2, -1))
+            remainder = ((first - second) ** 2).mean((-2, -1)) / (variances + _VARIANCE_CONSTANT)
+            distance += texture @ difference + structure @ remainder
+        return distance

@@ -8,7 +8,6 @@ from jaxtyping import Array, Float
 
 from .._answers import cites
 from .._function import AbstractFunction
-from .._precision import in_single_precision
 from .._rules import checked, COUNT
 from .._types import Scalar
 from ..models.features import FeatureExtractor
@@ -16,7 +15,7 @@ from ..models.networks import AlexNet, VGG16
 from ..models.networks._tables import ALEXNET, Package, Table
 from ..models.networks._tables import VGG16 as VGG16_TABLE
 from ..models.networks._weights import place, Weights
-from ._channel_weights import as_color_pair, load_channel_weights
+from ._channel_weights import AbstractLearnedMetric, load_channel_weights
 
 
 _NETWORKS = {"alex": AlexNet, "vgg": VGG16}
@@ -51,7 +50,7 @@ _CITATION = """@inproceedings{zhang2018unreasonable,
 
 @cites(_CITATION)
 @final
-class LPIPS(AbstractFunction):
+class LPIPS(AbstractLearnedMetric):
     """The distance between two images in five layers of a network, with weights fitted to people.
 
     In each layer, the responses at one place are divided by their length, and the squared
@@ -133,29 +132,17 @@ class LPIPS(AbstractFunction):
         self.net, self.version = net, version
         self.resize = resize
 
-    @in_single_precision("img1", "img2")
-    def __call__(
-        self,
-        img1: Float[Array, "_channels height width"],
-        img2: Float[Array, "_channels height width"],
+    def compare(
+        self, img1: Float[Array, "3 height width"], img2: Float[Array, "3 height width"]
     ) -> Scalar:
-        """Compute the distance between two images.
-
-        Args:
-            img1: An image of three channels in [0, 1], which the network normalizes. An image of
-                one channel is copied to three.
-            img2: Another image of the same height, width and dtype.
-
-        Raises:
-            ValueError: If the shapes do not fit, or the images are too small for the network.
-            TypeError: If the images do not have one floating-point dtype.
-
-        Warns:
-            UserWarning: If a value lies outside [0, 1], which is not checked under a
-                transformation of JAX.
-        """
-        pair = as_color_pair(img1, img2, self.resize, stacklevel=4)
-        return _compare(self.features, self.channel_weights, *pair)
+        """Return the sum over the layers of the weighted differences of normalized responses."""
+        first, second = self.features(img1), self.features(img2)
+        distance = jnp.zeros((), img1.dtype)
+        for layer, weights in self.channel_weights.items():
+            difference = _normalized(first[layer]) - _normalized(second[layer])
+            weighted = jnp.einsum("c,chw->hw", weights.astype(img1.dtype), difference**2)
+            distance += weighted.mean()
+        return distance
 
 
 @final
@@ -172,19 +159,6 @@ class _UndoNormalization(AbstractFunction):
             for values in (table.mean, table.deviation)
         )
         return mean + deviation * (2 * image - 1)
-
-
-@eqx.filter_jit
-def _compare(
-    features: FeatureExtractor, channel_weights: dict[str, Array], img1: Array, img2: Array
-) -> Scalar:
-    first, second = features(img1), features(img2)
-    distance = jnp.zeros((), img1.dtype)
-    for layer, weights in channel_weights.items():
-        difference = _normalized(first[layer]) - _normalized(second[layer])
-        weighted = jnp.einsum("c,chw->hw", weights.astype(img1.dtype), difference**2)
-        distance += weighted.mean()
-    return distance
 
 
 def _normalized(responses: Float[Array, "channel height width"]) -> Array:

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Shaped
 
-from .._axes import advise_on_axes, advise_on_size
+from .._axes import advise_on_axes, advise_on_size, as_shape
 from .._compiled import warn_of_deadlock
 from .._function import AbstractFunction
 from .._rules import checked, COUNT, SIZES, Whole
@@ -133,13 +133,7 @@ class PortillaSimoncelli(AbstractFunction):
             ValueError: If an argument is out of range; or if ``weights`` names an unknown group, or
                 does not fit the number of statistics or the shape of a group.
         """
-        if np.shape(image_shape) != (2,):
-            advice = advise_on_axes(image_shape) if np.ndim(image_shape) == 1 else ""
-            raise ValueError(
-                f"image_shape must be the height and the width, got {image_shape}."
-                f"{advice or ' For an image, give image.shape[-2:].'}"
-            )
-        self.image_shape = (image_shape[0], image_shape[1])
+        self.image_shape = as_shape(image_shape)
         self.n_scales = n_scales
         self.n_orientations = n_orientations
         self.spatial_corr_width = spatial_corr_width

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int
 
+from .._axes import as_shape
 from .._function import AbstractFunction
 from .._precision import in_single_precision
 from .._rules import checked, NUMBER, POSITIVE, SIZES
@@ -35,8 +36,15 @@ class AbstractPoolingWindows(AbstractFunction):
     maps whose samples lie on the same grid, such as the scales of a pyramid.
     """
 
-    image_shape: eqx.AbstractVar[tuple[int, int]]
-    num_windows: eqx.AbstractVar[int]
+    @property
+    @abc.abstractmethod
+    def image_shape(self) -> tuple[int, int]:
+        """The height and width of the maps."""
+
+    @property
+    @abc.abstractmethod
+    def num_windows(self) -> int:
+        """The number of windows."""
 
     @abc.abstractmethod
     def __call__(self, maps: Float[Array, "*batch height width"]) -> Float[Array, "*batch window"]:
@@ -59,8 +67,6 @@ class DenseWindows(AbstractPoolingWindows):
 
     Attributes:
         weights: The weights, whose sum is 1 in each window.
-        image_shape: The height and width of the maps.
-        num_windows: The number of windows.
 
     Example:
         >>> import jax.numpy as jnp
@@ -70,8 +76,6 @@ class DenseWindows(AbstractPoolingWindows):
     """
 
     weights: Float[Array, "window height width"]
-    image_shape: tuple[int, int] = eqx.field(static=True)
-    num_windows: int = eqx.field(static=True)
 
     def __init__(self, weights: ArrayLike):
         """Normalize the weights.
@@ -101,7 +105,16 @@ class DenseWindows(AbstractPoolingWindows):
                 f"{int(np.argmin(mass))}. Leave it out."
             )
         self.weights = jnp.asarray(weights / mass, jnp.result_type(float))
-        self.image_shape, self.num_windows = weights.shape[1:], len(weights)
+
+    @property
+    def image_shape(self) -> tuple[int, int]:
+        """The height and width of the maps."""
+        return as_shape(self.weights.shape[-2:])
+
+    @property
+    def num_windows(self) -> int:
+        """The number of windows."""
+        return self.weights.shape[0]
 
     @in_single_precision("maps")
     def __call__(self, maps: Float[Array, "*batch height width"]) -> Float[Array, "*batch window"]:
@@ -115,7 +128,7 @@ class DenseWindows(AbstractPoolingWindows):
         """Return the windows for maps of another size, averaged around their samples."""
         rows, columns = (
             _average_around(size, count)
-            for size, count in zip(self.image_shape, map_shape, strict=True)
+            for size, count in zip(self.image_shape, as_shape(map_shape, "map_shape"), strict=True)
         )
         return DenseWindows(rows @ np.asarray(self.weights, np.float64) @ columns.T)
 
@@ -152,55 +165,55 @@ class LogPolarWindows(AbstractPoolingWindows):
     Attributes:
         radial: The rings by points of the grid.
         angular: The directions by points of the grid.
-        corners: For each pixel, the index of the first of its four points of the grid.
-        shares: For each pixel, its share at the next point along each coordinate.
+        points: For each pixel, the indices of its four points of the grid.
+        shares: For each pixel, its share at each of them.
         kept: The indices of the windows, among all combinations of a ring and a direction.
         mass: The sum of the weights in each window.
-        image_shape: The height and width of the maps.
-        num_windows: The number of windows.
-        num_dropped: How many windows were left out because they average fewer than 4 pixels.
         layout: What the windows are made from.
     """
 
     radial: Float[Array, "ring row"]
     angular: Float[Array, "direction column"]
-    corners: Int[Array, "2 height width"]
-    shares: Float[Array, "2 height width"]
+    points: Int[Array, "4 height width"]
+    shares: Float[Array, "4 height width"]
     kept: Int[Array, " window"]
     mass: Float[Array, " window"]
-    image_shape: tuple[int, int] = eqx.field(static=True)
-    num_windows: int = eqx.field(static=True)
-    num_dropped: int = eqx.field(static=True)
     layout: Layout = eqx.field(static=True)
+
+    @property
+    def image_shape(self) -> tuple[int, int]:
+        """The height and width of the maps."""
+        return as_shape(self.shares.shape[-2:])
+
+    @property
+    def num_windows(self) -> int:
+        """The number of windows."""
+        return self.kept.shape[0]
+
+    @property
+    def num_dropped(self) -> int:
+        """How many windows were left out because they average fewer than 4 pixels."""
+        return self.layout.num_rings * self.layout.num_directions - self.num_windows
 
     @in_single_precision("maps")
     def __call__(self, maps: Float[Array, "*batch height width"]) -> Float[Array, "*batch window"]:
         """Return the weighted mean of each map in each window."""
         _check_maps(maps, self.image_shape)
-        summed = self._sum(maps)
-        return summed / jnp.broadcast_to(self.mass.astype(maps.dtype), summed.shape)
+        num_rows, num_columns = self.radial.shape[1], self.angular.shape[1]
+        flat = maps.reshape(-1, 1, maps.shape[-2] * maps.shape[-1])
+        parts = flat * self.shares.astype(maps.dtype).reshape(1, 4, -1)
+        grid = jnp.zeros((len(flat), num_rows * num_columns), maps.dtype)
+        grid = grid.at[:, self.points.ravel()].add(parts.reshape(len(flat), -1))
+        grid = grid.reshape(-1, num_rows, num_columns)
+        summed = self.radial.astype(maps.dtype) @ grid @ self.angular.astype(maps.dtype).T
+        summed = summed.reshape(len(flat), -1)[:, self.kept] / self.mass.astype(maps.dtype)[None]
+        return summed.reshape(*maps.shape[:-2], self.num_windows)
 
     @checked(map_shape=SIZES)
     def resize(self, map_shape: tuple[int, int]) -> "LogPolarWindows":
         """Return the same windows, measured at the samples of the maps."""
-        return _measure_windows(self.layout, map_shape, np.asarray(self.kept))
-
-    def _sum(self, maps: Float[Array, "*batch height width"]) -> Float[Array, "*batch window"]:
-        num_rows, num_columns = self.radial.shape[1], self.angular.shape[1]
-        flat = maps.reshape(-1, maps.shape[-2] * maps.shape[-1])
-        shares = self.shares.astype(maps.dtype).reshape(2, -1)
-        row, column = self.corners.reshape(2, -1)
-        grid = jnp.zeros((len(flat), num_rows * num_columns), maps.dtype)
-        for down in (0, 1):
-            for along in (0, 1):
-                share = (shares[0] if down else 1 - shares[0]) * (
-                    shares[1] if along else 1 - shares[1]
-                )
-                index = (row + down) * num_columns + (column + along) % num_columns
-                grid = grid.at[:, index].add(flat * share[None])
-        grid = grid.reshape(len(flat), num_rows, num_columns)
-        summed = self.radial.astype(maps.dtype) @ grid @ self.angular.astype(maps.dtype).T
-        return summed.reshape(*maps.shape[:-2], -1)[..., self.kept]
+        shape = as_shape(map_shape, "map_shape")
+        return _measure_windows(self.layout, shape, np.asarray(self.kept))
 
 
 @checked(
@@ -262,9 +275,12 @@ def log_polar_windows(
             "min_eccentricity must be below max_eccentricity, got "
             f"{min_eccentricity:g} and {max_eccentricity:g}. Exchange or change them."
         )
-    height, width = image_shape
+    height, width = as_shape(image_shape)
     middle = ((height - 1) / 2, (width - 1) / 2) if center is None else center
-    if not (0 <= middle[0] <= height - 1 and 0 <= middle[1] <= width - 1):
+    limits = height - 1, width - 1
+    if np.shape(middle) != (2,) or not all(
+        0 <= m <= n for m, n in zip(middle, limits, strict=True)
+    ):
         raise ValueError(
             f"center must be a row and a column within {height} x {width} pixels, got {middle}. "
             "Count from 0."
@@ -309,7 +325,8 @@ def grid_windows(image_shape: tuple[int, int], size: tuple[int, int]) -> DenseWi
         25
     """
     rows, columns = (
-        _gaussians(extent, one / _WIDTH) for extent, one in zip(image_shape, size, strict=True)
+        _gaussians(extent, one / _WIDTH)
+        for extent, one in zip(as_shape(image_shape), as_shape(size, "size"), strict=True)
     )
     weights = rows[:, None, :, None] * columns[None, :, None, :]
     return DenseWindows(weights.reshape(-1, *image_shape))
@@ -329,7 +346,7 @@ def uniform_window(image_shape: tuple[int, int]) -> DenseWindows:
         >>> uniform_window((8, 8)).num_windows
         1
     """
-    return DenseWindows(np.ones((1, *image_shape)))
+    return DenseWindows(np.ones((1, *as_shape(image_shape))))
 
 
 def _gaussians(extent: int, sigma: float) -> Float[np.ndarray, "window pixel"]:
@@ -352,20 +369,16 @@ def _measure_windows(
 ) -> LogPolarWindows:
     """Return windows for maps of some size."""
     radial, angular = _fine_windows(layout)
-    corners, shares = _place(layout, map_shape, (radial.shape[1], angular.shape[1]))
-    counts = _divide(corners, shares, radial.shape[1], angular.shape[1])
-    mass = (radial @ counts @ angular.T).ravel()[kept]
+    points, shares = _place(layout, map_shape, (radial.shape[1], angular.shape[1]))
+    mass = _pool(radial, angular, points, shares).ravel()[kept]
     dtype = jnp.result_type(float)
     return LogPolarWindows(
         radial=jnp.asarray(radial, dtype),
         angular=jnp.asarray(angular, dtype),
-        corners=jnp.asarray(corners, jnp.int32),
+        points=jnp.asarray(points, jnp.int32),
         shares=jnp.asarray(shares, dtype),
         kept=jnp.asarray(kept, jnp.int32),
         mass=jnp.asarray(mass, dtype),
-        image_shape=map_shape,
-        num_windows=len(kept),
-        num_dropped=layout.num_rings * layout.num_directions - len(kept),
         layout=layout,
     )
 
@@ -387,8 +400,8 @@ def _fine_windows(
 
 def _place(
     layout: Layout, map_shape: tuple[int, int], grid_shape: tuple[int, int]
-) -> tuple[Int[np.ndarray, "2 height width"], Float[np.ndarray, "2 height width"]]:
-    """Return the first of the points of the grid around each sample, and the shares of the next."""
+) -> tuple[Int[np.ndarray, "4 height width"], Float[np.ndarray, "4 height width"]]:
+    """Return the four points of the grid around each sample, and the share of each."""
     y, x = (
         np.arange(count) * (size / count) - middle
         for count, size, middle in zip(map_shape, layout.image_shape, layout.center, strict=True)
@@ -398,26 +411,27 @@ def _place(
     depth = np.log(np.maximum(radius, np.finfo(float).tiny)) - layout.first
     row = np.clip((depth / layout.sigma + _REACH) * _POINTS, 0, grid_shape[0] - 1)
     turn = np.arctan2(y[:, None], x[None]) / (2 * math.pi) % 1
-    places = np.stack([row, turn * grid_shape[1]])
-    corners = np.floor(places).astype(np.int64)
-    corners[0] = np.minimum(corners[0], grid_shape[0] - 2)
-    corners[1] = corners[1] % grid_shape[1]
-    return corners, np.stack([places[0] - corners[0], places[1] % 1])
+    column = turn * grid_shape[1]
+    above = np.minimum(np.floor(row).astype(np.int64), grid_shape[0] - 2)
+    left = np.floor(column).astype(np.int64)
+    down, along = row - above, column - left
+    points = [
+        (above + i) * grid_shape[1] + (left + j) % grid_shape[1] for i in (0, 1) for j in (0, 1)
+    ]
+    shares = [abs(1 - i - down) * abs(1 - j - along) for i in (0, 1) for j in (0, 1)]
+    return np.stack(points), np.stack(shares)
 
 
-def _divide(
-    corners: Int[np.ndarray, "2 height width"],
-    shares: Float[np.ndarray, "2 height width"],
-    num_rows: int,
-    num_columns: int,
-) -> Float[np.ndarray, "row column"]:
-    """Return how many samples each point of the grid gets."""
-    grid = np.zeros((num_rows, num_columns))
-    for down in (0, 1):
-        for along in (0, 1):
-            share = np.abs(1 - down - shares[0]) * np.abs(1 - along - shares[1])
-            np.add.at(grid, (corners[0] + down, (corners[1] + along) % num_columns), share)
-    return grid
+def _pool(
+    radial: Float[np.ndarray, "ring row"],
+    angular: Float[np.ndarray, "direction column"],
+    points: Int[np.ndarray, "4 height width"],
+    shares: Float[np.ndarray, "4 height width"],
+) -> Float[np.ndarray, "ring direction"]:
+    """Return the sum of the weights of all samples in each window."""
+    grid = np.zeros((radial.shape[1], angular.shape[1]))
+    np.add.at(grid.reshape(-1), points, shares)
+    return radial @ grid @ angular.T
 
 
 def _effective_pixels(layout: Layout) -> Float[np.ndarray, " window"]:
@@ -428,10 +442,9 @@ def _effective_pixels(layout: Layout) -> Float[np.ndarray, " window"]:
     of which only the tails are measured.
     """
     radial, angular = _fine_windows(layout)
-    grid_shape = radial.shape[1], angular.shape[1]
-    counts = _divide(*_place(layout, layout.image_shape, grid_shape), *grid_shape)
-    mass = radial @ counts @ angular.T
-    squares = radial**2 @ counts @ (angular**2).T
+    placed = _place(layout, layout.image_shape, (radial.shape[1], angular.shape[1]))
+    mass = _pool(radial, angular, *placed)
+    squares = _pool(radial**2, angular**2, *placed)
     measured = mass**2 / np.maximum(squares, np.finfo(float).tiny)
     return np.minimum(measured, 4 * math.pi * mass).ravel()
 

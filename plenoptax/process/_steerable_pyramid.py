@@ -9,7 +9,7 @@ from jax import lax
 from jaxtyping import Array, Float, Inexact
 
 from .._answers import cites
-from .._axes import advise_on_axes, advise_on_size
+from .._axes import advise_on_axes, advise_on_size, as_shape
 from .._compiled import warn_of_deadlock
 from .._function import AbstractFunction
 from .._precision import in_single_precision
@@ -116,7 +116,7 @@ class SteerablePyramidFreq(AbstractFunction):
                 which has no orientation and so no quadrature partner.
         """
         warn_of_deadlock()
-        self.image_shape = _as_shape(image_shape)
+        self.image_shape = as_shape(image_shape)
         self.num_scales = _as_height(height, self.image_shape)
         if order > 15:
             raise ValueError(f"order must be an integer from 0 to 15, got {order}.")
@@ -385,16 +385,6 @@ def _selection(given: Sequence | int | str | None, valid: Sequence, name: str) -
     if not chosen or any(value not in valid for value in chosen):
         raise ValueError(f"{name} must be one or more of {list(valid)}, got {chosen}.")
     return [value for value in valid if value in chosen]
-
-
-def _as_shape(image_shape: Sequence[int]) -> tuple[int, int]:
-    if np.shape(image_shape) != (2,):
-        raise ValueError(
-            f"image_shape must be the height and the width, got {image_shape}."
-            f"{advise_on_axes(image_shape)}"
-        )
-    height, width = image_shape
-    return height, width
 
 
 def _as_height(height: Literal["auto"] | int, image_shape: tuple[int, int]) -> int:

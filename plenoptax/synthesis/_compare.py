@@ -129,20 +129,22 @@ def compare(
         _OTHER: ([jnp.asarray(unrelated)] * len(targets), targets),
         _TARGET: (targets, targets),
     }
-    success = {name: _judge_own(row, nulls[name]) for name, row in results.items()}
+    success = {
+        name: tuple(one.report(null=nulls[name]).success for one in row)
+        for name, row in results.items()
+    }
     errors: dict[str, dict[str, np.ndarray]] = {row: {} for row in rows}
     ranks: dict[str, dict[str, np.ndarray]] = {row: {} for row in rows}
     for name, model in models.items():
         null = as_null(nulls[name], model, call_compiled(model, targets[0]))
-        varies = null.standard_deviation > 0
-        between = measure_z_errors(null.z_scores[:, varies])[find_pairs(null.sources)]
-        for row, pairs in rows.items():
-            error = np.asarray([_z_error(model, null, *pair) for pair in zip(*pairs, strict=True)])
+        found = _measure_rows(model, null, rows)
+        varying = null.z_scores[:, null.standard_deviation > 0]
+        between = measure_z_errors(varying)[find_pairs(null.sources)]
+        for row, error in found.items():
             if row != name and row in success:
                 error[[one is False for one in success[row]]] = np.nan
-            errors[row][name] = error
             rank = 100 * np.mean(between[None] > error[:, None], axis=1)
-            ranks[row][name] = np.where(np.isnan(error), np.nan, rank)
+            errors[row][name], ranks[row][name] = error, np.where(np.isnan(error), np.nan, rank)
     return CrossTable(ranks, errors, success, {name: str(nulls[name]) for name in models})
 
 
@@ -196,15 +198,28 @@ def _check_targets(targets_of: Mapping[str, list[Array]]) -> None:
             )
 
 
-def _judge_own(row: list[Result], null: Null) -> tuple[bool | None, ...]:
-    reports = [one.report(null=null) for one in row]
-    return tuple(report.success for report in reports)
+def _measure_rows(
+    model: Callable, null: Null, rows: Mapping[str, tuple[list[Array], list[Array]]]
+) -> dict[str, Float[np.ndarray, " image"]]:
+    """Return the z errors of the pairs of images of each row; each image is evaluated once."""
+    known: dict[int, np.ndarray] = {}
 
+    def respond(image: Array) -> np.ndarray:
+        if id(image) not in known:
+            known[id(image)] = flatten(call_compiled(model, image))
+        return known[id(image)]
 
-def _z_error(model: Callable, null: Null, image: Array, target: Array) -> float:
     varies = null.standard_deviation > 0
-    difference = flatten(call_compiled(model, image)) - flatten(call_compiled(model, target))
-    return float(np.sqrt(np.mean((difference[varies] / null.standard_deviation[varies]) ** 2)))
+    unit = null.standard_deviation[varies]
+    return {
+        row: np.asarray(
+            [
+                np.sqrt(np.mean(((respond(a) - respond(b))[varies] / unit) ** 2))
+                for a, b in zip(*pairs, strict=True)
+            ]
+        )
+        for row, pairs in rows.items()
+    }
 
 
 def _in_words(values: Float[np.ndarray, " image"]) -> str:

@@ -296,7 +296,6 @@ def mad_competition_set(
     image = as_targets(image, penalty_function, penalty_lambda, batch=batch)
     _check_box(image, metric_tradeoff_lambda, parametrization, batch=batch)
     start = _common_start(image, key, initial_image, initial_noise, batch, num_seeds)
-
     make = ft.partial(
         MADCompetition,
         metric_tradeoff_lambda=metric_tradeoff_lambda,
@@ -309,11 +308,12 @@ def mad_competition_set(
         named = {"optimized_metric": optimized, "reference_metric": reference, "minmax": minmax}
         return _pose_held(ft.partial(make, **named), image, start, batch=batch, num_seeds=num_seeds)
 
-    def synthesize(problem: AnyProblem, optimized: Callable, steps: int) -> Result:
+    def synthesize(problem: Any, steps: int) -> Result:
+        metric = problem.posed.optimized_metric
         return synthesize_problem(
             problem,
             image,
-            default_solver=lambda: _default_solver(optimized, metric_tradeoff_lambda, max_steps),
+            default_solver=lambda: _default_solver(metric, metric_tradeoff_lambda, max_steps),
             key=None,
             initial_image=start,
             optimizer=optimizer,
@@ -327,10 +327,10 @@ def mad_competition_set(
 
     pairs = (metric_1, metric_2), (metric_2, metric_1)
     if not batch and num_seeds is None:
-        problems = [(_with_both_signs(pose(*pair, "min")), pair[0]) for pair in pairs]
-        found = _until_interrupted(synthesize, problems, max_steps)
+        both = [_with_both_signs(pose(*pair, "min")) for pair in pairs]
+        found = _until_interrupted(synthesize, both, max_steps)
         return MADImages(*(result[sign] for sign in (0, 1) for result in found))
-    problems = [(pose(*pair, minmax), pair[0]) for minmax in ("min", "max") for pair in pairs]
+    problems = [pose(*pair, minmax) for minmax in ("min", "max") for pair in pairs]
     return MADImages(*_until_interrupted(synthesize, problems, max_steps))
 
 
@@ -349,20 +349,18 @@ def _with_both_signs(problem: Any) -> AnyProblem:
 
 
 def _until_interrupted(
-    synthesize: Callable[[AnyProblem, Callable, int], Result],
-    problems: list[tuple[AnyProblem, Callable]],
-    max_steps: int,
+    synthesize: Callable[[AnyProblem, int], Result], problems: list[AnyProblem], max_steps: int
 ) -> list[Result]:
     """Synthesize one after another; Ctrl-C ends all, and those that have begun are kept."""
     results: list[Result] = []
-    for problem, optimized in problems:
+    for problem in problems:
         try:
-            result = synthesize(problem, optimized, max_steps)
+            result = synthesize(problem, max_steps)
         except KeyboardInterrupt:
             if not results:
                 raise
             max_steps = 0
-            result = synthesize(problem, optimized, max_steps)
+            result = synthesize(problem, max_steps)
         if np.any(np.asarray(result.status == Status.interrupted)):
             max_steps = 0
         results.append(result)

@@ -14,11 +14,13 @@ from jaxtyping import Array, ArrayLike, Float, Int
 
 from .._answers import answer, name_of
 from .._archive import Archive, DamagedFileError, look_up, write_archive
+from .._axes import as_shape
 from .._compiled import call_compiled
 from .._rules import checked, SIZES
 from .._traces import digest_program, trace
 from .._tree import flatten_real, is_array
 from .._types import PyTree
+from .._writing import cache_folder
 from ..data import load_images
 
 
@@ -144,7 +146,8 @@ def null(
                 "sources must be None for a folder, whose files are different photographs, got "
                 f"{len(sources)} sources. Load the images and give them as an array."
             )
-        return _null_of_folder(Path(images), model, name, image_shape, as_gray, linear)
+        size = None if image_shape is None else as_shape(image_shape)
+        return _null_of_folder(Path(images), model, name, size, as_gray, linear)
     if image_shape is not None or linear or not as_gray:
         raise ValueError(
             "image_shape, as_gray and linear must be left alone for an array of images, got "
@@ -239,16 +242,13 @@ def _null_of_folder(
 
 def _cache_of(digest: str, model: Callable, image: np.ndarray, linear: bool) -> Path:
     """Return the file in the cache for images with a hash, a model, and one of the images."""
-    import pooch
-
     shape = jax.ShapeDtypeStruct(image.shape, image.dtype)
     # Two functions of one name are different models, and so are two modules with other numbers.
     key = hashlib.sha256(digest_program(trace("model", model, shape)))
     for leaf in filter(is_array, jax.tree.leaves(model)):
         key.update(np.ascontiguousarray(np.asarray(leaf)).tobytes())
     key.update(f"{digest}, {image.shape}, {image.dtype}, {linear}".encode())
-    folder = os.environ.get("PLENOPTAX_CACHE_DIR", pooch.os_cache("plenoptax"))
-    return Path(folder) / "nulls" / f"{key.hexdigest()[:32]}.npz"
+    return cache_folder() / "nulls" / f"{key.hexdigest()[:32]}.npz"
 
 
 def _read(

@@ -202,6 +202,15 @@ def test_windows_refuse(unchecked):
         make((64, 64), 0.5, 30, 4)
     with pytest.raises(ValueError, match=r"center must be .* 64 x 64 pixels, got \(64, 3\)"):
         make((64, 64), 0.5, 4, 30, center=(64, 3))
+    with pytest.raises(ValueError, match="center must be a row and a column .* got 3"):
+        make((64, 64), 0.5, 4, 30, center=3)
+    for one in (lambda: make(64, 0.5, 4, 30), lambda: uniform_window(64)):
+        with pytest.raises(ValueError, match="image_shape must be the height .* got 64. For an"):
+            one()
+    with pytest.raises(ValueError, match="size must be the height and the width, got 8"):
+        grid_windows((64, 64), 8)
+    with pytest.raises(ValueError, match="map_shape must be the height and the width, got 8"):
+        uniform_window((64, 64)).resize(8)
     with pytest.raises(ValueError, match="pixels_per_degree must be"):
         make((64, 64), 0.5, 4, 30, pixels_per_degree=0)
     with pytest.raises(ValueError, match="one window must average 4 pixels"):

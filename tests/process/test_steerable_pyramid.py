@@ -297,6 +297,7 @@ def test_precision_follows_the_image(x64):
         ),
         ({"image_shape": (32, 32), "twidth": 0}, "twidth"),
         ({"image_shape": (1, 32, 32)}, "the height and the width"),
+        ({"image_shape": 32}, "the height and the width, got 32. For an image"),
         ({"image_shape": (32.5, 32)}, "image_shape must be a whole number"),
         ({"image_shape": (0, 32)}, "image_shape must be a whole number"),
     ],

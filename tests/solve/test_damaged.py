@@ -33,10 +33,14 @@ def read_parts(path):
 
 
 def refuses(path, match):
+    """Check that both readers refuse a file and name it; return what they say."""
+    said = []
     for read in (plx.io.load_result, plx.io.load_trace):
         with pytest.raises(plx.io.DamagedFileError, match=match) as caught:
             read(path)
-        assert str(path) in str(caught.value)
+        said.append(str(caught.value))
+        assert str(path) in said[-1]
+    return said
 
 
 def test_fuzzed_files_are_refused_by_name_or_read_as_they_were(results, tmp_path):
@@ -75,7 +79,10 @@ def test_a_text_that_is_nested_deeply_is_refused(saved, depth):
     with zipfile.ZipFile(saved, "w") as file:
         for name, content in members.items():
             file.writestr(f"{name}.npy", content)
-    refuses(saved, "nested too deeply|recursion")
+    # The stack of Python may end before the depth is known.
+    fault = "nested too deeply" if depth == 120 else "nested too deeply|recursion"
+    said = refuses(saved, fault)
+    assert len(said) == 2
 
 
 def test_the_digest_covers_names_arrays_and_text(saved):

@@ -170,11 +170,13 @@ def test_what_is_no_null_is_refused(change, message, images):
         plx.null(model=square, **change(images))
 
 
-def test_folders_that_are_no_null_are_refused(folder, images):
+def test_folders_that_are_no_null_are_refused(folder, images, unchecked):
     with pytest.raises(ValueError, match="no folder"):
         plx.null(folder / "nothing", square)
     with pytest.raises(ValueError, match="sources must be None for a folder"):
         plx.null(folder, square, sources=range(12))
+    with pytest.raises(ValueError, match="image_shape must be the height and the width, got 8"):
+        plx.null(folder, square, image_shape=8)
     with pytest.raises(ValueError, match="at least 20 x 16 pixels, got 16 x 18 in .*00.png"):
         plx.null(folder, square, image_shape=(20, 16))
     plx.data.save_image(folder / "05.png", images[0, :, :9], dtype=np.uint16)

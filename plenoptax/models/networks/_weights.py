@@ -16,6 +16,7 @@ import numpy as np
 from jaxtyping import Array, ArrayLike
 
 from ..._types import Key
+from ..._writing import cache_folder
 from ._pickles import Fault, read_numpy, read_torch
 from ._steps import prepare, Step
 from ._tables import Package, Table
@@ -296,7 +297,7 @@ def _download(address: str) -> pathlib.Path:
     import pooch
     import requests  # comes with pooch, which downloads by it
 
-    folder = pathlib.Path(os.environ.get("PLENOPTAX_CACHE_DIR", pooch.os_cache("plenoptax")))
+    folder = cache_folder() / "weights"
     name = address.rpartition("/")[2]
     digits = name.rpartition("-")[2].removesuffix(".pth")
 
@@ -307,10 +308,10 @@ def _download(address: str) -> pathlib.Path:
 
     downloader: Any = get
     try:
-        found = pooch.retrieve(address, None, name, folder / "weights", downloader=downloader)
+        found = pooch.retrieve(address, None, name, folder, downloader=downloader)
     except requests.RequestException as error:
         raise ConnectionError(
             f"{name} could not be downloaded from {address}. Get it by other means and put it into "
-            f"{folder / 'weights'}."
+            f"{folder}."
         ) from error
     return pathlib.Path(found)
