@@ -122,7 +122,10 @@ def compare(name, steps, repeats):
     if name == "texture":
         theirs, loss = plenoptic.models.PortillaSimoncelli((side, side)), plenoptic.loss.l2_norm
     else:
-        theirs, loss = plenoptic.models.OnOff(31, pretrained=True), plenoptic.loss.mse
+        theirs, loss = (
+            plenoptic.models.OnOff(31, pretrained=True, cache_filt=True),
+            plenoptic.loss.mse,
+        )
     theirs = theirs.to(device).eval()
     plenoptic.remove_grad(theirs)
     image, start = (torch.tensor(np.asarray(x), device=device) for x in (images, starts))
