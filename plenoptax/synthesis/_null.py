@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Hashable, Sequence
 from pathlib import Path
 
+import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -205,6 +206,7 @@ def _null_of_array(
     indices = np.asarray([numbers[source] for source in sources])
     digests = [hashlib.sha256(np.ascontiguousarray(image).tobytes()).digest() for image in images]
     _check_images(len(numbers), digests, [f"number {i}" for i in range(len(images))])
+    _check_model(model, images[0])
     shape = " x ".join(map(str, images.shape[1:]))
     found = _measure(images, model, indices, hashlib.sha256(b"".join(digests)).hexdigest())
     return dataclasses.replace(found, name=f"{name or 'your images'}, shape {shape}")
@@ -229,6 +231,7 @@ def _null_of_folder(
     digest = hashlib.sha256(b"".join(digests)).hexdigest()
     light = "linear light" if linear else "coded as in the files"
     first = _read(files[:1], image_shape, as_gray, linear)[0]
+    _check_model(model, first)
     shape = " x ".join(map(str, first.shape))
     text = f"{name or folder.name}, shape {shape}, {'gray' if as_gray else 'color'}, {light}"
     cached = _cache_of(digest, model, first, linear)
@@ -271,6 +274,18 @@ def _read(
                 f"{images[-1].shape[-2:]} in {path.name}. Give image_shape."
             )
     return np.stack(images)
+
+
+def _check_model(model: Callable, image: Float[np.ndarray, "*shape"]) -> None:
+    """Raise an error if a model does not take an image; evaluate only shapes."""
+    try:
+        eqx.filter_eval_shape(model, jnp.asarray(image))
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"images must be images that the model takes, got the shape {image.shape}. Files of a "
+            "folder have one channel, or three with as_gray=False, and the size image_shape. The "
+            f"model says: {error}"
+        ) from error
 
 
 def _check_images(num_unrelated: int, digests: Sequence[bytes], names: Sequence[str]) -> None:

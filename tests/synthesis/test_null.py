@@ -187,6 +187,16 @@ def test_folders_that_are_no_null_are_refused(folder, images, unchecked):
         plx.null(folder, square, image_shape=(8, 8))
 
 
+def test_images_that_the_model_does_not_take_are_refused(folder, images):
+    def of_colors(image):
+        return jnp.tensordot(jnp.ones(3), image, 1)
+
+    for given in (folder, images[..., :17]):
+        with pytest.raises(ValueError, match=r"that the model takes, got the shape \(1, 16, 1"):
+            plx.null(given, of_colors)
+    assert plx.null(folder, of_colors, as_gray=False).num_pairs == 66
+
+
 def test_a_null_of_another_model_is_refused(images):
     result = plx.metamer(
         jnp.asarray(images[0]), square, key=jax.random.key(0), max_steps=2, progress=False
