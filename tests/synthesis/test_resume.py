@@ -258,6 +258,21 @@ def test_files_of_older_formats_are_refused_by_version_and_examined(
     assert re.search(shown, capsys.readouterr().out)
 
 
+def test_a_checkpoint_of_the_oldest_equinox_is_continued(tmp_path, x64):
+    path = tmp_path / "old.npz"
+    path.write_bytes((REFERENCE / "old_checkpoint.npz").read_bytes())
+    saved = plx.io.load_trace(path)
+    assert saved.provenance["versions"]["equinox"] == "0.13.1"
+    named = {"key": jax.random.key(0), "optimizer": plx.lbfgs(3), "progress": False}
+    image, model = plx.data.brick()[:, :16, :16].astype("float64"), plx.models.Gaussian(3)
+    went_on = plx.metamer(image, model, checkpoint=path, max_steps=9, **named)
+    direct = plx.metamer(image, model, max_steps=9, **named)
+    assert went_on.state.num_steps == 9 and len(saved) == 5
+    np.testing.assert_array_equal(went_on.trace.losses[:5], saved.losses[:5])
+    np.testing.assert_allclose(went_on.image, direct.image, rtol=1e-8)
+    np.testing.assert_allclose(went_on.trace.losses, direct.trace.losses, rtol=1e-8)
+
+
 @pytest.mark.parametrize("method", killed.METHODS)
 def test_a_killed_run_of_each_method_is_continued_bit_for_bit(method, tmp_path):
     path = tmp_path / "run.npz"
