@@ -2,6 +2,8 @@
 
     pip install --target OLD --no-deps equinox==0.13.1
     JAX_ENABLE_X64=1 PYTHONPATH=OLD python tests/reference/make_old_checkpoint.py
+
+OLD is a folder of its own: Equinox 0.13.0 does not import with JAX 0.10.
 """
 
 import pathlib
