@@ -57,7 +57,9 @@ def main():
         for method in METHODS:
             seconds, found[method] = search(image, model, method)
             times[method].append(seconds)
-    print("| method | seconds | products | eigenvalues | residuals | status |\n|---|---|---|---|---|---|")
+    print(
+        "| method | seconds | products | eigenvalues | residuals | status |\n|---|---|---|---|---|---|"
+    )
     for method, one in found.items():
         taken = times[method]
         values, residuals = (

@@ -1,4 +1,4 @@
-"""Write old_checkpoint.npz, a run of 5 steps saved where Equinox is the oldest that plenoptax takes.
+"""Write old_checkpoint.npz, a run of 5 steps with the oldest Equinox that plenoptax takes.
 
     pip install --target OLD --no-deps equinox==0.13.1
     JAX_ENABLE_X64=1 PYTHONPATH=OLD python tests/reference/make_old_checkpoint.py
