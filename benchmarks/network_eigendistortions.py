@@ -58,7 +58,9 @@ def main():
             seconds, found[method] = search(image, model, method)
             times[method].append(seconds)
     print(
-        "| method | seconds | products | eigenvalues | residuals | status |\n|---|---|---|---|---|---|"
+        "| method | seconds | products | eigenvalues | residuals | status |",
+        "|---" * 6 + "|",
+        sep="\n",
     )
     for method, one in found.items():
         taken = times[method]
