@@ -5,6 +5,7 @@ import math
 from typing import final, NamedTuple
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, ArrayLike, Float, Int
@@ -59,6 +60,19 @@ class AbstractPoolingWindows(AbstractFunction):
             map_shape: The height and width of the maps. Their first sample is at the first pixel of
                 the image, and the others are equally far apart.
         """
+
+    def weigh_pixels(
+        self, indices: Int[ArrayLike, " chosen"]
+    ) -> Float[Array, "chosen height width"]:
+        """Return the weight of each pixel in some of the windows.
+
+        Args:
+            indices: The indices of these windows.
+        """
+        blank = jnp.zeros(self.image_shape, jnp.result_type(float))
+        _, pull_back = jax.vjp(self, blank)
+        rows = jnp.asarray(indices)[:, None] == jnp.arange(self.num_windows)[None]
+        return jax.vmap(lambda row: pull_back(row)[0])(rows.astype(blank.dtype))
 
 
 @final

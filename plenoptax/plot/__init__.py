@@ -27,3 +27,4 @@ from ._synthesis import (
     synthesis_loss as synthesis_loss,
 )
 from ._update import update_plot as update_plot
+from ._windows import windows as windows
