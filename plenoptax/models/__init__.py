@@ -13,6 +13,7 @@ from ._naive import Identity as Identity
 from ._naive import Linear as Linear
 from ._pooled import PooledEnergy as PooledEnergy
 from ._pooled import PooledLuminance as PooledLuminance
+from ._pooled_portilla_simoncelli import PooledPortillaSimoncelli as PooledPortillaSimoncelli
 from ._portilla_simoncelli import PortillaSimoncelli as PortillaSimoncelli
 from ._windows import AbstractPoolingWindows as AbstractPoolingWindows
 from ._windows import DenseWindows as DenseWindows

@@ -1,6 +1,7 @@
 """Models whose responses are averages over windows, such as those of peripheral vision."""
 
-from typing import final
+from collections.abc import Callable
+from typing import ClassVar, final
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -9,6 +10,7 @@ from .._function import AbstractFunction
 from .._precision import in_single_precision
 from .._rules import checked, COUNT, Whole
 from ..process import SteerablePyramidFreq
+from ._pooled_loss import natural_loss
 from ._windows import AbstractPoolingWindows
 
 
@@ -31,6 +33,7 @@ class PooledLuminance(AbstractFunction):
         True
     """
 
+    lbfgs_memory: ClassVar[int] = 30
     windows: AbstractPoolingWindows
 
     def __call__(
@@ -38,6 +41,10 @@ class PooledLuminance(AbstractFunction):
     ) -> Float[Array, "channel window"]:
         """Average an image of the size of the windows; each channel alone."""
         return self.windows(image)
+
+    def default_loss(self, image: Array) -> Callable:
+        """Return the mean squared difference in units of the spread over photographs."""
+        return natural_loss(self, self.windows, image, ("luminance",))
 
 
 @final
@@ -65,6 +72,7 @@ class PooledEnergy(AbstractFunction):
         True
     """
 
+    lbfgs_memory: ClassVar[int] = 30
     windows: AbstractPoolingWindows
     scaled_windows: tuple[AbstractPoolingWindows, ...]
     pyramid: SteerablePyramidFreq
@@ -110,3 +118,7 @@ class PooledEnergy(AbstractFunction):
             pixels = energy.shape[-2] * energy.shape[-1] / (image.shape[-2] * image.shape[-1])
             statistics.append(jnp.moveaxis(windows(energy) * pixels, -2, -1))
         return jnp.concatenate(statistics, axis=-1)
+
+    def default_loss(self, image: Array) -> Callable:
+        """Return the mean squared difference, each group in units of its spread over photographs."""
+        return natural_loss(self, self.windows, image, self.statistic_groups)

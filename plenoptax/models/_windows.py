@@ -29,6 +29,9 @@ _REACH = 6
 # Windows that average fewer pixels are those pixels.
 _FEWEST_PIXELS = 4.0
 
+# The weights of so many pixels are computed at once.
+_BLOCK = 2**22
+
 
 class AbstractPoolingWindows(AbstractFunction):
     """Averages of maps over windows.
@@ -47,6 +50,11 @@ class AbstractPoolingWindows(AbstractFunction):
     def num_windows(self) -> int:
         """The number of windows."""
 
+    @property
+    @abc.abstractmethod
+    def effective_pixels(self) -> Float[np.ndarray, " window"]:
+        """How many pixels each window averages: 1 over the sum of its squared weights."""
+
     @abc.abstractmethod
     def __call__(self, maps: Float[Array, "*batch height width"]) -> Float[Array, "*batch window"]:
         """Return the weighted mean of each map in each window."""
@@ -60,6 +68,21 @@ class AbstractPoolingWindows(AbstractFunction):
             map_shape: The height and width of the maps. Their first sample is at the first pixel of
                 the image, and the others are equally far apart.
         """
+
+    def count_effective(self) -> int:
+        """Return how many windows are not almost sums of the others.
+
+        These are the singular values above 1e-2 of the largest, of the matrix of weights whose rows
+        have norm 1. Overlapping windows count less than their number.
+        """
+        gram = np.empty((self.num_windows, self.num_windows))
+        count = max(1, _BLOCK // math.prod(self.image_shape))
+        for start in range(0, self.num_windows, count):
+            indices = np.arange(start, min(start + count, self.num_windows))
+            gram[indices] = self(self.weigh_pixels(indices))
+        norms = np.sqrt(np.diagonal(gram))
+        values = np.linalg.eigvalsh(gram / norms / norms[:, None])
+        return int((values > 1e-4 * values.max()).sum())
 
     def weigh_pixels(
         self, indices: Int[ArrayLike, " chosen"]
@@ -130,6 +153,11 @@ class DenseWindows(AbstractPoolingWindows):
         """The number of windows."""
         return self.weights.shape[0]
 
+    @property
+    def effective_pixels(self) -> Float[np.ndarray, " window"]:
+        """How many pixels each window averages: 1 over the sum of its squared weights."""
+        return 1 / (np.asarray(self.weights, np.float64) ** 2).sum((1, 2))
+
     @in_single_precision("maps")
     def __call__(self, maps: Float[Array, "*batch height width"]) -> Float[Array, "*batch window"]:
         """Return the weighted mean of each map in each window."""
@@ -141,9 +169,10 @@ class DenseWindows(AbstractPoolingWindows):
     def resize(self, map_shape: tuple[int, int]) -> "DenseWindows":
         """Return the windows for maps of another size, averaged around their samples."""
         rows, columns = (
-            _average_around(size, count)
+            triangles(size, count, size / count)
             for size, count in zip(self.image_shape, as_shape(map_shape, "map_shape"), strict=True)
         )
+        rows, columns = (one / one.sum(1, keepdims=True) for one in (rows, columns))
         return DenseWindows(rows @ np.asarray(self.weights, np.float64) @ columns.T)
 
 
@@ -203,6 +232,11 @@ class LogPolarWindows(AbstractPoolingWindows):
     def num_windows(self) -> int:
         """The number of windows."""
         return self.kept.shape[0]
+
+    @property
+    def effective_pixels(self) -> Float[np.ndarray, " window"]:
+        """How many pixels each window averages: 1 over the sum of its squared weights."""
+        return _effective_pixels(self.layout)[np.asarray(self.kept)]
 
     @property
     def num_dropped(self) -> int:
@@ -370,12 +404,10 @@ def _gaussians(extent: int, sigma: float) -> Float[np.ndarray, "window pixel"]:
     return np.exp(-0.5 * ((np.arange(extent) - centers[:, None]) / sigma) ** 2)
 
 
-def _average_around(size: int, count: int) -> Float[np.ndarray, "sample pixel"]:
-    """Return triangles of twice the distance of samples around each of them, with the sum 1."""
-    step = size / count
+def triangles(size: int, count: int, step: float) -> Float[np.ndarray, "sample pixel"]:
+    """Return triangles with height 1 and twice the distance of samples around each of them."""
     distance = np.abs(np.arange(size) - step * np.arange(count)[:, None]) / step
-    weights = np.maximum(1 - distance, 0)
-    return weights / weights.sum(1, keepdims=True)
+    return np.maximum(1 - distance, 0)
 
 
 def _measure_windows(

@@ -35,7 +35,8 @@ def test_contours_of_some_windows_at_another_level():
     axes = plt.figure(figsize=(4, 4)).add_subplot()
     plot.windows(windows, ax=axes, level=0.1, indices=[1], colors="red")
     (path,) = axes.collections[0].get_paths()
-    assert np.ptp(path.vertices[:, 0]) == pytest.approx(2 * 3 * np.sqrt(2 * np.log(10)), abs=0.1)
+    # Between pixels a contour is a straight line.
+    assert np.ptp(path.vertices[:, 0]) == pytest.approx(2 * 3 * np.sqrt(2 * np.log(10)), abs=0.2)
     np.testing.assert_array_equal(axes.collections[0].get_edgecolor(), [[1, 0, 0, 1]])
 
 
