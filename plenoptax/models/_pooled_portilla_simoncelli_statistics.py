@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Complex, Float
+from jaxtyping import Array, Float, Int
 
 from .._safe import safe_sqrt
 from .._types import Scalar
@@ -138,32 +138,39 @@ def measure_windows(
     spectrum = jnp.fft.fft2(frame.pad(image))
     high = jnp.fft.ifft2(spectrum * jnp.sqrt(jnp.asarray(masks.highpass, image.dtype))).real
     high = _inside(frame.take(high[None], 0), frame)
-    parts: dict[str, list[Array]] = {}
-    for scale, level in enumerate(masks.levels):
+    lowpasses, bands, pairs = [], [], []
+    for scale, (level, weights) in enumerate(zip(masks.levels, levels, strict=True)):
         spectrum = crop_spectrum(spectrum, level_shape(frame.padded_shape, scale))
         level = jax.tree.map(partial(jnp.asarray, dtype=spectrum.dtype), level)
-        low = jnp.fft.ifft2(spectrum * level.lowpass).real[None]
-        bands = None if level.bands is None else analytic_bands(spectrum, level.bands)
-        maps = low if bands is None else jnp.concatenate([low, magnitude_of(bands)[0]])
-        floor = 16.0**scale * rounding
-        found = _shifted_statistics(
-            levels[scale], frame.take(maps, scale), frame, correlation, floor, variance
-        )
-        if bands is not None:
-            coarser = level.coarser_bands
-            others = None if coarser is None else double_phase(analytic_bands(spectrum, coarser))
-            taken = jax.tree.map(
-                lambda maps, scale=scale: _inside(frame.take(maps, scale), frame),
-                (maps[1:], bands.real, others),
-            )
-            found |= _band_statistics(levels[scale], *taken, floor)
-        for name, values in found.items():
-            parts.setdefault(name, []).append(values)
-    return {
+        low = frame.take(jnp.fft.ifft2(spectrum * level.lowpass).real[None], scale)
+        if level.bands is None:
+            lowpasses.append(_lowpass_moments(weights, low, None, frame, correlation)[0])
+            continue
+        band = analytic_bands(spectrum, level.bands)
+        magnitude = frame.take(magnitude_of(band)[0], scale)
+        found = _lowpass_moments(weights, low, magnitude, frame, correlation)
+        lowpasses.append(found[0])
+        bands.append(found[1])
+        if level.coarser_bands is not None:
+            coarser = double_phase(analytic_bands(spectrum, level.coarser_bands))
+            maps = frame.take(jnp.concatenate([band.real, *coarser]), scale)
+            maps = jnp.concatenate([_inside(magnitude, frame), _inside(maps, frame)])
+            pairs.append(found[1] | _pair_moments(weights, maps, len(band)))
+    measured = {
         "pixel_statistics": _pixel_statistics(levels[0], centered, mean, variance, rounding),
         "var_highpass_residual": _pool(levels[0], high**2),
-        **{name: jnp.stack(values, axis=1) for name, values in parts.items()},
     }
+    for moments, statistics in (
+        (lowpasses, partial(_lowpass_statistics, image_variance=variance)),
+        (bands, _magnitude_statistics),
+        (pairs, _pair_statistics),
+    ):
+        if moments:
+            floors = rounding * jnp.asarray([16.0**k for k in range(len(moments))], image.dtype)
+            stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *moments)
+            found = statistics(stacked, floors)
+            measured |= {name: jnp.moveaxis(values, 0, 1) for name, values in found.items()}
+    return measured
 
 
 def _pixel_statistics(
@@ -183,86 +190,156 @@ def _pixel_statistics(
     return jnp.stack([means + mean, spread, *shape], axis=1)
 
 
-def _shifted_statistics(
-    weights: Weights,
-    maps: Maps,
-    frame: Frame,
-    correlation: Correlation,
-    floor: Scalar,
-    image_variance: Scalar,
-) -> dict[str, Float[Array, "window ..."]]:
-    """Compute the statistics of single maps at one scale.
+def _lowpass_moments(
+    weights: Weights, low: Maps, magnitude: Maps | None, frame: Frame, correlation: Correlation
+) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Compute moments of the reconstructed image, and of the magnitudes of the oriented bands.
 
     Args:
         weights: The weights of the samples.
-        maps: The reconstructed image, then the magnitudes of the oriented bands, with a margin.
+        low: The reconstructed image, with a margin.
+        magnitude: The magnitudes, with a margin.
         frame: The place of the image in the larger image.
         correlation: How windows enter autocorrelations.
-        floor: The rounding floor of variances.
-        image_variance: The variance of the pixels. Skew and kurtosis are not measured if the ratio
-            of the variances is below the resolution of the dtype.
+
+    Returns:
+        The moments of the first and of the second.
     """
+    maps = low if magnitude is None else jnp.concatenate([low, magnitude])
     covariance_in = _root_covariance if correlation == "root" else _product_covariance
     means, covariance = covariance_in(weights, maps, frame)
     inside = _inside(maps, frame)
-    variance = jnp.maximum(covariance[:, :, 0, frame.margin], _floor_of(inside)[None])
-    deviation = floored_deviation(variance, floor)
-    correlations = safe_correlation(covariance, deviation[:, :, None, None] ** 2)
+    mean_square = jnp.mean(inside**2, (-2, -1))
     _, third, fourth = _central_moments(weights, inside[0], means[:, 0])
-    is_flat = jnp.var(inside[0]) < float(jnp.finfo(maps.dtype).resolution) * image_variance
-    skew, kurtosis = _shape_statistics(third, fourth, jnp.where(is_flat, 0, deviation[:, 0]))
-    found = {
+    of_low = {
+        "covariance": covariance[:, 0],
+        "mean_square": mean_square[0],
+        "third": third,
+        "fourth": fourth,
+    }
+    if magnitude is None:
+        return of_low, {}
+    of_bands = {
+        "mean": means[:, 1:],
+        "covariance": covariance[:, 1:],
+        "mean_square": mean_square[1:],
+        "products": _pool_products(weights, inside[1:], inside[1:]),
+    }
+    return of_low, of_bands
+
+
+def _pair_moments(weights: Weights, maps: Maps, count: int) -> dict[str, Array]:
+    """Compute the moments of one scale with the next coarser one.
+
+    Args:
+        weights: The weights of the samples.
+        maps: The magnitudes and the real parts of the finer bands, then the magnitudes of the
+            coarser bands and their real and imaginary parts at twice their phase.
+        count: The number of orientations.
+    """
+    magnitude, real, coarser = (maps[i * count : (i + 1) * count] for i in range(3))
+    coarser = coarser - jnp.mean(coarser, (-2, -1), keepdims=True)
+    doubled = maps[3 * count :]
+    # The coarser magnitudes alone have a mean.
+    singles = jnp.concatenate([coarser, real, doubled])
+    return {
+        "magnitude": _pool_products(weights, magnitude, coarser),
+        "coarser_mean": _pool(weights, coarser),
+        "real": _pool_products(weights, real, doubled),
+        "squares": _pool(weights, singles**2),
+        "square_floors": _FLOOR * jnp.mean(singles**2, (-2, -1)),
+    }
+
+
+def _lowpass_statistics(
+    moments: dict[str, Array], floors: Float[Array, " level"], image_variance: Scalar
+) -> dict[str, Float[Array, "level window ..."]]:
+    """Compute the groups of reconstructed images from moments stacked over levels.
+
+    Args:
+        moments: The moments.
+        floors: The rounding floors of variances.
+        image_variance: The variance of the pixels. Skew and kurtosis are not measured if the ratio
+            of the variances is below the resolution of the dtype.
+    """
+    covariance, mean_square = moments["covariance"], moments["mean_square"]
+    variance = jnp.maximum(_at_center(covariance), _FLOOR * mean_square[:, None])
+    deviation = floored_deviation(variance, floors[:, None])
+    resolution = float(jnp.finfo(variance.dtype).resolution)
+    is_flat = (mean_square < resolution * image_variance)[:, None]
+    skew, kurtosis = _shape_statistics(
+        moments["third"], moments["fourth"], jnp.where(is_flat, 0, deviation)
+    )
+    return {
         "skew_reconstructed": skew,
         "kurtosis_reconstructed": kurtosis,
-        "auto_correlation_reconstructed": correlations[:, 0],
-        "std_reconstructed": deviation[:, 0],
-    }
-    if len(maps) == 1:
-        return found
-    return found | {
-        "auto_correlation_magnitude": correlations[:, 1:],
-        "magnitude_std": deviation[:, 1:],
-    }
-
-
-def _band_statistics(
-    weights: Weights,
-    magnitude: Maps,
-    real: Maps,
-    coarser: tuple[Maps, Maps, Maps] | None,
-    floor: Scalar,
-) -> dict[str, Float[Array, "window ..."]]:
-    """Compute the correlations of bands at one scale, and with those of the next coarser one."""
-    means = _pool(weights, magnitude)
-    squares = _pool(weights, magnitude**2) - means**2
-    deviation = floored_deviation(jnp.maximum(squares, _floor_of(magnitude)[None]), floor)
-    products = _pool_products(weights, magnitude, magnitude)
-    covariance = products - means[:, :, None] * means[:, None]
-    name = "cross_orientation_correlation_magnitude"
-    found = {name: _correlate(covariance, deviation, deviation)}
-    if coarser is None:
-        return found
-    other, *doubled = coarser
-    other = other - jnp.mean(other, (-2, -1), keepdims=True)
-    other_means = _pool(weights, other)
-    squares = _pool(weights, other**2) - other_means**2
-    other_deviation = floored_deviation(jnp.maximum(squares, _floor_of(other)[None]), floor)
-    covariance = _pool_products(weights, magnitude, other)
-    covariance = covariance - means[:, :, None] * other_means[:, None]
-    doubled = jnp.concatenate(doubled)
-    # These bands have no mean, so their correlations do not subtract it.
-    deviations = [
-        floored_deviation(
-            jnp.maximum(_pool(weights, maps**2), _FLOOR * jnp.mean(maps**2, (-2, -1))[None]), floor
-        )
-        for maps in (real, doubled)
-    ]
-    return found | {
-        "cross_scale_correlation_magnitude": _correlate(covariance, deviation, other_deviation),
-        "cross_scale_correlation_real": _correlate(
-            _pool_products(weights, real, doubled), *deviations
+        "auto_correlation_reconstructed": safe_correlation(
+            covariance, deviation[..., None, None] ** 2
         ),
+        "std_reconstructed": deviation,
     }
+
+
+def _magnitude_statistics(
+    moments: dict[str, Array], floors: Float[Array, " level"]
+) -> dict[str, Float[Array, "level window ..."]]:
+    """Compute the groups of magnitudes within scales from moments stacked over levels."""
+    deviation = _magnitude_deviation(moments, floors)
+    mean, covariance = moments["mean"], moments["covariance"]
+    return {
+        "auto_correlation_magnitude": safe_correlation(
+            covariance, deviation[..., None, None] ** 2
+        ),
+        "cross_orientation_correlation_magnitude": _correlate(
+            moments["products"] - _outer(mean, mean), deviation, deviation
+        ),
+        "magnitude_std": deviation,
+    }
+
+
+def _pair_statistics(
+    moments: dict[str, Array], floors: Float[Array, " level"]
+) -> dict[str, Float[Array, "level window ..."]]:
+    """Compute the groups that compare scales from moments stacked over levels."""
+    mean, coarser_mean = moments["mean"], moments["coarser_mean"]
+    count = mean.shape[-1]
+    variance = moments["squares"]
+    variance = jnp.concatenate(
+        [variance[..., :count] - coarser_mean**2, variance[..., count:]], axis=-1
+    )
+    variance = jnp.maximum(variance, moments["square_floors"][:, None])
+    deviation = floored_deviation(variance, floors[:, None, None])
+    coarser, real, doubled = (
+        deviation[..., part]
+        for part in (slice(count), slice(count, 2 * count), slice(2 * count, None))
+    )
+    return {
+        "cross_scale_correlation_magnitude": _correlate(
+            moments["magnitude"] - _outer(mean, coarser_mean),
+            _magnitude_deviation(moments, floors),
+            coarser,
+        ),
+        "cross_scale_correlation_real": _correlate(moments["real"], real, doubled),
+    }
+
+
+def _magnitude_deviation(
+    moments: dict[str, Array], floors: Float[Array, " level"]
+) -> Float[Array, "level window map"]:
+    variance = _at_center(moments["covariance"])
+    variance = jnp.maximum(variance, _FLOOR * moments["mean_square"][:, None])
+    return floored_deviation(variance, floors[:, None, None])
+
+
+def _at_center(covariance: Float[Array, "*maps rows columns"]) -> Float[Array, "*maps"]:
+    """Return the variance: the autocovariance at shift 0."""
+    return covariance[..., 0, covariance.shape[-1] // 2]
+
+
+def _outer(
+    first: Float[Array, "*windows one"], second: Float[Array, "*windows other"]
+) -> Float[Array, "*windows one other"]:
+    return first[..., :, None] * second[..., None, :]
 
 
 def _pool(weights: Weights, maps: Float[Array, "*maps rows columns"]) -> Array:
@@ -290,15 +367,14 @@ def _product_covariance(
     Returns:
         The means, and the covariances at the shifts of one half plane.
     """
-    (rows, columns), margin, count = weights.shape[1:], frame.margin, len(maps)
-    along = jnp.concatenate([maps[:, i : i + rows] for i in range(margin, 2 * margin + 1)])
-    moved = jnp.concatenate([along[:, :, i : i + columns] for i in range(2 * margin + 1)])
-    moved = moved.reshape(2 * margin + 1, margin + 1, count, rows, columns)
+    size = (len(maps), *weights.shape[1:])
+    # One gather of large pieces compiles much faster than a slice for each shift.
+    moved = jax.vmap(lambda shift: lax.dynamic_slice(maps, shift, size))(_shifts(frame.margin))
     center = _inside(maps, frame)
     moved_means = _pool(weights, moved)
-    means = moved_means[:, margin, 0]
-    covariance = _pool(weights, moved * center[None, None]) - moved_means * means[:, None, None]
-    return means, jnp.transpose(covariance, (0, 3, 2, 1))
+    means = moved_means[:, frame.margin]
+    covariance = _pool(weights, moved * center[None]) - moved_means * means[:, None]
+    return means, _arrange_shifts(covariance, frame.margin)
 
 
 @partial(jax.checkpoint, static_argnums=2)
@@ -316,17 +392,27 @@ def _root_covariance(
     means = _pool(weights, center)
 
     def measure_shift(shift: Array) -> Float[Array, "window map"]:
-        start = (0, shift[0], shift[1])
-        moved = lax.dynamic_slice(maps, start, center.shape)
-        both = root * lax.dynamic_slice(padded, start, root.shape)
+        moved = lax.dynamic_slice(maps, shift, center.shape)
+        both = root * lax.dynamic_slice(padded, shift, root.shape)
         pooled = _pool(both, jnp.stack([center * moved, center + moved]))
         total = jnp.sum(both, (1, 2))
         return pooled[:, 0] - means * pooled[:, 1] + means**2 * total[:, None]
 
-    shifts = np.stack(np.indices((margin + 1, 2 * margin + 1)), -1).reshape(-1, 2)
-    covariance = lax.map(measure_shift, jnp.asarray(shifts + [margin, 0]))
-    covariance = covariance.reshape(margin + 1, 2 * margin + 1, *means.shape)
-    return means, jnp.transpose(covariance, (2, 3, 0, 1))
+    covariance = jnp.moveaxis(lax.map(measure_shift, _shifts(margin)), 0, 1)
+    return means, _arrange_shifts(covariance, margin)
+
+
+def _shifts(margin: int) -> Int[Array, "shift 3"]:
+    """Return the starts of the shifts of one half plane, in maps with a margin."""
+    shifts = np.stack(np.indices((1, margin + 1, 2 * margin + 1)), -1).reshape(-1, 3)
+    return jnp.asarray(shifts + [0, margin, 0], jnp.int32)
+
+
+def _arrange_shifts(
+    covariance: Float[Array, "window shift map"], margin: int
+) -> Float[Array, "window map rows columns"]:
+    windows, _, maps = covariance.shape
+    return jnp.moveaxis(covariance, 1, 2).reshape(windows, maps, margin + 1, 2 * margin + 1)
 
 
 @jax.checkpoint
@@ -341,10 +427,10 @@ def _central_moments(
 
 
 def _shape_statistics(
-    third: Float[Array, " window"],
-    fourth: Float[Array, " window"],
-    deviation: Float[Array, " window"],
-) -> list[Float[Array, " window"]]:
+    third: Float[Array, "*window"],
+    fourth: Float[Array, "*window"],
+    deviation: Float[Array, "*window"],
+) -> list[Float[Array, "*window"]]:
     """Compute skew and kurtosis; constant values have those of a Gaussian."""
     is_flat = deviation == 0
     scale = jnp.where(is_flat, 1, deviation)
@@ -354,15 +440,11 @@ def _shape_statistics(
 
 
 def _correlate(
-    covariance: Float[Array, "window first second"],
-    first: Float[Array, "window first"],
-    second: Float[Array, "window second"],
-) -> Float[Array, "window first second"]:
-    return safe_correlation(covariance, first[:, :, None] * second[:, None])
-
-
-def _floor_of(maps: Maps) -> Float[Array, " map"]:
-    return _FLOOR * jnp.var(maps, (-2, -1))
+    covariance: Float[Array, "*windows one other"],
+    first: Float[Array, "*windows one"],
+    second: Float[Array, "*windows other"],
+) -> Float[Array, "*windows one other"]:
+    return safe_correlation(covariance, _outer(first, second))
 
 
 def _inside(maps: Maps, frame: Frame) -> Maps:
