@@ -120,5 +120,5 @@ class PooledEnergy(AbstractFunction):
         return jnp.concatenate(statistics, axis=-1)
 
     def default_loss(self, image: Array) -> Callable:
-        """Return the mean squared difference, each group in units of its spread over photographs."""
+        """Return the mean squared difference, in units of the spread of each group."""
         return natural_loss(self, self.windows, image, self.statistic_groups)

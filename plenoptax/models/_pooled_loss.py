@@ -54,6 +54,8 @@ def _fit(
     photograph: Float[np.ndarray, "channel height width"], shape: tuple[int, int]
 ) -> Float[np.ndarray, "channel rows columns"]:
     """Return the upper left part of a photograph, which is reflected at its borders if needed."""
-    missing = [max(wanted - size, 0) for wanted, size in zip(shape, photograph.shape[1:], strict=True)]
+    missing = [
+        max(wanted - size, 0) for wanted, size in zip(shape, photograph.shape[1:], strict=True)
+    ]
     padded = np.pad(photograph, ((0, 0), (0, missing[0]), (0, missing[1])), "symmetric")
     return padded[:, : shape[0], : shape[1]]

@@ -287,9 +287,7 @@ def _magnitude_statistics(
     deviation = _magnitude_deviation(moments, floors)
     mean, covariance = moments["mean"], moments["covariance"]
     return {
-        "auto_correlation_magnitude": safe_correlation(
-            covariance, deviation[..., None, None] ** 2
-        ),
+        "auto_correlation_magnitude": safe_correlation(covariance, deviation[..., None, None] ** 2),
         "cross_orientation_correlation_magnitude": _correlate(
             moments["products"] - _outer(mean, mean), deviation, deviation
         ),
@@ -434,9 +432,7 @@ def _shape_statistics(
     """Compute skew and kurtosis; constant values have those of a Gaussian."""
     is_flat = deviation == 0
     scale = jnp.where(is_flat, 1, deviation)
-    return [
-        jnp.where(is_flat, *pair) for pair in ((0, third / scale**3), (3, fourth / scale**4))
-    ]
+    return [jnp.where(is_flat, *pair) for pair in ((0, third / scale**3), (3, fourth / scale**4))]
 
 
 def _correlate(

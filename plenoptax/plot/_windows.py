@@ -75,7 +75,7 @@ def windows(
             f"{shown.shape}. Make windows with image.shape[-2:]."
         )
     chosen = np.arange(windows.num_windows) if indices is None else np.asarray(indices)
-    if chosen.size and not (0 <= chosen.min() and chosen.max() < windows.num_windows):
+    if chosen.size and not (chosen.min() >= 0 and chosen.max() < windows.num_windows):
         raise ValueError(
             f"indices must be between 0 and {windows.num_windows - 1}, got {chosen.min()} to "
             f"{chosen.max()}."

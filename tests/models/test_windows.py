@@ -32,7 +32,7 @@ def place_of(windows, index):
     """The eccentricity and the direction of the center of a window."""
     layout = windows.layout
     ring, direction = divmod(int(windows.kept[index]), layout.num_directions)
-    eccentricity = np.exp(layout.first + layout.sigma * ring)
+    eccentricity = np.exp(layout.first + layout.spacing * ring)
     return eccentricity, 2 * np.pi / layout.num_directions * direction
 
 
@@ -64,12 +64,12 @@ def test_windows_equal_the_gaussians_of_their_definition(rng, x64):
     values = rng.random((96, 128))
     radius, angle = polar((96, 128), (30.5, 70))
     step = 2 * np.pi / windows.layout.num_directions
-    assert step == pytest.approx(windows.layout.sigma / 1.5, rel=0.01)
+    assert step == pytest.approx(windows.layout.spacing / 1.5, rel=0.01)
     found = windows(jnp.asarray(values))
     for index in range(0, windows.num_windows, 37):
         eccentricity, direction = place_of(windows, index)
         turn = (angle - direction + np.pi) % (2 * np.pi) - np.pi
-        depth = np.log(radius / eccentricity) / windows.layout.sigma
+        depth = np.log(radius / eccentricity) / windows.layout.spacing
         weights = np.exp(-0.5 * (depth**2 + (turn / step) ** 2))
         assert found[index] == pytest.approx((weights * values).sum() / weights.sum(), rel=0.005)
 

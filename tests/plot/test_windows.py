@@ -8,9 +8,7 @@ from plenoptax.models import DenseWindows, uniform_window
 
 def gaussian(center, sigma):
     distance = [np.arange(size) - middle for size, middle in zip((40, 30), center, strict=True)]
-    return np.exp(
-        -0.5 * ((distance[0][:, None] / sigma[0]) ** 2 + (distance[1] / sigma[1]) ** 2)
-    )
+    return np.exp(-0.5 * ((distance[0][:, None] / sigma[0]) ** 2 + (distance[1] / sigma[1]) ** 2))
 
 
 @pytest.mark.parametrize("zoom", [1, 3])
@@ -26,7 +24,9 @@ def test_contours_lie_where_windows_have_half_of_their_maximum(zoom):
     ):
         x, y = path.vertices.T
         found = [y.min(), y.max(), x.min(), x.max()]
-        wanted = [c + sign * half * s for c, s in zip(center, sigma, strict=True) for sign in (-1, 1)]
+        wanted = [
+            c + sign * half * s for c, s in zip(center, sigma, strict=True) for sign in (-1, 1)
+        ]
         np.testing.assert_allclose(found, wanted, atol=0.1)
 
 
