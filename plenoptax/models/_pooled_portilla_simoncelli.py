@@ -17,8 +17,8 @@ from ._pooled_portilla_simoncelli_statistics import (
     Frame,
     frame_image,
     level_weights,
+    Levels,
     measure_windows,
-    Weights,
 )
 from ._portilla_simoncelli_layout import (
     check_size,
@@ -89,7 +89,7 @@ class PooledPortillaSimoncelli(AbstractFunction):
     lbfgs_memory: ClassVar[int] = 30
     citation: ClassVar[str] = _CITATION
     windows: AbstractPoolingWindows
-    levels: tuple[Weights, ...]
+    levels: Levels
     masks: Masks
     is_measured: Float[Array, "window statistic"]
     n_scales: int = eqx.field(static=True)

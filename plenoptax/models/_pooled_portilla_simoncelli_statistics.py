@@ -24,10 +24,18 @@ from ._windows import triangles
 
 Correlation: TypeAlias = Literal["product", "root"]
 Weights: TypeAlias = Float[Array, "window rows columns"]
-Maps: TypeAlias = Float[Array, "map rows columns"]
+# Of all scales, which have different numbers of samples.
+Levels: TypeAlias = tuple[Float[Array, "window _ _"], ...]
+# Of the samples that windows weigh, of these with a margin, and of the whole larger image.
+Maps: TypeAlias = Float[Array, "_ rows columns"]
+WideMaps: TypeAlias = Float[Array, "_ wide_rows wide_columns"]
+WholeMaps: TypeAlias = Float[Array, "_ height width"]
 
 # A variance in a window is at least this share of the variance in the image.
 _FLOOR = 1e-3
+
+# The least width of the border, in samples of the lowpass residual.
+_BORDER = 4
 
 
 class Frame(NamedTuple):
@@ -68,7 +76,7 @@ class Frame(NamedTuple):
             return image
         return jnp.pad(image, [(self.offset, count) for count in after], "symmetric")
 
-    def take(self, maps: Maps, scale: int) -> Maps:
+    def take(self, maps: WholeMaps, scale: int) -> WideMaps:
         """Return the samples of the image, with a margin on each side."""
         margin = self.margin
         if self.is_circular:
@@ -81,12 +89,12 @@ class Frame(NamedTuple):
 def frame_image(
     image_shape: tuple[int, int], num_scales: int, width: int, *, is_circular: bool
 ) -> Frame:
-    """Return the frame: itself, or with a border that the longest shift does not leave."""
+    """Return the frame: the image itself, or with a border that shifts and filters need."""
     margin = width // 2
     if is_circular:
         return Frame(image_shape, image_shape, 0, margin)
     coarsest = 2**num_scales
-    offset = (max(margin, 1) + 1) * coarsest
+    offset = max(margin + 1, _BORDER) * coarsest
     height, width = (-(-(size + 2 * offset) // coarsest) * coarsest for size in image_shape)
     return Frame(image_shape, (height, width), offset, margin)
 
@@ -100,12 +108,11 @@ def level_weights(
     so windows keep their place.
     """
     counts = frame.level_shape(scale)
+    wraps = frame.is_circular
     rows, columns = (
-        triangles(size, count, size / count if frame.is_circular else 2**scale)
+        triangles(size, count, size / count if wraps else 2**scale, wraps=wraps)
         for size, count in zip(frame.image_shape, counts, strict=True)
     )
-    if frame.is_circular:
-        rows, columns = (one / one.sum(1, keepdims=True) for one in (rows, columns))
     found = rows @ weights @ columns.T
     return found / found.sum((1, 2), keepdims=True)
 
@@ -113,7 +120,7 @@ def level_weights(
 def measure_windows(
     image: Float[Array, "height width"],
     masks: Masks,
-    levels: tuple[Weights, ...],
+    levels: Levels,
     frame: Frame,
     correlation: Correlation,
 ) -> dict[str, Float[Array, "window ..."]]:
@@ -136,7 +143,8 @@ def measure_windows(
     centered = image - mean
     variance = jnp.mean(centered**2)
     spectrum = jnp.fft.fft2(frame.pad(image))
-    high = jnp.fft.ifft2(spectrum * jnp.sqrt(jnp.asarray(masks.highpass, image.dtype))).real
+    highpass = jnp.asarray(jnp.sqrt(masks.highpass), spectrum.dtype)
+    high = jnp.fft.ifft2(spectrum * highpass).real
     high = _inside(frame.take(high[None], 0), frame)
     lowpasses, bands, pairs = [], [], []
     for scale, (level, weights) in enumerate(zip(masks.levels, levels, strict=True)):
@@ -191,7 +199,7 @@ def _pixel_statistics(
 
 
 def _lowpass_moments(
-    weights: Weights, low: Maps, magnitude: Maps | None, frame: Frame, correlation: Correlation
+    weights: Weights, low: WideMaps, magnitude: WideMaps | None, frame: Frame, correlation: Correlation
 ) -> tuple[dict[str, Array], dict[str, Array]]:
     """Compute moments of the reconstructed image, and of the magnitudes of the oriented bands.
 
@@ -329,7 +337,7 @@ def _magnitude_deviation(
     return floored_deviation(variance, floors[:, None, None])
 
 
-def _at_center(covariance: Float[Array, "*maps rows columns"]) -> Float[Array, "*maps"]:
+def _at_center(covariance: Float[Array, "*maps down across"]) -> Float[Array, "*maps"]:
     """Return the variance: the autocovariance at shift 0."""
     return covariance[..., 0, covariance.shape[-1] // 2]
 
@@ -348,16 +356,16 @@ def _pool(weights: Weights, maps: Float[Array, "*maps rows columns"]) -> Array:
 
 
 def _pool_products(
-    weights: Weights, first: Maps, second: Float[Array, "other rows columns"]
-) -> Float[Array, "window map other"]:
+    weights: Weights, first: Maps, second: Maps
+) -> Float[Array, "window first second"]:
     return _pool(weights, first[:, None] * second[None])
 
 
 # In the gradient, recomputing takes less memory than storing a map for each shift.
 @partial(jax.checkpoint, static_argnums=2)
 def _product_covariance(
-    weights: Weights, maps: Maps, frame: Frame
-) -> tuple[Float[Array, "window map"], Float[Array, "window map rows columns"]]:
+    weights: Weights, maps: WideMaps, frame: Frame
+) -> tuple[Float[Array, "window map"], Float[Array, "window map down across"]]:
     """Compute means and autocovariances, whose windows weigh the products of values.
 
     The covariance of x at shift d is the sum of w(p) (x(p) - m) (x(p + d) - m) over the samples p.
@@ -377,8 +385,8 @@ def _product_covariance(
 
 @partial(jax.checkpoint, static_argnums=2)
 def _root_covariance(
-    weights: Weights, maps: Maps, frame: Frame
-) -> tuple[Float[Array, "window map"], Float[Array, "window map rows columns"]]:
+    weights: Weights, maps: WideMaps, frame: Frame
+) -> tuple[Float[Array, "window map"], Float[Array, "window map down across"]]:
     """Compute means and autocovariances of the values times the root of the window.
 
     The covariance of x at shift d is the sum of y(p) y(p + d), where y = sqrt(w) (x - m).
@@ -408,7 +416,7 @@ def _shifts(margin: int) -> Int[Array, "shift 3"]:
 
 def _arrange_shifts(
     covariance: Float[Array, "window shift map"], margin: int
-) -> Float[Array, "window map rows columns"]:
+) -> Float[Array, "window map down across"]:
     windows, _, maps = covariance.shape
     return jnp.moveaxis(covariance, 1, 2).reshape(windows, maps, margin + 1, 2 * margin + 1)
 
@@ -443,7 +451,7 @@ def _correlate(
     return safe_correlation(covariance, _outer(first, second))
 
 
-def _inside(maps: Maps, frame: Frame) -> Maps:
+def _inside(maps: WideMaps, frame: Frame) -> Maps:
     """Return maps without their margin."""
     margin = frame.margin
     rows, columns = (size - 2 * margin for size in maps.shape[1:])

@@ -449,10 +449,21 @@ def _gaussians(extent: int, sigma: float) -> Float[np.ndarray, "window pixel"]:
     return np.exp(-0.5 * ((np.arange(extent) - centers[:, None]) / sigma) ** 2)
 
 
-def triangles(size: int, count: int, step: float) -> Float[np.ndarray, "sample pixel"]:
-    """Return triangles with height 1 and twice the distance of samples around each of them."""
-    distance = np.abs(np.arange(size) - step * np.arange(count)[:, None]) / step
-    return np.maximum(1 - distance, 0)
+def triangles(
+    size: int, count: int, step: float, *, wraps: bool = False
+) -> Float[np.ndarray, "sample pixel"]:
+    """Return triangles with height 1 and twice the distance of samples around each of them.
+
+    Args:
+        size: The number of pixels.
+        count: The number of samples, the first of which is at the first pixel.
+        step: The distance of samples in pixels.
+        wraps: Whether the triangle around the first sample continues at the last pixels.
+    """
+    distance = np.abs(np.arange(size) - step * np.arange(count)[:, None])
+    if wraps:
+        distance = np.minimum(distance, size - distance)
+    return np.maximum(1 - distance / step, 0)
 
 
 def _measure_windows(

@@ -1,0 +1,176 @@
+"""How long foveated metamers take until their errors are small at every eccentricity.
+
+Each row is a process of its own: a model, and where its synthesis starts. After every 50 evaluations
+the image is judged in three bands of eccentricity. The error of a group of statistics is the root
+mean square of its differences from the photograph, each in units of the standard deviation over five
+unrelated photographs in the same windows of the same band. A row ends when the error of every group
+is below 5 % in every band, or at the limit. "twice the scaling" is a metamer of windows of twice the
+scaling, judged with the windows of the model.
+
+    python benchmarks/foveated.py --images foveated.npz
+"""
+
+import argparse
+import pathlib
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import plenoptax as plx
+
+
+GOAL = 0.05
+EVERY = 50
+STARTS = ("noise", "photograph", "twice the scaling")
+# The size, the scaling of windows, and the limit of evaluations.
+SETTINGS = {
+    "luminance": (256, 0.058, 600),
+    "energy": (256, 0.27, 600),
+    "texture": (128, 1.0, 500),
+}
+# Pixels of the photograph, where a person would look.
+FIXATION = (78.0, 112.0)
+
+
+def crop(photograph, size):
+    """The upper part around the point of fixation."""
+    first = (0, 0) if size == 256 else (30, 50)
+    return photograph[:, first[0] : first[0] + size, first[1] : first[1] + size], first
+
+
+def make(kind, scaling, size):
+    """The windows, the model, and the eccentricity where windows are two pixels wide."""
+    _, first = crop(plx.data.camera(), size)
+    center = (FIXATION[0] - first[0], FIXATION[1] - first[1])
+    profile = "raised_cosine" if kind == "texture" else "gaussian"
+    aspect = 2
+    narrow = 2 * aspect / scaling
+    windows = plx.models.log_polar_windows(
+        (size, size), scaling, narrow, size, aspect=aspect, center=center, profile=profile
+    )
+    if kind == "luminance":
+        model = plx.models.PooledLuminance(windows)
+    elif kind == "energy":
+        model = plx.models.PooledEnergy(windows)
+    else:
+        model = plx.models.PooledPortillaSimoncelli(windows, 3, 4, 5)
+    y, x = np.mgrid[:size, :size]
+    return windows, model, np.hypot(y - center[0], x - center[1])[None] > narrow
+
+
+class Judge:
+    """The errors of images, by band of eccentricity and group of statistics."""
+
+    def __init__(self, kind, windows, model, image):
+        self.model = jax.jit(lambda image: model(image))
+        self.target = self.measure(image)
+        names = [name for name in plx.data.PHOTOGRAPHS if name != "camera"]
+        photographs = [crop(plx.data.get(name, as_gray=True), image.shape[-1])[0] for name in names]
+        self.variance = np.var([self.measure(one) for one in photographs], axis=0, ddof=1)
+        groups = ("luminance",) if kind == "luminance" else model.statistic_groups
+        self.groups = np.array(groups)
+        rings = np.asarray(windows.kept) // windows.layout.num_directions
+        edges = np.linspace(rings.min(), rings.max() + 1, 4)
+        self.bands = np.digitize(rings, edges) - 1
+
+    def measure(self, image):
+        """The representation of one channel, with an axis of statistics."""
+        found = np.asarray(self.model(jnp.asarray(image)), float)[0]
+        return found.reshape(len(found), -1)
+
+    def __call__(self, image):
+        """The largest error of any group, in each band."""
+        squares = (self.measure(image) - self.target) ** 2
+        worst = []
+        for band in range(3):
+            inside = self.bands == band
+            variance = self.variance[inside].mean(0)
+            share = squares[inside].mean(0) / np.where(variance == 0, 1, variance)
+            errors = {
+                name: np.sqrt(share[(self.groups == name) & (variance > 0)].mean())
+                for name in dict.fromkeys(self.groups)
+                if (variance[self.groups == name] > 0).any()
+            }
+            worst.append(max((error, name) for name, error in errors.items()))
+        return worst
+
+
+def synthesize(kind, start, file):
+    """Print one row, and keep the image."""
+    size, scaling, limit = SETTINGS[kind]
+    image, _ = crop(plx.data.camera(), size)
+    windows, model, is_free = make(kind, scaling, size)
+    judge = Judge(kind, windows, model, image)
+    other = crop(plx.data.astronaut(as_gray=True), size)[0]
+    noise = jax.random.uniform(jax.random.key(0), image.shape)
+    initial = other if start == "photograph" else noise
+    used, is_used_free = model, is_free
+    if start == "twice the scaling":
+        _, used, is_used_free = make(kind, 2 * scaling, size)
+    began, began_cpu = time.perf_counter(), time.process_time()
+    fixed = plx.parametrize.Masked(is_used_free, image)
+    problem = plx.Metamer(image, used, parametrization=fixed)
+    solver = plx.Solver(plx.lbfgs(30), stop=plx.stop.Never())
+    state = plx.init(problem, solver, initial_image=initial)
+    first, count = judge(problem.decode(state.accepted_z)), 0
+    while count < (limit if used is model else limit // 2):
+        state, _ = plx.run(problem, solver, state, EVERY)
+        count += EVERY
+        made = problem.decode(state.accepted_z)
+        worst = judge(made)
+        if used is model and max(worst)[0] < GOAL:
+            break
+    wall, cpu = time.perf_counter() - began, time.process_time() - began_cpu
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    cells = [
+        kind,
+        f"{size}, {scaling:g}",
+        start,
+        f"{judge.target.size} / {int(is_free.sum())}",
+        " ".join(f"{100 * error:.0f}" for error, _ in first),
+        " ".join(f"{100 * error:.1f}" for error, _ in worst),
+        max(worst)[1].replace("_", " "),
+        str(count),
+        f"{cpu:.0f}",
+        f"{wall:.0f}",
+        f"{memory:.0f}",
+    ]
+    print("| " + " | ".join(cells) + " |", flush=True)
+    np.savez(file, image=np.asarray(made), free=is_free)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--kinds", nargs="+", choices=SETTINGS, default=list(SETTINGS))
+    parser.add_argument("--images", help="a file for the images, for docs/images/make_foveated.py")
+    parser.add_argument("--row", nargs=3, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.row:
+        synthesize(*options.row)
+        return
+    print(
+        "| model | pixels, scaling | start | statistics / free pixels | start, % | end, % | "
+        "largest in | evaluations | CPU s | wall s | peak MiB |"
+    )
+    print("|---|---|---|---|---|---|---|---|---|---|---|", flush=True)
+    images = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for kind in options.kinds:
+            for start in STARTS:
+                file = pathlib.Path(folder) / "row.npz"
+                row = [sys.executable, __file__, "--row", kind, start, str(file)]
+                subprocess.run(row, check=True)
+                with np.load(file) as found:
+                    images[f"{kind}, {start}"] = found["image"]
+    if options.images:
+        np.savez_compressed(options.images, **images)
+
+
+if __name__ == "__main__":
+    main()
