@@ -1,11 +1,11 @@
 """How long foveated metamers take until their errors are small at every eccentricity.
 
-Each row is a process of its own: a model, and where its synthesis starts. After every 50 evaluations
-the image is judged in three bands of eccentricity. The error of a group of statistics is the root
-mean square of its differences from the photograph, each in units of the standard deviation over five
-unrelated photographs in the same windows of the same band. A row ends when the error of every group
-is below 5 % in every band, or at the limit. "twice the scaling" is a metamer of windows of twice the
-scaling, judged with the windows of the model.
+Each row is a process of its own: a model, and where its synthesis starts. After every 50
+evaluations the image is judged in three bands of eccentricity. The error of a group of statistics
+is the root mean square of its differences from the photograph, each in units of the standard
+deviation over five unrelated photographs in the same windows of the same band. A row ends when the
+error of every group is below 5 % in every band, or at the limit. "twice the scaling" is a metamer
+of windows of twice the scaling, judged with the windows of the model.
 
     python benchmarks/foveated.py --images foveated.npz
 """

@@ -44,9 +44,8 @@ def draw(images):
     for index, (kind, names) in enumerate(rows):
         top = HEAD + index * (SIDE + HEAD + GAP)
         size, scaling, _ = SETTINGS[kind]
-        words = f"photograph, every other window\nof the energy model, scaling {scaling:g}"
-        if kind == "texture":
-            words = f"photograph, {size} x {size} pixels, windows\nof the texture model, scaling {scaling:g}"
+        which = "windows" if kind == "texture" else "every other window"
+        words = f"photograph, {size} x {size} pixels,\n{which} of the {kind} model, {scaling:g}"
         page.text(2 + SIDE / 2, top - 5, words, va="bottom")
         draw_windows(page, (2, top), kind)
         for column, name in enumerate(names, start=1):

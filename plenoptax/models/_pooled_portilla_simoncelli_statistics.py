@@ -199,7 +199,11 @@ def _pixel_statistics(
 
 
 def _lowpass_moments(
-    weights: Weights, low: WideMaps, magnitude: WideMaps | None, frame: Frame, correlation: Correlation
+    weights: Weights,
+    low: WideMaps,
+    magnitude: WideMaps | None,
+    frame: Frame,
+    correlation: Correlation,
 ) -> tuple[dict[str, Array], dict[str, Array]]:
     """Compute moments of the reconstructed image, and of the magnitudes of the oriented bands.
 
@@ -410,7 +414,7 @@ def _root_covariance(
 
 def _shifts(margin: int) -> Int[Array, "shift 3"]:
     """Return the starts of the shifts of one half plane, in maps with a margin."""
-    shifts = np.stack(np.indices((1, margin + 1, 2 * margin + 1)), -1).reshape(-1, 3)
+    shifts = np.indices((1, margin + 1, 2 * margin + 1)).reshape(3, -1).T
     return jnp.asarray(shifts + [0, margin, 0], jnp.int32)
 
 

@@ -80,7 +80,7 @@ def windows(
             f"indices must be between 0 and {windows.num_windows - 1}, got {chosen.min()} to "
             f"{chosen.max()}."
         )
-    in_color = shown.ndim > 2 and shown.shape[-3] in (3, 4)
+    in_color = shown.ndim == 3 and len(shown) in (3, 4)
     figure = imshow(shown, (0, 1), zoom, title, ax=ax, cmap=cmap, as_rgb=in_color)
     axes = figure.axes[-1] if ax is None else ax
     left, right, bottom, top = axes.images[-1].get_extent()

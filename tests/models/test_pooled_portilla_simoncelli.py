@@ -127,9 +127,7 @@ class Direct:
             for name, value in part.items():
                 found.setdefault(name, []).append(value)
         found["var_highpass_residual"] = [(self.window(0) * high**2).sum()]
-        return {
-            name: np.moveaxis(np.asarray(value), 0, -1) for name, value in found.items()
-        }
+        return {name: np.moveaxis(np.asarray(value), 0, -1) for name, value in found.items()}
 
     def lowpass(self, scale, level):
         low = self.maps(scale, np.asarray(level.lowpass)).real
@@ -260,9 +258,11 @@ def test_small_windows_have_fewer_scales_and_shifts():
     groups = np.array(model.statistic_groups)
     # A window of 16 pixels averages 24 x 24 pixels, 3 x 3 samples at scale 3.
     assert is_measured[scales == 0].all()
-    low = is_measured[(scales == "residual_lowpass") & (groups == "auto_correlation_reconstructed")]
-    assert low.sum() == 4 and len(low) == 12
-    found = model(plx.data.camera()[:, :64, :64])
+    is_low = scales == "residual_lowpass"
+    low = is_measured[is_low & (groups == "auto_correlation_reconstructed")]
+    assert low.sum() == 4
+    assert len(low) == 12
+    found = jax.jit(model.__call__)(plx.data.camera()[:, :64, :64])
     assert (np.asarray(found[0, middle])[~is_measured] == 0).all()
 
 
@@ -272,7 +272,8 @@ def test_constant_images_have_finite_statistics_and_gradients(fill):
     image = jnp.full((1, 32, 32), fill).at[0, :8, :8].set(fill + 0.2)
     for one in (jnp.full((1, 32, 32), fill), image):
         value, gradient = jax.jit(jax.value_and_grad(lambda x: (model(x) ** 2).sum()))(one)
-        assert np.isfinite(value) and np.isfinite(gradient).all()
+        assert np.isfinite(value)
+        assert np.isfinite(gradient).all()
 
 
 def test_a_step_has_few_equations():

@@ -86,6 +86,30 @@ def test_windows_sum_to_one_between_the_eccentricities(x64):
     np.testing.assert_allclose(weights.sum((1, 2)), 1, rtol=1e-12)
 
 
+def test_raised_cosines_sum_to_one_and_meet_at_half_of_their_maximum(x64):
+    windows = log_polar_windows((128, 128), 0.5, 10, 60, center=(64, 30), profile="raised_cosine")
+    assert windows.num_dropped == 0
+    weights = windows.mass[:, None, None] * windows.weigh_pixels(np.arange(windows.num_windows))
+    radius, angle = polar((128, 128), (64, 30))
+    inside = (radius >= 10) & (radius <= 60)
+    np.testing.assert_allclose(np.asarray(weights.sum(0))[inside], 1, atol=1e-6)
+    step = 2 * np.pi / windows.layout.num_directions
+    assert windows.layout.spacing == pytest.approx(2 * np.arcsinh(0.25))
+    assert step == pytest.approx(windows.layout.spacing / 2, rel=0.05)
+    for index in range(0, windows.num_windows, 7):
+        eccentricity, direction = place_of(windows, index)
+        distance = np.log(radius / eccentricity) / windows.layout.spacing
+        turn = ((angle - direction + np.pi) % (2 * np.pi) - np.pi) / step
+        along, across = (
+            np.where(
+                abs(x) < 0.25, 1, np.where(abs(x) > 0.75, 0, np.cos(np.pi * (abs(x) - 0.25)) ** 2)
+            )
+            for x in (distance, turn)
+        )
+        # A fine grid rounds the corners of the profile.
+        np.testing.assert_allclose(weights[index], along * across, atol=0.01)
+
+
 def test_windows_of_few_pixels_are_left_out_and_counted():
     windows = log_polar_windows((64, 64), 0.25, 2, 30)
     layout = windows.layout
@@ -194,6 +218,29 @@ def test_pooled_models_are_synthesized(model):
     assert np.isfinite(jax.grad(lambda x: jnp.sum(pooled(x) ** 2))(jnp.zeros_like(image))).all()
 
 
+def test_the_default_loss_is_in_units_of_the_spread_over_photographs():
+    windows = DenseWindows(np.stack([np.ones((32, 32)), np.eye(32)]))
+    model = PooledEnergy(windows, 2, 2)
+    image = plx.data.camera()[:, :32, :32]
+    others = [plx.data.get(name, as_gray=True)[:, :32, :32] for name in plx.data.PHOTOGRAPHS]
+    variances = np.var([np.asarray(model(one)) for one in others], axis=0, ddof=1)[0]
+    pixels = np.array([32**2, 32]) / np.mean([32**2, 32])
+    groups = [[0], [1, 2], [3, 4]]
+    units = [np.sqrt((pixels[:, None] * variances[:, group]).mean()) for group in groups]
+    difference = np.arange(10.0).reshape(1, 2, 5) / 100
+    wanted = np.mean(
+        [
+            (pixels[:, None] * (difference[0][:, group] / unit) ** 2).mean()
+            for group, unit in zip(groups, units, strict=True)
+        ]
+    )
+    target = np.asarray(model(image))
+    found = model.default_loss(image)(jnp.asarray(target + difference, jnp.float32), target)
+    assert found == pytest.approx(wanted, rel=1e-3)
+    loss = PooledLuminance(windows).default_loss(jnp.ones((3, 32, 32)))
+    assert loss.standard_deviation.shape == (3, 2)
+
+
 def test_windows_refuse(unchecked):
     make = log_polar_windows
     with pytest.raises(ValueError, match="scaling must be"):
@@ -211,6 +258,10 @@ def test_windows_refuse(unchecked):
         grid_windows((64, 64), 8)
     with pytest.raises(ValueError, match="map_shape must be the height and the width, got 8"):
         uniform_window((64, 64)).resize(8)
+    with pytest.raises(
+        ValueError, match="profile must be one of gaussian, raised_cosine, got 'box'"
+    ):
+        make((64, 64), 0.5, 4, 30, profile="box")
     with pytest.raises(ValueError, match="pixels_per_degree must be"):
         make((64, 64), 0.5, 4, 30, pixels_per_degree=0)
     with pytest.raises(ValueError, match="one window must average 4 pixels"):
