@@ -32,7 +32,7 @@ STARTS = ("noise", "photograph", "twice the scaling")
 SETTINGS = {
     "luminance": (256, 0.058, 600),
     "energy": (256, 0.27, 600),
-    "texture": (128, 1.0, 500),
+    "texture": (128, 1.5, 500),
 }
 # Pixels of the photograph, where a person would look.
 FIXATION = (78.0, 112.0)

@@ -196,7 +196,10 @@ class PooledPortillaSimoncelli(AbstractFunction):
 
         def measure_channel(channel: Array) -> Float[Array, "window statistic"]:
             found = measure_windows(channel, self.masks, self.levels, self.frame, self.correlation)
-            values = [found[name].reshape(len(self.is_measured), -1) for name in groups]
+            # With one scale, no statistics relate scales.
+            values = [
+                found[name].reshape(len(self.is_measured), -1) for name in groups if name in found
+            ]
             statistics = jnp.concatenate(values, axis=1).at[:, indices]
             return statistics.get(mode="promise_in_bounds", unique_indices=True)
 
