@@ -126,13 +126,14 @@ def synthesize(kind, start, file):
         worst = judge(made)
         if used is model and max(worst)[0] < GOAL:
             break
+    number = int(model.is_measured.sum()) if kind == "texture" else judge.target.size
     wall, cpu = time.perf_counter() - began, time.process_time() - began_cpu
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     cells = [
         kind,
         f"{size}, {scaling:g}",
         start,
-        f"{judge.target.size} / {int(is_free.sum())}",
+        f"{number} / {int(is_free.sum())}",
         " ".join(f"{100 * error:.0f}" for error, _ in first),
         " ".join(f"{100 * error:.1f}" for error, _ in worst),
         max(worst)[1].replace("_", " "),

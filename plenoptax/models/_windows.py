@@ -56,7 +56,7 @@ def _raised_cosine(distance: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "
 # .5 %, with 4 by 2 %. Beyond 6 standard deviations is 1e-8 of the mass of a Gaussian.
 _PROFILES = {
     "gaussian": _Profile(_gaussian, _WIDTH, 8, 6, 3.0, 4 * math.pi),
-    "raised_cosine": _Profile(_raised_cosine, 1.0, 20, 1, 0.0, 1 / 0.875**2),
+    "raised_cosine": _Profile(_raised_cosine, 1.0, 24, 1, 0.0, 1 / 0.875**2),
 }
 
 # Windows that average fewer pixels are those pixels.
