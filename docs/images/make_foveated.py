@@ -45,7 +45,7 @@ def draw(images):
         top = HEAD + index * (SIDE + HEAD + GAP)
         size, scaling, _ = SETTINGS[kind]
         which = "windows" if kind == "texture" else "every other window"
-        words = f"photograph, {size} x {size} pixels,\n{which} of the {kind} model, {scaling:g}"
+        words = f"photograph, {size} x {size} pixels;\n{kind} model: {which}, {scaling:g}"
         page.text(2 + SIDE / 2, top - 5, words, va="bottom")
         draw_windows(page, (2, top), kind)
         for column, name in enumerate(names, start=1):
@@ -54,7 +54,9 @@ def draw(images):
             image = images[name][0]
             page.image(left, top, image, SIDE // len(image))
             start = {"noise": "white noise", "photograph": "another photograph"}[start]
-            words = f"same {model} in windows of scaling\n{SETTINGS[model][1]:g}, from {start}"
+            # Texture has not converged; see the benchmark.
+            same = "near the same" if model == "texture" else "same"
+            words = f"{same} {model} in windows\nof scaling {SETTINGS[model][1]:g}, from {start}"
             page.text(left + SIDE / 2, top - 5, words, va="bottom")
     page.save(pathlib.Path(__file__).with_name("foveated.png"))
 
