@@ -82,7 +82,7 @@ class PooledPortillaSimoncelli(AbstractFunction):
         >>> windows = plx.models.grid_windows((64, 64), (40, 40))
         >>> model = PooledPortillaSimoncelli(windows, 2, 2, 3)
         >>> model(plx.data.camera()[:, :64, :64]).shape
-        (1, 9, 53)
+        (1, 9, 60)
     """
 
     relates_channels: ClassVar[bool] = False

@@ -31,7 +31,8 @@ class _Profile(NamedTuple):
         width: The full width at half of the maximum.
         points: The points of the fine grid for each spacing.
         reach: The distance beyond which weights do not matter.
-        margin: How far windows must continue beyond the last eccentricity that they cover.
+        margins: How far inside of the smallest eccentricity the first ring is, and how far outside
+            of the largest one the last ring may be.
         pixels: How many pixels a window with a mass of 1 averages.
     """
 
@@ -39,7 +40,7 @@ class _Profile(NamedTuple):
     width: float
     points: int
     reach: int
-    margin: float
+    margins: tuple[float, float]
     pixels: float
 
 
@@ -55,8 +56,8 @@ def _raised_cosine(distance: Float[np.ndarray, "*shape"]) -> Float[np.ndarray, "
 # With 8 points for each standard deviation, averages differ from those of exact windows by at most
 # .5 %, with 4 by 2 %. Beyond 6 standard deviations is 1e-8 of the mass of a Gaussian.
 _PROFILES = {
-    "gaussian": _Profile(_gaussian, _WIDTH, 8, 6, 3.0, 4 * math.pi),
-    "raised_cosine": _Profile(_raised_cosine, 1.0, 24, 1, 0.0, 1 / 0.875**2),
+    "gaussian": _Profile(_gaussian, _WIDTH, 8, 6, (3.0, 3.0), 4 * math.pi),
+    "raised_cosine": _Profile(_raised_cosine, 1.0, 24, 1, (0.0, 0.75), 1 / 0.875**2),
 }
 
 # Windows that average fewer pixels are those pixels.
@@ -379,13 +380,13 @@ def log_polar_windows(
     shape = _PROFILES[profile]
     extent = 2 * math.asinh(scaling / 2)
     spacing = extent / shape.width
-    first = math.log(min_eccentricity * unit) - shape.margin * spacing
-    last = math.log(max_eccentricity * unit) + shape.margin * spacing
+    first = math.log(min_eccentricity * unit) - shape.margins[0] * spacing
+    last = math.log(max_eccentricity * unit) + shape.margins[1] * spacing
     layout = Layout(
         image_shape=(height, width),
         center=(float(middle[0]), float(middle[1])),
         first=first,
-        num_rings=math.ceil((last - first) / spacing) + 1,
+        num_rings=math.floor((last - first) / spacing) + 1,
         spacing=spacing,
         num_directions=max(1, round(2 * math.pi * aspect / spacing)),
         profile=profile,

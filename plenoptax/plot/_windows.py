@@ -3,7 +3,7 @@ from typing import Any, TYPE_CHECKING
 
 import numpy as np
 
-from .._rules import checked, Real
+from .._rules import checked, POSITIVE, Real, Whole
 from ..models import AbstractPoolingWindows
 from ._imshow import imshow
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _PIXELS = 2**22
 
 
-@checked(level=Real(above=0, below=1))
+@checked(level=Real(above=0, below=1), indices=Whole(0, several=True), linewidths=POSITIVE)
 def windows(
     windows: AbstractPoolingWindows,
     image: Any = None,
@@ -74,11 +74,11 @@ def windows(
             f"The image must have {shape[0]} x {shape[1]} pixels as the windows, got the shape "
             f"{shown.shape}. Make windows with image.shape[-2:]."
         )
-    chosen = np.arange(windows.num_windows) if indices is None else np.asarray(indices)
-    if chosen.size and not (chosen.min() >= 0 and chosen.max() < windows.num_windows):
+    chosen = np.arange(windows.num_windows) if indices is None else np.asarray(indices, int)
+    if chosen.size and chosen.max() >= windows.num_windows:
         raise ValueError(
-            f"indices must be between 0 and {windows.num_windows - 1}, got {chosen.min()} to "
-            f"{chosen.max()}."
+            f"indices must be at most {windows.num_windows - 1}, got {chosen.max()}. Choose "
+            "among windows.num_windows."
         )
     in_color = shown.ndim == 3 and len(shown) in (3, 4)
     figure = imshow(shown, (0, 1), zoom, title, ax=ax, cmap=cmap, as_rgb=in_color)

@@ -50,7 +50,7 @@ def test_windows_refuse():
     windows = uniform_window((16, 16))
     with pytest.raises(ValueError, match=r"16 x 16 pixels as the windows, got the shape \(1, 8"):
         plot.windows(windows, np.ones((1, 8, 16)))
-    with pytest.raises(ValueError, match="indices must be between 0 and 0, got 1 to 1"):
+    with pytest.raises(ValueError, match="indices must be at most 0, got 1"):
         plot.windows(windows, indices=[1])
     with pytest.raises(ValueError, match="level must be"):
         plot.windows(windows, level=1.0)
