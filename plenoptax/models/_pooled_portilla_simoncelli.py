@@ -55,8 +55,9 @@ class PooledPortillaSimoncelli(AbstractFunction):
 
     The statistics are those of `PortillaSimoncelli` without the minimum and the maximum, weighted
     by the windows: means, variances and covariances are about the mean in the window. With one
-    uniform window and circular borders they are equal. A variance is at least 1e-3 of the variance
-    in the image, so that correlations are defined where a window sees a constant.
+    uniform window, circular borders and a size divisible by ``2**n_scales`` they are equal. A
+    variance is at least 1e-3 of the variance in the image, so that correlations are defined where a
+    window sees a constant.
 
     Statistics are 0 where a window is too small for them: those of a scale at which it averages
     fewer than 4 samples, and autocorrelations at shifts of more than about half of its width, as
