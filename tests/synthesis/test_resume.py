@@ -267,7 +267,8 @@ def test_a_checkpoint_of_the_oldest_equinox_is_continued(tmp_path, x64):
     image, model = plx.data.brick()[:, :16, :16].astype("float64"), plx.models.Gaussian(3)
     went_on = plx.metamer(image, model, checkpoint=path, max_steps=9, **named)
     direct = plx.metamer(image, model, max_steps=9, **named)
-    assert went_on.state.num_steps == 9 and len(saved) == 5
+    assert went_on.state.num_steps == 9
+    assert len(saved) == 5
     np.testing.assert_array_equal(went_on.trace.losses[:5], saved.losses[:5])
     np.testing.assert_allclose(went_on.image, direct.image, rtol=1e-8)
     np.testing.assert_allclose(went_on.trace.losses, direct.trace.losses, rtol=1e-8)
