@@ -6,6 +6,7 @@ from ._frontend import LinearNonlinear as LinearNonlinear
 from ._frontend import LuminanceContrastGainControl as LuminanceContrastGainControl
 from ._frontend import LuminanceGainControl as LuminanceGainControl
 from ._frontend import OnOff as OnOff
+from ._gram_matrices import GramMatrices as GramMatrices
 from ._mean_response import MeanResponse as MeanResponse
 from ._naive import CenterSurround as CenterSurround
 from ._naive import Gaussian as Gaussian

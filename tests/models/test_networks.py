@@ -234,3 +234,30 @@ def test_a_second_image_compiles_nothing_and_maps_over_images(getkey):
     assert len(traces) == 1
     both = jax.vmap(model)(images)
     np.testing.assert_allclose(both, jnp.stack([one, two]), atol=1e-4 * float(jnp.abs(one).max()))
+
+
+def test_average_pools_are_means_of_the_pixels_inside(rng):
+    x = jnp.asarray(rng.standard_normal((11, 14, 3)), jnp.float32)
+    for size, stride, padding in ((3, 2, 0), (3, 2, 1), (2, 2, 0)):
+        edges = [(padding, padding)] * 2 + [(0, 0)]
+        window, strides = (size, size, 1), (stride, stride, 1)
+        sums, counts = (
+            jax.lax.reduce_window(y, 0.0, jax.lax.add, window, strides, edges)
+            for y in (x, jnp.ones_like(x))
+        )
+        found = _steps.pool_mean(x, size=size, stride=stride, padding=padding)
+        np.testing.assert_allclose(found, sums / counts, atol=1e-6)
+
+
+def test_average_pooling_replaces_the_maxima_of_a_network(getkey, unchecked):
+    image = jax.random.uniform(getkey(), (3, 64, 64))
+    one, other = (
+        capture(drawn("AlexNet", pooling=pooling), image) for pooling in ("maximum", "average")
+    )
+    np.testing.assert_array_equal(one["features.1"], other["features.1"])
+    wanted = _steps.pool_mean(jnp.moveaxis(one["features.1"], 0, -1), size=3, stride=2)
+    np.testing.assert_allclose(other["features.2"], jnp.moveaxis(wanted, -1, 0), rtol=1e-6)
+    with pytest.raises(ValueError, match="pooling must be 'maximum' or 'average', got 'mean'"):
+        drawn("AlexNet", pooling="mean")
+    with pytest.raises(ValueError, match="'average' for EfficientNetLite0"):
+        drawn("EfficientNetLite0", pooling="average")

@@ -1,6 +1,6 @@
 """Convolutional networks trained on ImageNet."""
 
-from typing import ClassVar, final
+from typing import ClassVar, final, Literal
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -10,7 +10,7 @@ from ..._axes import advise_on_axes
 from ..._function import AbstractFunction
 from ..._precision import in_single_precision
 from ..._types import Key
-from ._steps import run_steps
+from ._steps import pool_maximum, pool_mean, run_steps, Step
 from ._tables import ALEXNET, EFFICIENTNET_LITE0, RESNET18, RESNET50, Table
 from ._tables import VGG16 as _VGG16
 from ._tables import VGG19 as _VGG19
@@ -33,10 +33,12 @@ class AbstractNetwork(AbstractFunction):
             the axes (row, column, channel before, channel after). A batch normalization has its
             scale and its shift.
         repeat_gray: Whether an image of one channel is repeated to three.
+        pooling: Whether poolings take the ``"maximum"``, as in training, or the ``"average"``.
     """
 
     parameters: dict[str, Array]
     repeat_gray: bool = eqx.field(static=True)
+    pooling: Literal["maximum", "average"] = eqx.field(static=True)
     _table: eqx.AbstractClassVar[Table]
 
     def __init__(
@@ -46,6 +48,7 @@ class AbstractNetwork(AbstractFunction):
         key: Key | None = None,
         classifier: bool = True,
         repeat_gray: bool = False,
+        pooling: Literal["maximum", "average"] = "maximum",
     ):
         """Load or draw the weights.
 
@@ -61,15 +64,27 @@ class AbstractNetwork(AbstractFunction):
                 output is that of the average pooling.
             repeat_gray: Whether an image of one channel is repeated to three. By default such an
                 image is refused, because its gradient would be the sum over the channels.
+            pooling: ``"average"`` replaces each maximum over pixels by the mean over the same
+                pixels. Gatys et al. found that their textures become smoother by this; the network
+                was trained with maxima.
 
         Raises:
-            ValueError: If the weights are missing, damaged, changed, or of another network.
+            ValueError: If the weights are missing, damaged, changed, or of another network; or if
+                ``pooling`` is unknown, or ``"average"`` for a network without maxima.
             ConnectionError: If the weights cannot be downloaded.
             ImportError: If the file is a ``.safetensors`` and the package safetensors is not
                 installed.
         """
+        if pooling not in ("maximum", "average"):
+            raise ValueError(f"pooling must be 'maximum' or 'average', got {pooling!r}.")
+        if pooling == "average" and not any(map(_is_maximum, self._table.body)):
+            raise ValueError(
+                "pooling must be 'maximum' for a network that has no maximum pooling, got "
+                f"'average' for {type(self).__name__}. Its strides are those of convolutions."
+            )
         self.parameters = find_weights(self._table, weights, key, classifier)
         self.repeat_gray = repeat_gray
+        self.pooling = pooling
 
     @in_single_precision("x")
     def __call__(self, x: Float[Array, "channel height width"]) -> Float[Array, "..."]:
@@ -107,6 +122,10 @@ class AbstractNetwork(AbstractFunction):
         )
         x = (jnp.broadcast_to(x, (3, *x.shape[1:])) - mean) / deviation
         steps = self._table.body + (self._table.head if self.has_classifier else ())
+        if self.pooling == "average":
+            steps = [
+                step._replace(compute=pool_mean) if _is_maximum(step) else step for step in steps
+            ]
         return run_steps(steps, self.parameters, x)
 
     @property
@@ -131,6 +150,10 @@ class AbstractNetwork(AbstractFunction):
             'have one, such as those of weights="download".'
         )
         return dict.fromkeys(names, advice)
+
+
+def _is_maximum(step: Step) -> bool:
+    return step.compute is pool_maximum
 
 
 @final

@@ -213,6 +213,30 @@ def pool_maximum(x: Maps, *, size: int, stride: int, padding: int = 0) -> Array:
     return x
 
 
+def pool_mean(x: Maps, *, size: int, stride: int, padding: int = 0) -> Array:
+    """Return the mean of each square of pixels, instead of the maximum.
+
+    Args:
+        x: The maps.
+        size: Height and width of the squares in pixels.
+        stride: The distance of the squares in pixels.
+        padding: The number of pixels at each edge that squares may leave the maps by. These pixels
+            do not count.
+    """
+    for axis in (0, 1):
+        rows = _window_means(x.shape[axis], size, stride, padding)
+        x = jnp.moveaxis(jnp.tensordot(jnp.asarray(rows, x.dtype), x, (1, axis)), 0, axis)
+    return x
+
+
+def _window_means(length: int, size: int, stride: int, padding: int) -> np.ndarray:
+    """Return the matrix that averages an axis over windows."""
+    starts = np.arange((length + 2 * padding - size) // stride + 1)[:, None] * stride - padding
+    pixels = np.arange(length)[None]
+    inside = (pixels >= starts) & (pixels < starts + size)
+    return inside / inside.sum(1, keepdims=True)
+
+
 def pool_root_mean_square(x: Maps) -> Array:
     """Return the root of a weighted mean of squares around every second pixel.
 
