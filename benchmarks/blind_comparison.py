@@ -1,21 +1,24 @@
-"""Texture metamers by plenoptic and plenoptax in equal time, ranked before it is known whose is whose.
+"""Texture metamers by plenoptic and plenoptax in equal time, ranked before their makers are known.
 
 Both start from one image, with imports and compilation in the time, each in a process of its own on
-one core. The time is that of the processor, so that other programs do not count. plenoptic minimizes
-its texture loss by L-BFGS with the settings of its documentation: at most 10 evaluations a step, 100
-pairs, strong Wolfe line search, noise of 0.1 around the mean of the photograph as the start.
-plenoptax has its defaults. Each library gives its image with the smallest loss so far.
+one core. The time is that of the processor, so that other programs do not count. plenoptic
+minimizes its texture loss by L-BFGS with the settings of its documentation: at most 10 evaluations
+a step, 100 pairs, strong Wolfe line search, noise of 0.1 around the mean of the photograph as the
+start. Its image is that of the smallest loss so far. plenoptax has its defaults, and its image is
+that of the last accepted step.
 
     python benchmarks/blind_comparison.py make FOLDER --seconds 40
     python benchmarks/blind_comparison.py reveal FOLDER left same right ...
 
-The first command draws a secret key, writes one picture a texture (photograph in the middle,
-metamers at its sides, in an order drawn from the key), and prints nothing about the order. The second
-takes a person's ranking, which metamer looks more like the texture, then prints the order, the key
-and the tables of errors. plenoptic computes the weighted norms, plenoptax the errors by group.
+The first command draws a secret key, writes one picture for each texture (the photograph in the
+middle, the metamers at its sides, in an order drawn from the key), and prints nothing about the
+order. The second takes a person's ranking, which metamer looks more like the texture, then prints
+the order, the key and the tables of errors. plenoptic computes the weighted norms, plenoptax the
+errors by group.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import pathlib
@@ -92,10 +95,8 @@ def run_plenoptic(folder, seconds):
 
     # Set after the checks of the constructor, whose evaluations are none of the synthesis'.
     metamer._loss_function = loss
-    try:
+    with contextlib.suppress(Over):
         metamer.synthesize(max_iter=10**6, stop_criterion=0)
-    except Over:
-        pass
     return best[1].numpy()[0], count[0]
 
 
@@ -188,9 +189,8 @@ def reveal(folder, ranks):
         raise SystemExit(f"give {len(TEXTURES)} answers, each of {', '.join(ANSWERS)}")
     facts = json.loads((folder / "key.json").read_text())
     print(f"key {facts['key']}; {facts['seconds']:g} s of CPU time for each metamer\n")
-    print(
-        "| texture | left | right | preferred | weighted norm: plenoptic | plenoptax | evaluations |"
-    )
+    heads = "texture", "left", "right", "preferred", "norm by plenoptic", "plenoptax", "evaluations"
+    print("| " + " | ".join(heads) + " |")
     print("|---|---|---|---|---|---|---|")
     found = {}
     for name, rank in zip(TEXTURES, ranks, strict=True):

@@ -2,11 +2,11 @@
 
 For each texture, a metamer of each model with its defaults, both from the same noise, and another
 crop of the photograph, which has the same texture and none of the pixels. Each of the three is
-compared with the target by the groups of both models, as relative errors. A metamer that is as close
-as the other crop has the statistics of the texture.
+compared with the target by the groups of both models, as relative errors. A metamer that is as
+close as the other crop has the statistics of the texture.
 
-The correlation of the image with itself over distances beyond the reach of either model says whether
-long-range structure is kept: the highest one at 32 pixels or more, along rows and columns.
+The correlation of the image with itself over long distances says whether long-range structure is
+kept: the highest one at 32 pixels or more, along rows or columns.
 
     python benchmarks/gram_matrices.py [--size 128] [--gram-steps 200] [--folder FOLDER]
 
@@ -18,7 +18,6 @@ import pathlib
 import time
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 import plenoptax as plx
@@ -42,7 +41,7 @@ def make_models(size):
 
 
 def find_period(image):
-    """The highest autocorrelation along rows or columns at distances of 32 pixels to half the side."""
+    """The highest autocorrelation along rows or columns from 32 pixels to half the side."""
     pixels = np.asarray(image[0], np.float64)
     power = np.abs(np.fft.fft2(pixels - pixels.mean())) ** 2
     correlation = np.fft.ifft2(power).real

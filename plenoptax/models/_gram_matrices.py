@@ -31,9 +31,9 @@ class GramMatrices(AbstractFunction):
 
     The Gram matrix of a layer has the mean product of each two of its channels, over all places.
     Two images with the same matrices in several layers should look like the same texture (Gatys,
-    Ecker and Bethge, "Texture synthesis using convolutional neural networks", NeurIPS 2015). With
-    their five layers of VGG16, ``relu1_1`` and ``pool1`` to ``pool4``, there are 176,640 statistics.
-    So images have more statistics than pixels up to 420 x 420 pixels, many of them redundant.
+    Ecker and Bethge, "Texture synthesis using convolutional neural networks", NeurIPS 2015). In
+    five layers of VGG16, ``relu1_1`` and ``pool1`` to ``pool4``, there are 176,640 statistics. So
+    images of up to 420 x 420 pixels have fewer pixels than statistics.
 
     The representation is a dictionary with an array for each layer: the entries of the matrix on
     and above its diagonal, row by row. Entries that equal others by symmetry are left out.
@@ -52,7 +52,8 @@ class GramMatrices(AbstractFunction):
         >>> network = plx.models.networks.VGG16(
         ...     key=jax.random.key(0), classifier=False, pooling="average"
         ... )
-        >>> model = GramMatrices(plx.models.features.FeatureExtractor(network, ["relu1_1", "pool1"]))
+        >>> layers = plx.models.features.FeatureExtractor(network, ["relu1_1", "pool1"])
+        >>> model = GramMatrices(layers)
         >>> image = plx.data.brick()[:, :32, :32]
         >>> {name: values.shape for name, values in model(image).items()}
         {'pool1': (2080,), 'relu1_1': (2080,)}

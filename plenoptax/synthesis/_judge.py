@@ -3,7 +3,7 @@
 import dataclasses
 from collections.abc import Callable, Mapping
 from itertools import combinations
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -27,31 +27,44 @@ _NUM_SETS_OF_KEYS = 8
 
 
 class Likeness(NamedTuple):
-    """How similar two representations are, by three measures; NaN without a null."""
+    """How similar two representations are; NaN for a measure that is not used, or without a null.
+
+    Measures of z-scores are the first three; of the responses of networks, the last three.
+    """
 
     z_error: float = float("nan")
     correlation: float = float("nan")
     rank_correlation: float = float("nan")
+    signal_to_noise: float = float("nan")
 
 
 @dataclasses.dataclass(frozen=True)
 class Group:
     """The match of one group of a representation.
 
+    By default, z-scores are compared: values minus their mean over the null images, in units of
+    their standard deviation. If the model has ``compares_raw``, as the layers of networks have, the
+    values themselves are compared, and the signal-to-noise ratio replaces the z error.
+
     Attributes:
-        size: The number of values in it, without those that are constant over the null images.
+        size: The number of values in it; of z-scores, without those that are constant over the null
+            images.
         relative_error: The norm of the difference over that of the target.
-        z_error: The z error: the root mean square of the difference, in units of the standard
-            deviation over the null images; NaN without a null.
-        correlation: Pearson's correlation of the z-scores of synthesis and target; NaN as above.
-        rank_correlation: Spearman's correlation of the same z-scores.
+        z_error: The z error: the root mean square difference of the z-scores; NaN without a null,
+            or if values themselves are compared.
+        correlation: Pearson's correlation of synthesis and target; NaN without a null.
+        rank_correlation: Spearman's correlation; NaN as above.
         null_z_error: The smallest z error between two unrelated images; NaN as above.
         null_correlation: The largest correlation between two unrelated images.
         null_rank_correlation: The largest rank correlation between two unrelated images.
-        null_quantiles: The same three bounds if one pair of unrelated images in a thousand, the
-            most similar, is left out; NaN as above.
+        null_quantiles: The same bounds if one pair of unrelated images in a thousand, the most
+            similar, is left out; NaN as above.
         percentile: The percentage of pairs of unrelated images that are less similar than synthesis
             and target, by the measure with the lowest percentage; NaN as above.
+        signal_to_noise: The power of the target over that of the difference, in dB.
+        null_signal_to_noise: The largest such ratio of two unrelated images; NaN if z-scores are
+            compared, or without a null.
+        compares_raw: Whether values are compared themselves.
     """
 
     size: int
@@ -64,6 +77,9 @@ class Group:
     null_rank_correlation: float
     null_quantiles: Likeness = Likeness()
     percentile: float = float("nan")
+    signal_to_noise: float = float("nan")
+    null_signal_to_noise: float = float("nan")
+    compares_raw: bool = False
 
     @property
     def passes(self) -> bool | None:
@@ -74,8 +90,11 @@ class Group:
         """
         if self.size < _SMALLEST_GROUP or np.isnan(self.null_correlation):
             return None
+        is_near = self.z_error < self.null_z_error
+        if self.compares_raw:
+            is_near = self.signal_to_noise > self.null_signal_to_noise
         return bool(
-            self.z_error < self.null_z_error
+            is_near
             and self.correlation > self.null_correlation
             and self.rank_correlation > self.null_rank_correlation
         )
@@ -154,7 +173,8 @@ def judge(
 
     Args:
         model: The model. Its ``statistic_groups`` define the groups; without them, each array of
-            the representation is a group.
+            the representation is a group. Its ``compares_raw`` says whether values themselves are
+            compared; without it, z-scores are.
         synthesized: The representation of the synthesized image.
         target: The representation of the target.
         null: The baseline for their similarity, or None.
@@ -162,30 +182,42 @@ def judge(
     References:
         Feather, Leclerc, Madry and McDermott (2023), Model metamers reveal divergent invariances
         between biological and artificial neural networks, Nature Neuroscience 26, 2017-2034: uses
-        both correlations and a ratio of signal to error, compared with pairs of unrelated images.
+        both correlations and the ratio of signal to noise of a layer's responses, compared with
+        pairs of unrelated images. Their program prints half of the ratio in dB.
     """
     x, y = flatten(synthesized), flatten(target)
     labels = _labels(model, target)
+    is_raw = bool(answer(model, "compares_raw", False))
     groups = {}
     for name in dict.fromkeys(labels):
         members = labels == name
         a, b = x[members], y[members]
         scale = float(np.linalg.norm(b))
         error = float(np.linalg.norm(a - b)) / scale if scale > 0 else float(np.linalg.norm(a))
-        size, likeness = members.sum(), Likeness()
-        most, usual, percentile = Likeness(), Likeness(), float("nan")
+        size, rows, sources = int(members.sum()), np.zeros((0, a.size)), np.zeros(0, int)
         if null is not None:
-            mean, deviation, z_scores = (
-                null_part[..., members]
-                for null_part in (null.mean, null.standard_deviation, null.z_scores)
-            )
-            varies = deviation > 0
-            a, b = ((c - mean)[varies] / deviation[varies] for c in (a, b))
-            z_error = float(np.sqrt(np.mean((a - b) ** 2))) if a.size else 0.0
-            size, ranks = a.size, _ranks(np.stack([a, b]))
-            likeness = Likeness(z_error, correlate(a, b), correlate(*ranks))
-            most, usual, percentile = _rank(likeness, z_scores[:, varies], null.sources)
-        groups[str(name)] = Group(int(size), error, *likeness, *most, usual, percentile)
+            sources, rows = null.sources, null.z_scores[:, members]
+            mean, deviation = null.mean[members], null.standard_deviation[members]
+            if is_raw:
+                rows = mean + deviation * rows
+            else:
+                varies = deviation > 0
+                rows, size = rows[:, varies], int(varies.sum())
+                a, b = ((c - mean)[varies] / deviation[varies] for c in (a, b))
+        ratio = float(_ratios(scale**2, scale**2 * error**2)) if scale > 0 else float("-inf")
+        found = Likeness() if null is None else _compare(a, b, is_raw)
+        most, usual, percentile = _rank(found, rows, sources, is_raw)
+        groups[str(name)] = Group(
+            size,
+            error,
+            *found[:3],
+            *most[:3],
+            usual,
+            percentile,
+            ratio,
+            most.signal_to_noise,
+            is_raw,
+        )
     return groups
 
 
@@ -236,26 +268,49 @@ def _ranks(rows: Float[np.ndarray, "row number"]) -> Float[np.ndarray, "row numb
     return np.asarray(found, np.float64)
 
 
+def _compare(a: np.ndarray, b: np.ndarray, is_raw: bool) -> Likeness:
+    """Return how similar two vectors are, the synthesized one first."""
+    correlations = correlate(a, b), correlate(*_ranks(np.stack([a, b])))
+    if is_raw:
+        ratio = _ratios(np.sum(b**2), np.sum((a - b) ** 2))
+        return Likeness(float("nan"), *correlations, float(ratio))
+    return Likeness(float(np.sqrt(np.mean((a - b) ** 2))) if a.size else 0.0, *correlations)
+
+
 def _rank(
-    likeness: Likeness, z_scores: np.ndarray, sources: np.ndarray
+    likeness: Likeness, rows: np.ndarray, sources: np.ndarray, is_raw: bool
 ) -> tuple[Likeness, Likeness, float]:
     """Return the extremes of unrelated images, their quantiles, and the percentile of a likeness.
 
     All are NaN without pairs of unrelated images.
     """
     pairs = find_pairs(sources)
-    if z_scores.shape[1] < 2 or not pairs[0].size:
+    if rows.shape[1] < 2 or not pairs[0].size:
         return Likeness(), Likeness(), float("nan")
-    errors = measure_z_errors(z_scores)[pairs]
-    matrices = _correlation_matrix(z_scores), _correlation_matrix(_ranks(z_scores))
-    # Larger is more similar in all three.
-    null = [-errors, *(matrix[pairs] for matrix in matrices)]
-    found = [-likeness.z_error, likeness.correlation, likeness.rank_correlation]
-    shares = [float(np.mean(values < one)) for values, one in zip(null, found, strict=True)]
-    most = [float(values.max()) for values in null]
-    usual = [float(np.quantile(values, _QUANTILE)) for values in null]
-    bounds = [Likeness(-error, *correlations) for error, *correlations in (most, usual)]
+    errors = measure_z_errors(rows)[pairs]
+    correlations = (_correlation_matrix(x)[pairs] for x in (rows, _ranks(rows)))
+    # Larger is more similar in all measures.
+    null = dict(zip(Likeness._fields, (-errors, *correlations), strict=False))
+    if is_raw:
+        power = np.sum(rows**2, axis=1)
+        # Either of the two may be the target.
+        larger = np.maximum(power[pairs[0]], power[pairs[1]])
+        null["signal_to_noise"] = _ratios(larger, errors**2 * rows.shape[1])
+        del null["z_error"]
+    found = {**likeness._asdict(), "z_error": -likeness.z_error}
+    shares = [float(np.mean(values < found[name])) for name, values in null.items()]
+    bounds = []
+    for share in (1, _QUANTILE):
+        values = {name: float(np.quantile(one, share)) for name, one in null.items()}
+        values["z_error"] = -values.get("z_error", float("nan"))
+        bounds.append(Likeness(**values))
     return bounds[0], bounds[1], 100 * min(shares)
+
+
+def _ratios(signal: Any, noise: Any) -> Any:
+    """Return ratios of powers in dB; infinite without noise."""
+    with np.errstate(divide="ignore"):
+        return 10 * (np.log10(signal) - np.log10(noise))
 
 
 def find_pairs(sources: Int[np.ndarray, " image"]) -> tuple[np.ndarray, np.ndarray]:

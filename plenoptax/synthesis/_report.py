@@ -65,6 +65,8 @@ class Report:
         channel_correlations: For each pair of 2 to 4 channels, such as ``"0 and 1"``, their
             correlation over the pixels, in the comparison image and in the synthesized image.
         groups: How well each group of the representation was matched, by name.
+        classes: The classes that the classifier of the model's network gives the target and the
+            image; None without a classifier.
         null: The null that the similarity was compared with.
         noise: For a model with random keys, its error with fresh keys and its noise floor, else
             None.
@@ -89,6 +91,7 @@ class Report:
     distance: float
     channel_correlations: dict[str, tuple[float, float]]
     groups: dict[str, Group]
+    classes: tuple[int, int] | None
     null: str
     noise: Noise | None
     num_steps: int
@@ -112,6 +115,7 @@ class Report:
             "range": self._describe_range(),
             **self._describe_distance(),
             **describe_origin(self.provenance),
+            "class": self._describe_classes(),
             "null": "" if self.null == "none" else self.null,
             "noise": self._describe_noise(),
         }
@@ -132,6 +136,13 @@ class Report:
             f"the image leaves [{low:g}, {high:g}] by at most {self.range_violation:.2g}, in "
             f"{self.share_outside:.2%} of the pixels"
         )
+
+    def _describe_classes(self) -> str:
+        if self.classes is None:
+            return ""
+        target, image = self.classes
+        kept = f"{image}, that of the target" if image == target else f"{image}, not {target}"
+        return f"the network gives the image class {kept}"
 
     def _describe_noise(self) -> str:
         if self.noise is None:
@@ -280,6 +291,12 @@ def report_on(
     is_target = compared_with == "target" and are_the_same_to_the_eye([distance], pixel_range)
     finite = not bool(state.status == Status.nonfinite) and bool(np.isfinite(image).all())
     success, criterion, groups, used, noise = _judge(problem, image, null)
+    classes = _classes_of(problem, image, original if compared_with == "target" else None)
+    if success is not False and classes is not None:
+        if classes[0] != classes[1]:
+            success, criterion = False, "the network gives the image another class than the target"
+        elif success:
+            criterion += ", and of the class of the target"
     if not finite:
         success, criterion = False, "the objective was not finite"
     elif is_target:
@@ -301,6 +318,7 @@ def report_on(
         distance=distance,
         channel_correlations=compare_channels(original, image),
         groups=groups,
+        classes=classes,
         null="none" if used is None else str(used),
         noise=noise,
         num_steps=len(trace),
@@ -366,6 +384,17 @@ def _judge(
     return success, _explain(groups, used), groups, used, noise
 
 
+def _classes_of(
+    problem: AbstractProblem, image: Float[Array, "..."], target: Array | None
+) -> tuple[int, int] | None:
+    """Return the classes of target and image, if the model's network has a classifier."""
+    classify = answer(getattr(problem, "model", None), "classify")
+    if classify is None or target is None:
+        return None
+    classes = classify(target), classify(image)
+    return None if None in classes else classes
+
+
 def _explain(groups: dict[str, Group], null: Null) -> str:
     """Return the criterion of a verdict, in words."""
     judged = [name for name, group in groups.items() if group.passes is not None]
@@ -394,15 +423,17 @@ def _measures(problem: AbstractProblem) -> list[Any]:
 def _table(groups: dict[str, Group]) -> list[str]:
     width = max(len("99.9 % and extreme of the null"), *map(len, groups))
     marks = {True: "", False: "  FAILS", None: "  (not judged)"}
-    has_null = any(not np.isnan(group.z_error) for group in groups.values())
+    has_null = any(
+        not np.isnan([group.z_error, group.percentile]).all() for group in groups.values()
+    )
+    first, title = _first_measure(groups)
     head = f"{'group':{width}}   size  rel. error"
-    measures = "z error  Pearson  Spearman  percentile"
-    lines = [f"{head}  {measures}" if has_null else head]
+    lines = [f"{head}  {title}  Pearson  Spearman  percentile" if has_null else head]
     for name, g in groups.items():
         line = f"{name:{width}}  {g.size:5d}  {g.relative_error:10.3g}"
         if has_null:
             line += (
-                f"  {_number(g.z_error, 7)}  {_number(g.correlation, 7)}"
+                f"  {_number(getattr(g, first), 7)}  {_number(g.correlation, 7)}"
                 f"  {_number(g.rank_correlation, 8)}  {_number(g.percentile, 10, '.1f')}"
                 f"{marks[g.passes]}"
             )
@@ -412,14 +443,22 @@ def _table(groups: dict[str, Group]) -> list[str]:
 
 def _table_of_null(groups: dict[str, Group], width: int) -> list[str]:
     """Format what unrelated images reach."""
+    first, title = _first_measure(groups)
     head = f"{'99.9 % and extreme of the null':{width}}"
-    lines = ["", f"{head}          z error          Pearson         Spearman"]
+    lines = ["", f"{head}          {title}          Pearson         Spearman"]
     for name, g in groups.items():
-        extremes = g.null_z_error, g.null_correlation, g.null_rank_correlation
-        pairs = zip(g.null_quantiles, extremes, strict=True)
+        measures = first, "correlation", "rank_correlation"
+        pairs = [(getattr(g.null_quantiles, x), getattr(g, f"null_{x}")) for x in measures]
         cells = [f"{_number(usual, 8)} {_number(most, 8)}" for usual, most in pairs]
         lines.append(f"{name:{width}}  " + "".join(cells))
     return lines
+
+
+def _first_measure(groups: dict[str, Group]) -> tuple[str, str]:
+    """Return the first of the three measures of the groups, and its title in tables."""
+    if any(group.compares_raw for group in groups.values()):
+        return "signal_to_noise", "SNR, dB"
+    return "z_error", "z error"
 
 
 def _table_of_channels(

@@ -1,6 +1,6 @@
 import difflib
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, final, Literal
+from typing import Any, ClassVar, final, Literal
 
 import equinox as eqx
 import jax
@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from ..._answers import answer, name_of
+from ..._compiled import call_compiled
 from ..._function import AbstractFunction
 from ..._precision import in_single_precision
 from ..._tree import is_array
@@ -68,7 +69,13 @@ class FeatureExtractor(AbstractFunction):
     the network computes after the last of the layers is not part of the program. The parameters
     are leaves, and are converted to the precision of the image.
 
+    A report judges each layer by the criteria of Feather et al.: Pearson's and Spearman's
+    correlation of the responses, and their signal-to-noise ratio, against pairs of unrelated
+    images. If the network has a classifier (``has_classifier``, as those of
+    `plenoptax.models.networks`), the image must have the class of the target, too.
+
     Attributes:
+        compares_raw: True: reports compare responses as they are, and not z-scores.
         model: The network. A Flax module is stored as its variables and its structure.
         layers: The names of the layers.
         transform: A function of the image that is applied before the network, or None.
@@ -77,7 +84,7 @@ class FeatureExtractor(AbstractFunction):
     References:
         Feather, Leclerc, Madry and McDermott (2023), Model metamers reveal divergent invariances
         between biological and artificial neural networks, Nature Neuroscience 26, 2017-2034: the
-        identity as the gradient of the last rectifier.
+        criteria, and the identity as the gradient of the last rectifier.
 
     Example:
         >>> import jax, plenoptax as plx
@@ -88,6 +95,7 @@ class FeatureExtractor(AbstractFunction):
         {'relu1': (64, 15, 15), 'relu2': (192, 7, 7)}
     """
 
+    compares_raw: ClassVar[bool] = True
     model: Callable
     layers: tuple[str, ...] = eqx.field(static=True)
     transform: Callable | None
@@ -167,6 +175,17 @@ class FeatureExtractor(AbstractFunction):
                 'relu_gradient="exact".'
             )
         return pass_gradient(layer.value, layer.before())
+
+    def classify(self, image: Float[Array, "..."]) -> int | None:
+        """Return the class that the whole network gives an image; None without a classifier.
+
+        Args:
+            image: An image that the transform, or else the network, takes.
+        """
+        if not answer(self.model, "has_classifier", False):
+            return None
+        seen = image if self.transform is None else self.transform(image)
+        return int(np.argmax(np.asarray(call_compiled(self.model, seen))))
 
     def convert_to_dict(self, representation: Mapping[str, Any]) -> dict[str, Any]:
         """Return the responses by layer, in the order of ``layers``.
