@@ -12,9 +12,9 @@ that of the last accepted step.
 
 The first command draws a secret key, writes one picture for each texture (the photograph in the
 middle, the metamers at its sides, in an order drawn from the key), and prints nothing about the
-order. The second takes a person's ranking, which metamer looks more like the texture, then prints
-the order, the key and the tables of errors. plenoptic computes the weighted norms, plenoptax the
-errors by group.
+order. If it was interrupted, it continues with the next texture. The second command takes a
+person's ranking, which metamer looks more like the texture, then prints the order, the key and the
+tables of errors. plenoptic computes the weighted norms, plenoptax the errors by group.
 """
 
 import argparse
@@ -131,10 +131,14 @@ def make(folder, seconds):
     import jax
 
     folder.mkdir(parents=True, exist_ok=True)
-    key = secrets.randbits(32)
-    (folder / "key.json").write_text(json.dumps({"key": key, "seconds": seconds}))
+    secret = folder / "key.json"
+    if not secret.exists():
+        secret.write_text(json.dumps({"key": secrets.randbits(32), "seconds": seconds}))
+    key = json.loads(secret.read_text())["key"]
     for index, name in enumerate(TEXTURES):
         one = folder / name
+        if (folder / f"{name}.png").exists():
+            continue
         one.mkdir(exist_ok=True)
         image = load(name)
         noise = np.asarray(jax.random.uniform(jax.random.key(index), image.shape))
@@ -224,7 +228,7 @@ def main():
     elif options.role == "reveal":
         reveal(options.folder, options.ranks)
     else:
-        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
         image, count = RUNS[options.role](options.folder, options.seconds)
         np.save(options.folder / f"{options.role}.npy", image)
         (options.folder / f"{options.role}.json").write_text(json.dumps(count))
