@@ -1,7 +1,7 @@
 """Texture metamers by plenoptic and plenoptax in equal time, ranked before their makers are known.
 
-Both start from one image, with imports and compilation in the time, each in a process of its own on
-one core. The time is that of the processor, so that other programs do not count. plenoptic
+Both start from one image, with imports and compilation in the time, each in a process of its own
+with one thread. The time is that of the processor, so that other programs do not count. plenoptic
 minimizes its texture loss by L-BFGS with the settings of its documentation: at most 10 evaluations
 a step, 100 pairs, strong Wolfe line search, noise of 0.1 around the mean of the photograph as the
 start. Its image is that of the smallest loss so far. plenoptax has its defaults, and its image is
@@ -118,8 +118,19 @@ def run_plenoptax(folder, seconds):
 RUNS = {"plenoptic": run_plenoptic, "plenoptax": run_plenoptax}
 
 
+def use_one_thread():
+    """Make JAX believe that there is one core, and let the threads use any."""
+    import jax
+
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {max(cores)})
+    jax.devices()
+    for task in os.listdir("/proc/self/task"):
+        os.sched_setaffinity(int(task), cores)
+
+
 def child(folder, name, seconds):
-    """Run a library on one core in a process of its own."""
+    """Run a library with one thread in a process of its own."""
     one = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
     command = [sys.executable, __file__, name, str(folder), "--seconds", str(seconds)]
     subprocess.run(command, check=True, env={**os.environ, **one})
@@ -189,15 +200,16 @@ def measure(folder):
 
 def reveal(folder, ranks):
     """Print the order, the ranking, and the tables."""
-    if len(ranks) != len(TEXTURES) or not set(ranks) <= set(ANSWERS):
-        raise SystemExit(f"give {len(TEXTURES)} answers, each of {', '.join(ANSWERS)}")
+    done = [name for name in TEXTURES if (folder / f"{name}.png").exists()]
+    if len(ranks) != len(done) or not set(ranks) <= set(ANSWERS):
+        raise SystemExit(f"give an answer of {', '.join(ANSWERS)} for each of {', '.join(done)}")
     facts = json.loads((folder / "key.json").read_text())
     print(f"key {facts['key']}; {facts['seconds']:g} s of CPU time for each metamer\n")
     heads = "texture", "left", "right", "preferred", "norm by plenoptic", "plenoptax", "evaluations"
     print("| " + " | ".join(heads) + " |")
     print("|---|---|---|---|---|---|---|")
     found = {}
-    for name, rank in zip(TEXTURES, ranks, strict=True):
+    for name, rank in zip(done, ranks, strict=True):
         found[name] = one = measure(folder / name)
         sides = order(facts["key"], name)
         chosen = "same" if rank == "same" else sides[ANSWERS.index(rank)]
@@ -205,9 +217,9 @@ def reveal(folder, ranks):
         counts = " / ".join(str(one[library]["count"]) for library in RUNS)
         print("| " + " | ".join([name, *sides, chosen, *norms, counts]) + " |")
     print("\nRelative errors of plenoptic over those of plenoptax, by group:\n")
-    print("| group | " + " | ".join(TEXTURES) + " | geometric mean |")
-    print("|---" * (len(TEXTURES) + 2) + "|")
-    for group in found[TEXTURES[0]]["plenoptax"]["errors"]:
+    print("| group | " + " | ".join(done) + " | geometric mean |")
+    print("|---" * (len(done) + 2) + "|")
+    for group in found[done[0]]["plenoptax"]["errors"]:
         ratios = [
             one["plenoptic"]["errors"][group] / one["plenoptax"]["errors"][group]
             for one in found.values()
@@ -228,7 +240,7 @@ def main():
     elif options.role == "reveal":
         reveal(options.folder, options.ranks)
     else:
-        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+        use_one_thread()
         image, count = RUNS[options.role](options.folder, options.seconds)
         np.save(options.folder / f"{options.role}.npy", image)
         (options.folder / f"{options.role}.json").write_text(json.dumps(count))
