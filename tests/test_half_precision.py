@@ -210,6 +210,9 @@ REFUSED = {
         MODEL, x
     ),
     "loss.whitened_loss_factory": lambda x: plx.loss.whitened_loss_factory(MODEL, x),
+    "models.GramMatrices": lambda x: plx.models.GramMatrices(
+        plx.models.features.FeatureExtractor(lambda y: checkpoint_name(y, "maps"), "maps")
+    )(x),
     "models.PortillaSimoncelli": lambda x: plx.models.PortillaSimoncelli((16, 16), 1)(x),
     "process.modulate_phase": plx.process.modulate_phase,
     "validate.validate_input": plx.validate.validate_input,
