@@ -49,14 +49,14 @@ class GramMatrices(AbstractFunction):
 
     Example:
         >>> import jax, plenoptax as plx
-        >>> network = plx.models.networks.VGG16(
+        >>> network = plx.models.networks.AlexNet(
         ...     key=jax.random.key(0), classifier=False, pooling="average"
         ... )
-        >>> layers = plx.models.features.FeatureExtractor(network, ["relu1_1", "pool1"])
+        >>> layers = plx.models.features.FeatureExtractor(network, ["relu1", "pool1"])
         >>> model = GramMatrices(layers)
-        >>> image = plx.data.brick()[:, :32, :32]
+        >>> image = plx.data.brick()[:, :64, :64]
         >>> {name: values.shape for name, values in model(image).items()}
-        {'pool1': (2080,), 'relu1_1': (2080,)}
+        {'relu1': (2080,), 'pool1': (2080,)}
         >>> model.convert_to_dict(model(image))["pool1"].shape
         (64, 64)
     """
