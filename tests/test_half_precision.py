@@ -213,6 +213,9 @@ REFUSED = {
     "models.GramMatrices": lambda x: plx.models.GramMatrices(
         plx.models.features.FeatureExtractor(lambda y: checkpoint_name(y, "maps"), "maps")
     )(x),
+    "models.PooledPortillaSimoncelli": lambda x: plx.models.PooledPortillaSimoncelli(
+        plx.models.uniform_window((16, 16)), 1
+    )(x),
     "models.PortillaSimoncelli": lambda x: plx.models.PortillaSimoncelli((16, 16), 1)(x),
     "process.modulate_phase": plx.process.modulate_phase,
     "validate.validate_input": plx.validate.validate_input,
