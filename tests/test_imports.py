@@ -60,6 +60,7 @@ PRIVATE_IMPORTS = {
     ("metric", "models.networks._tables"),
     ("metric", "models.networks._weights"),
     # The texture model plots its statistics; nobody else plots them like that.
+    ("models", "plot._color_portilla_simoncelli"),
     ("models", "plot._portilla_simoncelli"),
 }
 

@@ -24,7 +24,7 @@ _NOISE = 3e-3
 # Fraction by which correlations in a sampled covariance shrink: a few hundred samples give spurious
 # correlations between several hundred statistics.
 _SHRINKAGE = 0.1
-_LARGEST = 4096
+_LARGEST = 5120
 
 
 @final

@@ -2,6 +2,7 @@
 
 from . import features as features
 from . import networks as networks
+from ._color_portilla_simoncelli import ColorPortillaSimoncelli as ColorPortillaSimoncelli
 from ._frontend import LinearNonlinear as LinearNonlinear
 from ._frontend import LuminanceContrastGainControl as LuminanceContrastGainControl
 from ._frontend import LuminanceGainControl as LuminanceGainControl

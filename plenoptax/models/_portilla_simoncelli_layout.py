@@ -78,29 +78,43 @@ def statistic_groups(
 def gather_indices(groups: dict[str, Group], scales: tuple[Label, ...]) -> Int[np.ndarray, " n"]:
     """Return the index of each statistic of the representation in the output of ``measure``.
 
-    ``measure`` returns the groups in the same order, but its last axis comes first and has only the
-    indices whose label is among ``scales``. Its shifts are in one half plane: rows from 0 to
-    ``width // 2``, columns from ``-(width // 2)`` to ``width // 2``.
+    ``measure`` returns the groups in the same order, each as `measured_indices` describes.
     """
     indices, start = [], 0
     for group in groups.values():
-        present = np.array([label in scales for label in group.labels], bool)
-        kept = group.kept[..., present]
-        count, center = kept.shape[-1], len(kept) // 2
-        if group.is_autocorrelation:
-            measured = (count, *kept.shape[2:-1], center + 1, 2 * center + 1)
-        else:
-            measured = (count, *kept.shape[:-1])
-        size = np.prod(measured, dtype=int)
-        numbers = np.moveaxis(np.arange(size).reshape(measured), 0, -1)
-        if group.is_autocorrelation:
-            rows, columns = np.indices(kept.shape[:2]) - center
-            sign = np.where(rows < 0, -1, 1)
-            numbers = np.moveaxis(numbers, (-3, -2), (0, 1))
-            numbers = numbers[sign * rows, sign * columns + center]
-        indices.append(start + numbers[kept])
+        numbers, size, _ = measured_indices(group, scales)
+        indices.append(start + numbers)
         start += size
     return np.concatenate(indices)
+
+
+def measured_indices(
+    group: Group, scales: tuple[Label, ...]
+) -> tuple[Int[np.ndarray, " n"], int, int]:
+    """Return the index of each statistic of a group in the flat array that was measured.
+
+    The last axis of the group comes first in that array and has only the indices whose label is
+    among ``scales``. Its shifts are in one half plane: rows from 0 to ``width // 2``, columns from
+    ``-(width // 2)`` to ``width // 2``.
+
+    Returns:
+        The indices, the size of the measured array, and the length of its first axis.
+    """
+    present = np.array([label in scales for label in group.labels], bool)
+    kept = group.kept[..., present]
+    count, center = kept.shape[-1], len(kept) // 2
+    if group.is_autocorrelation:
+        measured = (count, *kept.shape[2:-1], center + 1, 2 * center + 1)
+    else:
+        measured = (count, *kept.shape[:-1])
+    size = int(np.prod(measured, dtype=int))
+    numbers = np.moveaxis(np.arange(size).reshape(measured), 0, -1)
+    if group.is_autocorrelation:
+        rows, columns = np.indices(kept.shape[:2]) - center
+        sign = np.where(rows < 0, -1, 1)
+        numbers = np.moveaxis(numbers, (-3, -2), (0, 1))
+        numbers = numbers[sign * rows, sign * columns + center]
+    return numbers[kept], size, count
 
 
 def check_size(shape: tuple[int, int], num_scales: int, width: int, advice: str) -> None:

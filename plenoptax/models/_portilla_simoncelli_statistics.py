@@ -138,22 +138,17 @@ def measure(
         The groups by name, with the axes described in ``gather_indices``. Groups without statistics
         of these scales are missing.
     """
-    # The FFT makes errors of a few eps of the root mean square. Smaller values are not signal.
-    rounding = (8 * float(jnp.finfo(image.dtype).eps)) ** 2 * jnp.mean(image**2)
-    mean = jnp.mean(image)
-    # The mean of many pixels has an error of many eps; the mean of the differences does not.
-    correction = jnp.mean(image - mean)
-    mean, centered = mean + correction, image - mean - correction
-    variance = jnp.sum(centered**2) / (image.size - 1)
+    rounding = rounding_variance(jnp.mean(image**2))
+    mean, centered, variance = center(image)
     height, width = image.shape
     spectrum = jnp.fft.fft2(image)
     measured = {}
     if PIXELS in scales:
-        skew, kurtosis = _shape_moments(centered, _deviation(variance, rounding))
+        skew, kurtosis = shape_moments(centered, floored_deviation(variance, rounding))
         pixels = [mean, variance, skew, kurtosis, jnp.min(image), jnp.max(image)]
         measured["pixel_statistics"] = jnp.stack(pixels)
     if HIGHPASS in scales:
-        power = _squared(spectrum) * jnp.asarray(masks.highpass, image.dtype)
+        power = squared_magnitude(spectrum) * jnp.asarray(masks.highpass, image.dtype)
         measured["var_highpass_residual"] = jnp.mean(power)[None] / image.size
 
     lowpasses, bands, pairs = {}, {}, {}
@@ -163,34 +158,91 @@ def measure(
         if (LOWPASS if level.bands is None else scale) not in scales:
             continue
         level = jax.tree.map(partial(jnp.asarray, dtype=spectrum.dtype), level)
-        waves = _shift_waves(shape, (height, width), scale, num_shifts, image.dtype)
+        waves = shift_waves(shape, (height, width), scale, num_shifts, image.dtype)
         floor = 16.0**scale * rounding
-        lowpasses[scale] = _lowpass_moments(spectrum * level.lowpass, waves, floor, variance)
+        lowpasses[scale] = lowpass_moments(spectrum * level.lowpass, waves, floor, variance)
         if level.bands is not None:
-            band = _analytic(spectrum, level.bands)
-            magnitude, mean = _magnitude(band)
-            bands[scale] = {
-                "shifted": _autocovariance(jnp.fft.rfft2(magnitude), waves),
-                "oriented": _covariance(magnitude, magnitude),
-                "mean": mean,
-            }
-            if level.coarser_bands is not None:
-                coarser = _double_phase(_analytic(spectrum, level.coarser_bands))
-                pairs[scale] = _pair_moments(magnitude, band.real, *coarser)
-                pairs[scale]["variance"] = jnp.diagonal(bands[scale]["oriented"])
-    for moments, statistics in (
-        (lowpasses, _lowpass_statistics),
-        (bands, _magnitude_statistics),
-        (pairs, _pair_statistics),
+            band = analytic_bands(spectrum, level.bands)
+            coarser = level.coarser_bands
+            coarser = None if coarser is None else analytic_bands(spectrum, coarser)
+            bands[scale], of_pairs = band_moments(band, coarser, waves)
+            if of_pairs is not None:
+                pairs[scale] = of_pairs
+    return measured | combine_scales(lowpasses, bands, pairs, rounding, rounding[None])
+
+
+def rounding_variance(mean_square: Float[Array, "*channel"]) -> Float[Array, "*channel"]:
+    """Return the variance below which values of this mean square are not signal.
+
+    The FFT makes errors of a few eps of the root mean square.
+    """
+    return (8 * float(jnp.finfo(mean_square.dtype).eps)) ** 2 * mean_square
+
+
+def center(
+    image: Float[Array, "height width"],
+) -> tuple[Scalar, Float[Array, "height width"], Scalar]:
+    """Return the mean, the differences from the mean, and the variance."""
+    mean = jnp.mean(image)
+    # The mean of many pixels has an error of many eps; the mean of the differences does not.
+    correction = jnp.mean(image - mean)
+    mean, centered = mean + correction, image - mean - correction
+    return mean, centered, jnp.sum(centered**2) / (image.size - 1)
+
+
+def band_moments(
+    band: AnalyticBands, coarser: AnalyticBands | None, waves: Waves
+) -> tuple[dict[str, Array], dict[str, Array] | None]:
+    """Compute the moments of the bands of one scale, and those with the next coarser one.
+
+    Args:
+        band: The bands, of one or several channels.
+        coarser: The bands of the next coarser scale, sampled like these, if there is one.
+        waves: The waves of the level.
+    """
+    magnitude, mean = _magnitude(band)
+    moments = {
+        "shifted": autocovariance_at(jnp.fft.rfft2(magnitude), waves),
+        "oriented": mean_products(magnitude, magnitude),
+        "mean": mean,
+    }
+    if coarser is None:
+        return moments, None
+    pairs = _pair_moments(magnitude, band.real, *_double_phase(coarser))
+    return moments, pairs | {"variance": jnp.diagonal(moments["oriented"])}
+
+
+def combine_scales(
+    lowpasses: dict[int, dict[str, Array]],
+    bands: dict[int, dict[str, Array]],
+    pairs: dict[int, dict[str, Array]],
+    rounding: Float[Array, "*channel"],
+    band_rounding: Float[Array, " band"],
+) -> dict[str, Array]:
+    """Compute the groups of statistics from the moments of each scale.
+
+    Args:
+        lowpasses: Moments of the reconstructed images, of one or several channels, by scale.
+        bands: Moments of the bands.
+        pairs: Moments of pairs of scales.
+        rounding: The rounding floor of the variance of each channel at scale 0.
+        band_rounding: That floor for each band, or one for all bands.
+    """
+    measured = {}
+    for moments, statistics, floor in (
+        (lowpasses, _lowpass_statistics, rounding),
+        (bands, _magnitude_statistics, band_rounding),
+        (pairs, _pair_statistics, band_rounding),
     ):
         if moments:
-            floors = rounding * jnp.asarray([16.0**scale for scale in moments], image.dtype)
+            factors = jnp.asarray([16.0**scale for scale in moments], floor.dtype)
+            floors = factors.reshape(-1, *[1] * floor.ndim) * floor[None]
             stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *moments.values())
             measured |= statistics(stacked, floors)
     return measured
 
 
-def _lowpass_moments(
+def lowpass_moments(
     spectrum: Complex[Array, "height width"], waves: Waves, floor: Scalar, image_variance: Scalar
 ) -> dict[str, Array]:
     """Compute autocovariance, skew and kurtosis of the image reconstructed from one scale on.
@@ -203,36 +255,36 @@ def _lowpass_moments(
             of the variances is below the resolution of the dtype.
     """
     half = spectrum[:, : spectrum.shape[1] // 2 + 1]
-    covariance = _autocovariance(half, waves)
-    variance = _at_center(covariance)
+    covariance = autocovariance_at(half, waves)
+    variance = at_center(covariance)
     resolution = float(jnp.finfo(variance.dtype).resolution)
     is_flat = variance < resolution * image_variance
-    deviation = jnp.where(is_flat, 0, _deviation(variance, floor))
-    skew, kurtosis = _shape_moments(jnp.fft.irfft2(half, s=spectrum.shape), deviation)
+    deviation = jnp.where(is_flat, 0, floored_deviation(variance, floor))
+    skew, kurtosis = shape_moments(jnp.fft.irfft2(half, s=spectrum.shape), deviation)
     return {"covariance": covariance, "skew": skew, "kurtosis": kurtosis}
 
 
 def _lowpass_statistics(
-    moments: dict[str, Array], floors: Float[Array, " level"]
+    moments: dict[str, Array], floors: Float[Array, "level *channel"]
 ) -> dict[str, Array]:
     """Compute the groups of reconstructed images from moments stacked over levels."""
-    deviation = _deviation(_at_center(moments["covariance"]), floors)
+    deviation = floored_deviation(at_center(moments["covariance"]), floors)
     return {
         "skew_reconstructed": moments["skew"],
         "kurtosis_reconstructed": moments["kurtosis"],
-        "auto_correlation_reconstructed": _autocorrelation(moments["covariance"], deviation),
+        "auto_correlation_reconstructed": shift_correlation(moments["covariance"], deviation),
         "std_reconstructed": deviation,
     }
 
 
 def _magnitude_statistics(
-    moments: dict[str, Array], floors: Float[Array, " level"]
+    moments: dict[str, Array], floors: Float[Array, "level band"]
 ) -> dict[str, Array]:
     """Compute the groups of magnitudes within scales from moments stacked over levels."""
-    deviation = _deviation(_at_center(moments["shifted"]), floors[:, None])
+    deviation = floored_deviation(at_center(moments["shifted"]), floors)
     return {
-        "auto_correlation_magnitude": _autocorrelation(moments["shifted"], deviation),
-        "cross_orientation_correlation_magnitude": _correlation(
+        "auto_correlation_magnitude": shift_correlation(moments["shifted"], deviation),
+        "cross_orientation_correlation_magnitude": band_correlation(
             moments["oriented"], deviation, deviation
         ),
         "magnitude_std": deviation,
@@ -256,31 +308,35 @@ def _pair_moments(
     doubled = (doubled_real, doubled_imaginary)
     return {
         # The mean of the finer magnitude is 0, so the mean of the coarser one does not matter.
-        "magnitude": _covariance(magnitude, coarser),
+        "magnitude": mean_products(magnitude, coarser),
         "coarser_variance": _mean_square(centered),
-        "real": jnp.concatenate([_covariance(real, band) for band in doubled], axis=1),
+        "real": jnp.concatenate([mean_products(real, band) for band in doubled], axis=1),
         "real_variance": _mean_square(real),
         "doubled_variance": jnp.concatenate([_mean_square(band) for band in doubled]),
     }
 
 
-def _pair_statistics(moments: dict[str, Array], floors: Float[Array, " level"]) -> dict[str, Array]:
+def _pair_statistics(
+    moments: dict[str, Array], floors: Float[Array, "level band"]
+) -> dict[str, Array]:
     """Compute the groups that compare scales from moments stacked over levels."""
 
-    def deviation(name: str) -> Float[Array, "level band"]:
-        return _deviation(moments[name], floors[:, None])
+    def deviation(name: str) -> Float[Array, "level _"]:
+        # There are two doubled bands, real and imaginary, for each of the others.
+        variance = moments[name].reshape(len(floors), -1, moments["variance"].shape[1])
+        return floored_deviation(variance, floors[:, None]).reshape(len(floors), -1)
 
     return {
-        "cross_scale_correlation_magnitude": _correlation(
+        "cross_scale_correlation_magnitude": band_correlation(
             moments["magnitude"], deviation("variance"), deviation("coarser_variance")
         ),
-        "cross_scale_correlation_real": _correlation(
+        "cross_scale_correlation_real": band_correlation(
             moments["real"], deviation("real_variance"), deviation("doubled_variance")
         ),
     }
 
 
-def _analytic(spectrum: Complex[Array, "height width"], masks: AnalyticBands) -> AnalyticBands:
+def analytic_bands(spectrum: Complex[Array, "height width"], masks: AnalyticBands) -> AnalyticBands:
     """Compute oriented bands. The factor ``(-1j)**order`` makes responses to real images real."""
     phase = (1, -1j, -1, 1j)[(len(masks) - 1) % 4]
     return jnp.fft.ifft2((jnp.asarray(phase, spectrum.dtype) * spectrum)[None] * masks)
@@ -291,7 +347,7 @@ def _analytic(spectrum: Complex[Array, "height width"], masks: AnalyticBands) ->
 @jax.checkpoint
 def _magnitude(bands: AnalyticBands) -> tuple[Bands, Float[Array, " orientations"]]:
     """Return magnitudes minus their means, and the means."""
-    squared = _squared(bands)
+    squared = squared_magnitude(bands)
     is_zero = squared < jnp.finfo(squared.dtype).tiny
     magnitude = jnp.where(is_zero, 0, jnp.sqrt(jnp.where(is_zero, 1, squared)))
     mean = jnp.mean(magnitude, (-2, -1))
@@ -301,7 +357,7 @@ def _magnitude(bands: AnalyticBands) -> tuple[Bands, Float[Array, " orientations
 @jax.checkpoint
 def _double_phase(bands: AnalyticBands) -> tuple[Bands, Bands, Bands]:
     """Return magnitudes, and the real and imaginary parts of ``z**2 / abs(z)``."""
-    squared = _squared(bands)
+    squared = squared_magnitude(bands)
     is_zero = squared < jnp.finfo(squared.dtype).tiny
     magnitude = jnp.sqrt(jnp.where(is_zero, 1, squared))
     inverse = jnp.where(is_zero, 0, 1 / magnitude)
@@ -311,7 +367,7 @@ def _double_phase(bands: AnalyticBands) -> tuple[Bands, Bands, Bands]:
     return squared * inverse, real, 2 * bands.real * sine
 
 
-def _shift_waves(
+def shift_waves(
     level_shape: tuple[int, int],
     image_shape: tuple[int, int],
     scale: int,
@@ -335,23 +391,28 @@ def _shift_waves(
     return jnp.asarray(row_waves, dtype), jnp.asarray(column_waves, dtype)
 
 
-def _autocovariance(
+def autocovariance_at(
     half_spectrum: Complex[Array, "*bands height half_width"], waves: Waves
 ) -> Float[Array, "*bands rows columns"]:
     """Invert the transform of the power spectrum, only at the shifts of the waves."""
     row_waves, column_waves = waves
     partial = jnp.einsum(
-        "...yx,wbx->...ywb", _squared(half_spectrum), column_waves, precision=lax.Precision.HIGHEST
+        "...yx,wbx->...ywb",
+        squared_magnitude(half_spectrum),
+        column_waves,
+        precision=lax.Precision.HIGHEST,
     )
     return jnp.einsum("way,...ywb->...ab", row_waves, partial, precision=lax.Precision.HIGHEST)
 
 
-def _at_center(covariance: Float[Array, "*bands rows columns"]) -> Float[Array, "*bands"]:
+def at_center(covariance: Float[Array, "*bands rows columns"]) -> Float[Array, "*bands"]:
     """Return the variance: the autocovariance at shift 0."""
     return covariance[..., 0, covariance.shape[-1] // 2]
 
 
-def _covariance(first: Bands, second: Bands) -> Float[Array, "orientations orientations"]:
+def mean_products(
+    first: Float[Array, "first height width"], second: Float[Array, "second height width"]
+) -> Float[Array, "first second"]:
     """Return the means of products of bands, if all bands of one argument have mean 0."""
     first, second = (bands.reshape(len(bands), -1) for bands in (first, second))
     products = jnp.matmul(first, second.T, precision=lax.Precision.HIGHEST)
@@ -362,17 +423,19 @@ def _mean_square(bands: Bands) -> Float[Array, " orientations"]:
     return jnp.mean(bands**2, (-2, -1))
 
 
-def _squared(values: Complex[Array, "..."]) -> Float[Array, "..."]:
+def squared_magnitude(values: Complex[Array, "..."]) -> Float[Array, "..."]:
     return values.real**2 + values.imag**2
 
 
-def _deviation(variance: Float[Array, "..."], floor: Float[Array, "..."]) -> Float[Array, "..."]:
+def floored_deviation(
+    variance: Float[Array, "..."], floor: Float[Array, "..."]
+) -> Float[Array, "..."]:
     """Return the square root of a variance; below the rounding floor, 0 with gradient 0."""
     is_flat = variance <= floor
     return jnp.where(is_flat, 0, jnp.sqrt(jnp.where(is_flat, 1, variance)))
 
 
-def _shape_moments(values: Float[Array, "height width"], deviation: Scalar) -> list[Scalar]:
+def shape_moments(values: Float[Array, "height width"], deviation: Scalar) -> list[Scalar]:
     """Return skew and kurtosis of values with mean 0; constant values have those of a Gaussian."""
     is_flat = deviation == 0
     values = values / jnp.where(is_flat, 1, deviation)
@@ -380,13 +443,13 @@ def _shape_moments(values: Float[Array, "height width"], deviation: Scalar) -> l
     return [jnp.where(is_flat, *pair) for pair in zip((0, 3), moments, strict=True)]
 
 
-def _autocorrelation(
+def shift_correlation(
     covariance: Float[Array, "*bands rows columns"], deviation: Float[Array, "*bands"]
 ) -> Float[Array, "*bands rows columns"]:
     return _divide(covariance, deviation[..., None, None] ** 2)
 
 
-def _correlation(
+def band_correlation(
     covariance: Float[Array, "level first second"],
     first: Float[Array, "level first"],
     second: Float[Array, "level second"],

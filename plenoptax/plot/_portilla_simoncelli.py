@@ -55,13 +55,23 @@ def plot_portilla_simoncelli(
     Raises:
         ValueError: If both ``ax`` and ``figsize`` are given, or the data are not of that shape.
     """
+    groups = _groups(model.convert_to_dict(_statistics(data, batch_idx, channel_idx)))
+    return plot_groups(groups, ax, figsize, ylim, title)
+
+
+def plot_groups(
+    groups: "Sequence[StemGroup]",
+    ax: "matplotlib.axes.Axes | None",
+    figsize: tuple[float | int, float | int] | None,
+    ylim: Sequence[float | int] | Literal[False] | None,
+    title: str | None,
+) -> "tuple[matplotlib.figure.Figure, list[matplotlib.axes.Axes]]":
+    """Draw an axes for each group of stems; the arguments are those of the public functions."""
     if ax is not None and figsize is not None:
         raise ValueError(
             "Only one of ax= and figsize= must be given, got both. Leave out figsize=, which is "
             "for a new figure."
         )
-    statistics = _statistics(data, batch_idx, channel_idx)
-    groups = _groups(model.convert_to_dict(statistics))
     rows = -(-len(groups) // _COLUMNS)
     ax = axes_of_new_figure(figsize or (12, 2.7 * rows + 0.5)) if ax is None else ax
     axes = divide(ax, rows, _COLUMNS, len(groups), title or "", 0.85)
@@ -81,7 +91,7 @@ def portilla_simoncelli_stems(
     return [group.values.ravel() for group in groups]
 
 
-class _Group(NamedTuple):
+class StemGroup(NamedTuple):
     """The stems of one axes, in pieces of the same length.
 
     Attributes:
@@ -121,7 +131,7 @@ def _statistics(data: Any, batch_idx: int, channel_idx: int | None) -> np.ndarra
     return array[[channel_idx]]
 
 
-def _groups(statistics: Mapping[str, Any]) -> list[_Group]:
+def _groups(statistics: Mapping[str, Any]) -> list[StemGroup]:
     def group(name: str) -> np.ndarray:
         return np.asarray(statistics[name], np.float64)[0]
 
@@ -135,21 +145,21 @@ def _groups(statistics: Mapping[str, Any]) -> list[_Group]:
     orientations = [str(index) for index in range(len(deviations))]
     scales = [str(index) for index in range(deviations.shape[1])]
     groups = [
-        _Group("pixels + var_highpass", pixels, _PIXEL_LABELS, ""),
-        _Group(
+        StemGroup("pixels + var_highpass", pixels, _PIXEL_LABELS, ""),
+        StemGroup(
             "std + skew + kurtosis\nreconstructed",
             np.concatenate(spreads),
             ("std", "skew", "kurtosis"),
             "",
         ),
-        _Group("magnitude_std", deviations, orientations, "orientation, and scale within"),
-        _Group(
+        StemGroup("magnitude_std", deviations, orientations, "orientation, and scale within"),
+        StemGroup(
             "auto_correlation\nreconstructed",
             summary("auto_correlation_reconstructed"),
             [*scales, "lowpass"],
             "scale",
         ),
-        _Group(
+        StemGroup(
             "auto_correlation\nmagnitude",
             summary("auto_correlation_magnitude"),
             orientations,
@@ -162,13 +172,13 @@ def _groups(statistics: Mapping[str, Any]) -> list[_Group]:
         "cross_scale\ncorrelation_real",
     ):
         values = summary(title.replace("\n", "_"))
-        groups.append(_Group(title, values, scales[: len(values)], "scale"))
+        groups.append(StemGroup(title, values, scales[: len(values)], "scale"))
     return [group for group in groups if group.values.size]
 
 
 def _draw(
     ax: "matplotlib.axes.Axes",
-    group: _Group,
+    group: StemGroup,
     ylim: Sequence[float | int] | Literal[False] | None,
 ) -> None:
     count, length = group.values.size, group.values.size // len(group.labels)
