@@ -73,11 +73,10 @@ def draw(name, size, seed):
 
 
 def wasserstein(first, second, directions):
-    """The mean over directions of the distance of the sorted opponent colors."""
-    first, second = (directions @ OPPONENT @ a.reshape(3, -1) for a in (first, second))
-    count = 4096
-    grid = (np.arange(count) + 0.5) / count
-    first, second = (np.quantile(a, grid, axis=1) for a in (first, second))
+    """The mean over directions of the distance of the sorted opponent colors; the images have one size."""
+    first, second = (
+        np.sort(directions @ OPPONENT @ image.reshape(3, -1), axis=1) for image in (first, second)
+    )
     return np.abs(first - second).mean()
 
 
@@ -195,7 +194,6 @@ def compare(name, target, others, axis, options, n_scales, images):
                 key=jax.random.key(seed),
                 max_steps=options.steps,
                 progress=False,
-                **({"record": 0} if False else {}),
             )
             image = np.asarray(result.image)
             images[f"{name}/{label}/{seed}"] = image

@@ -1,3 +1,5 @@
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -22,12 +24,14 @@ def mean_of_sorted_parts(values: Rows, count: int) -> Float[Array, "row count"]:
     @jax.custom_jvp
     def measure(values: Rows) -> Float[Array, "row count"]:
         ordered, number = _sort(values), values.shape[1]
-        borders = np.arange(count + 1) * number / count
+        if number % count == 0:
+            return jnp.mean(ordered.reshape(len(values), count, -1), axis=-1)
+        borders = _borders(number, count)
         indices = np.floor(borders[:-1, None]).astype(int) + np.arange(-(-number // count) + 1)
-        weights = _overlap(borders, indices, indices + 1) * count / number
+        weights = jnp.asarray(_overlap(borders, indices, indices + 1), values.dtype)
         # The last index can be beyond the end, where its weight is 0.
         parts = ordered[:, np.minimum(indices, number - 1)]
-        return jnp.sum(parts * jnp.asarray(weights, values.dtype)[None], axis=-1)
+        return count / number * jnp.sum(parts * weights[None], axis=-1)
 
     @measure.defjvp
     def differentiate(primals: tuple[Rows], tangents: tuple[Rows]) -> tuple[Array, Array]:
@@ -43,8 +47,7 @@ def _change_of_parts(values: Rows, changes: Rows, count: int) -> Float[Array, "r
     Values between two borders form a class, and so do those equal to a border. Classes follow each
     other in the order of the values, so their numbers of values are their ranks.
     """
-    number = values.shape[1]
-    borders = np.arange(count + 1) * number / count
+    borders = _borders(values.shape[1], count)
     at_borders = _sort(values)[:, np.floor(borders[1:-1]).astype(int)]
     below = jnp.sum(values[:, None] > at_borders[..., None], axis=1, dtype=jnp.int32)
     up_to = jnp.sum(values[:, None] >= at_borders[..., None], axis=1, dtype=jnp.int32)
@@ -55,16 +58,20 @@ def _change_of_parts(values: Rows, changes: Rows, count: int) -> Float[Array, "r
         for rows in (jnp.ones_like(below), changes)
     )
     stops = jnp.cumsum(numbers, axis=1)
-    starts = stops - numbers
-    shares = jax.vmap(lambda a, b: _overlap(borders, a[None], b[None]))(starts, stops)
-    weights = count / number * shares / jnp.maximum(numbers, 1)[:, None]
-    return jnp.sum(jnp.asarray(weights, values.dtype) * sums[:, None], axis=-1)
+    ends = (jnp.asarray(ranks, values.dtype)[:, None] for ranks in (stops - numbers, stops))
+    shares = _overlap(borders[None].astype(values.dtype), *ends)
+    weights = shares / jnp.asarray(jnp.maximum(numbers, 1), values.dtype)[:, None]
+    return count / values.shape[1] * jnp.sum(weights * sums[:, None], axis=-1)
 
 
-def _overlap(borders, starts, stops):
-    """Return the lengths of the intersections of intervals of ranks with each part."""
-    low, high = borders[:-1, None], borders[1:, None]
-    xp = np if isinstance(starts, np.ndarray) else jnp
+def _borders(number: int, count: int) -> Float[np.ndarray, " border"]:
+    return np.arange(count + 1) * number / count
+
+
+def _overlap(borders: Any, starts: Any, stops: Any) -> Any:
+    """Return the lengths of the intersections of the parts, on the axis -2, with intervals."""
+    xp = jnp if isinstance(starts, jax.Array) else np
+    low, high = borders[..., :-1, None], borders[..., 1:, None]
     return xp.maximum(xp.minimum(high, stops) - xp.maximum(low, starts), 0)
 
 
