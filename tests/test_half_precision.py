@@ -216,6 +216,7 @@ REFUSED = {
     "models.PooledPortillaSimoncelli": lambda x: plx.models.PooledPortillaSimoncelli(
         plx.models.uniform_window((16, 16)), 1
     )(x),
+    "models.ColorPortillaSimoncelli": lambda x: plx.models.ColorPortillaSimoncelli((16, 16), 1)(x),
     "models.PortillaSimoncelli": lambda x: plx.models.PortillaSimoncelli((16, 16), 1)(x),
     "process.modulate_phase": plx.process.modulate_phase,
     "validate.validate_input": plx.validate.validate_input,
@@ -244,6 +245,7 @@ REFUSED |= {
 }
 # No image goes into them, or its shape alone.
 WITHOUT_IMAGE = {
+    "models.AbstractTextureStatistics",
     *("models.AbstractPoolingWindows", "models.grid_windows", "models.log_polar_windows"),
     "models.uniform_window",
     "models.features.layer_names",

@@ -31,7 +31,8 @@ PACKED = ("num_channels", "pack_info", "pyr_keys", "split_complex_pack_info")
 CHECKED_OTHERWISE = {
     # In the function, since there are words among the numbers.
     *("models.PortillaSimoncelli.__call__.scales", "process.SteerablePyramidFreq.__call__.scales"),
-    *("models.PortillaSimoncelli.remove_scales.scales_to_keep",),
+    "models.ColorPortillaSimoncelli.__call__.scales",
+    *("models.AbstractTextureStatistics.remove_scales.scales_to_keep",),
     *("process.SteerablePyramidFreq.recon_pyr.levels",),
     *("process.SteerablePyramidFreq.recon_pyr.bands", "validate.validate_input.allowed_range"),
     # In the function, which optax takes apart.

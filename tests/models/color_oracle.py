@@ -31,7 +31,9 @@ def filters(shape, scale, num_orientations):
 
 def apply(mask, channels, scale, step):
     """Filter all channels, and sample every few pixels; amplitudes grow fourfold with the scale."""
-    filtered = np.fft.ifft2(mask * np.fft.fft2(channels)[:, None] if mask.ndim == 3 else mask * np.fft.fft2(channels))
+    filtered = np.fft.ifft2(
+        mask * np.fft.fft2(channels)[:, None] if mask.ndim == 3 else mask * np.fft.fft2(channels)
+    )
     return 4.0**scale * filtered[..., ::step, ::step]
 
 
