@@ -24,7 +24,7 @@ _NOISE = 3e-3
 # Fraction by which correlations in a sampled covariance shrink: a few hundred samples give spurious
 # correlations between several hundred statistics.
 _SHRINKAGE = 0.1
-_LARGEST = 5120
+_LARGEST = 4096
 
 
 @final
@@ -99,7 +99,7 @@ def whitened_loss_factory(
     measure exactly, or load the file with ``raise_on_checks=False``.
 
     Args:
-        model: A function from an image to one array of at most 5120 real numbers (in each channel).
+        model: A function from an image to one array of at most 4096 real numbers (in each channel).
         image: The target image.
         base: Weights for the statistics; weight 0 leaves one out. By default all weights are 1.
         num_samples: Number of noisy images to measure the covariance with, each one evaluation of

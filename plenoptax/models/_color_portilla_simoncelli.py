@@ -10,7 +10,6 @@ from .._answers import citations
 from .._axes import advise_on_size, as_shape
 from .._compiled import warn_of_deadlock
 from .._rules import checked, COUNT, SIZES, Whole
-from ..loss import portilla_simoncelli_loss_factory, whitened_loss_factory
 from ._color_portilla_simoncelli_layout import color_groups, NUM_CHANNELS
 from ._color_portilla_simoncelli_statistics import (
     color_masks,
@@ -28,6 +27,7 @@ _OPPONENT = np.array([[1, 1, 1], [1, -1, 0], [1, 1, -2]]) / np.sqrt([[3], [2], [
 _CONES = np.array([[0.3811, 0.5783, 0.0402], [0.1967, 0.7244, 0.0782], [0.0241, 0.1288, 0.8444]])
 _CONE_OPPONENT = np.array([[0.5, 0.5, 0], [-4, 4, 0], [0.5, 0.5, -1]]) @ _CONES
 _NAMED = {"opponent": _OPPONENT, "opc": _CONE_OPPONENT}
+_WEIGHTS = {"color_covariance": 50, "color_quantiles": 5, "magnitude_std": 3}
 # The smallest standard deviation of a principal channel that is scaled to 1, relative to the
 # largest one. Smaller channels are rounding noise of images with few colors.
 _SMALLEST = 1e-3
@@ -227,9 +227,21 @@ class ColorPortillaSimoncelli(AbstractTextureStatistics):
         return self._weigh(representation, labels)
 
     def default_loss(self, image: Array) -> Callable:
-        """Return the metamer loss: the stage loss, whitened over all channels together."""
-        base = portilla_simoncelli_loss_factory(self, image)
-        return whitened_loss_factory(self, image, base)
+        """Return the metamer loss, which is the stage loss too.
+
+        It is not whitened, as that of `PortillaSimoncelli` is: with several thousand statistics a
+        sampled covariance slows L-BFGS down.
+        """
+        return self.default_stage_loss(image)
+
+    def default_stage_loss(self, image: Array) -> Callable:
+        """Return `plenoptax.loss.portilla_simoncelli_loss_factory`, with weights for some groups.
+
+        A change of the pixels changes the covariance and the quantiles of the colors, and the
+        standard deviations of the bands, less than correlations. They get the weights 50, 5 and 3.
+        """
+        weights = {name: _WEIGHTS[name] for name in self._groups() if name in _WEIGHTS}
+        return portilla_simoncelli_loss_factory(self, image, weights)
 
     def plot_representation(self, data: Any, **options: Any) -> Any:
         """Plot statistics, or the difference of two sets, group by group, and return the axes.

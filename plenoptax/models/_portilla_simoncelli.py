@@ -168,6 +168,10 @@ class PortillaSimoncelli(AbstractTextureStatistics):
         base = portilla_simoncelli_loss_factory(self, image)
         return whitened_loss_factory(self, image, base, channelwise=True)
 
+    def default_stage_loss(self, image: Array) -> Callable:
+        """Return the coarse-to-fine loss: `plenoptax.loss.portilla_simoncelli_loss_factory`."""
+        return portilla_simoncelli_loss_factory(self, image)
+
     def null_statistics(self) -> NaturalStatistics | None:
         """Return the weighted statistics of gray photographs.
 

@@ -1,7 +1,7 @@
 """The interface of texture models: statistics in named groups, one after another in one vector."""
 
 import abc
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import equinox as eqx
 import jax
@@ -12,7 +12,6 @@ from jaxtyping import Array, ArrayLike, Float, Shaped
 from .._axes import advise_on_axes
 from .._function import AbstractFunction
 from .._types import Key
-from ..loss import portilla_simoncelli_loss_factory
 from ._naive import advise_on_rank
 from ._portilla_simoncelli_layout import check_scales, check_size, Group, Label, scale_labels
 
@@ -142,10 +141,6 @@ class AbstractTextureStatistics(AbstractFunction):
             flat = values.reshape(*batch, group.kept.size)
             parts.append(flat[..., np.flatnonzero(group.kept)])
         return jnp.concatenate(parts, axis=-1)
-
-    def default_stage_loss(self, image: Array) -> Callable:
-        """Return the coarse-to-fine loss: `plenoptax.loss.portilla_simoncelli_loss_factory`."""
-        return portilla_simoncelli_loss_factory(self, image)
 
     def initial_image(self, image: Array, *, key: Key) -> Array:
         """Draw faint noise around the mean of each channel of a target."""
