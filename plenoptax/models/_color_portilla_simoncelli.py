@@ -10,6 +10,7 @@ from .._answers import citations
 from .._axes import advise_on_size, as_shape
 from .._compiled import warn_of_deadlock
 from .._rules import checked, COUNT, SIZES, Whole
+from ..loss import portilla_simoncelli_loss_factory
 from ._color_portilla_simoncelli_layout import color_groups, NUM_CHANNELS
 from ._color_portilla_simoncelli_statistics import (
     color_masks,

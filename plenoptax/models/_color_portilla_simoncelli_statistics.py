@@ -1,5 +1,5 @@
 from functools import partial
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -20,6 +20,7 @@ from ._color_quantiles import mean_of_sorted_parts
 from ._portilla_simoncelli_layout import HIGHPASS, Label, LOWPASS, PIXELS
 from ._portilla_simoncelli_statistics import (
     analytic_bands,
+    AnalyticBands,
     at_center,
     autocovariance_at,
     band_correlation,
@@ -143,10 +144,15 @@ def measure_color(
         power = squared_magnitude(spectrum) * highpass
         measured["var_highpass_residual"] = jnp.mean(power, (1, 2))[None] / image[0].size
     levels = _crop_levels(spectrum, masks.texture)
+    bands = {
+        scale: _channel_bands(levels[scale], level.bands)
+        for scale, level in enumerate(masks.texture.levels)
+        if scale in scales
+    }
     return (
         measured
-        | _scale_statistics(levels, masks.texture, num_shifts, scales, variance, rounding)
-        | _coarsest_statistics(levels[-2], masks, scales, rounding)
+        | _scale_statistics(levels, bands, masks.texture, num_shifts, scales, variance, rounding)
+        | _coarsest_statistics(levels[-2], bands, masks, scales, rounding)
     )
 
 
@@ -196,6 +202,7 @@ def _transformed_statistics(
 
 def _scale_statistics(
     levels: list[Complex[Array, "3 _ _"]],
+    bands: dict[int, Array],
     masks: Masks,
     num_shifts: int,
     scales: tuple[Label, ...],
@@ -204,7 +211,7 @@ def _scale_statistics(
 ) -> dict[str, Array]:
     """Compute the groups of the reconstructed images and of the bands."""
     shape, dtype = levels[0].shape[1:], variance.dtype
-    lowpasses, bands, pairs, reals = {}, {}, {}, {}
+    lowpasses, of_bands, pairs, reals = {}, {}, {}, {}
     for scale, (spectrum, level) in enumerate(zip(levels, masks.levels, strict=True)):
         if (LOWPASS if level.bands is None else scale) not in scales:
             continue
@@ -213,17 +220,16 @@ def _scale_statistics(
         lowpasses[scale] = jax.vmap(lowpass_moments, (0, None, 0, 0))(
             lowpass, waves, 16.0**scale * rounding, variance
         )
-        if level.bands is not None:
-            band = _channel_bands(spectrum, level.bands)
+        if scale in bands:
             coarser = level.coarser_bands
             coarser = None if coarser is None else _channel_bands(spectrum, coarser)
-            bands[scale], of_pairs = band_moments(band, coarser, waves)
+            of_bands[scale], of_pairs = band_moments(bands[scale], coarser, waves)
             if of_pairs is not None:
                 pairs[scale] = of_pairs
-            reals[scale] = mean_products(band.real, band.real)
+            reals[scale] = mean_products(bands[scale].real, bands[scale].real)
     num_orientations = len(masks.levels[0].bands)
     band_rounding = jnp.repeat(rounding, num_orientations)
-    measured = combine_scales(lowpasses, bands, pairs, rounding, band_rounding)
+    measured = combine_scales(lowpasses, of_bands, pairs, rounding, band_rounding)
     if reals:
         floors = jnp.stack([16.0**scale * band_rounding for scale in reals])
         products = jnp.stack([*reals.values()])
@@ -235,6 +241,7 @@ def _scale_statistics(
 
 def _coarsest_statistics(
     spectrum: Complex[Array, "3 height width"],
+    bands: dict[int, Array],
     masks: ColorMasks,
     scales: tuple[Label, ...],
     rounding: Float[Array, "3"],
@@ -243,6 +250,7 @@ def _coarsest_statistics(
 
     Args:
         spectrum: The spectrum at the coarsest scale.
+        bands: The bands of each scale.
         masks: The masks.
         scales: The labels of the statistics to compute.
         rounding: The rounding floor of the variance of each channel.
@@ -260,11 +268,10 @@ def _coarsest_statistics(
     if LOWPASS in scales:
         correlation = band_correlation(products[None], deviation[None], deviation[None])[0]
         measured["cross_correlation_lowpass"] = correlation
-    if scale in scales:
-        masks_of_bands = jnp.asarray(masks.texture.levels[scale].bands, spectrum.dtype)
-        real = _channel_bands(spectrum, masks_of_bands).real
-        variance = jnp.mean(real**2, (1, 2))
-        of_bands = floored_deviation(variance, jnp.repeat(floor, len(masks_of_bands)))
+    if scale in bands:
+        real = bands[scale].real
+        floors = jnp.repeat(floor, len(real) // len(floor))
+        of_bands = floored_deviation(jnp.mean(real**2, (1, 2)), floors)
         correlation = band_correlation(
             mean_products(signals, real)[None], deviation[None], of_bands[None]
         )
@@ -272,9 +279,7 @@ def _coarsest_statistics(
     return measured
 
 
-def _channel_bands(
-    spectrum: Complex[Array, "3 height width"], masks: Array
-) -> Complex[Array, "band height width"]:
+def _channel_bands(spectrum: Complex[Array, "3 height width"], masks: Any) -> AnalyticBands:
     """Compute the bands of all channels, as one axis."""
     masks = jnp.asarray(masks, spectrum.dtype)
     bands = jax.vmap(lambda channel: analytic_bands(channel, masks))(spectrum)
