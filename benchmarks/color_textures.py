@@ -165,13 +165,11 @@ def shuffle(image):
 
 def missed(found, samples):
     """The names of the bars that an image misses."""
-    bars = {name: (0, max(sample[name] for sample in samples)) for name in found}
-    bars["covariance"] = (0, 1e-3)
+    bars = {name: (0, max(sample[name] for sample in samples)) for name in samples[0]}
+    bars |= {"covariance": (0, 1e-3), "groups": (0, 1.5)}
     if "hue with form" in found:
         values = [sample["hue with form"] for sample in samples]
         bars["hue with form"] = (min(values), max(values))
-    if "groups" in found:
-        bars["groups"] = (0, 1.5)
     return [name for name, value in found.items() if not bars[name][0] <= value <= bars[name][1]]
 
 
