@@ -20,7 +20,7 @@ sys.path.append(str(pathlib.Path(__file__).parents[2] / "benchmarks"))
 from color_textures import draw, TEXTURES
 
 
-SIDE, GAP, STEPS = 128, 8, 300
+SIDE, GAP, STEPS = 128, 8, 200
 CROPS = {
     "stain": (skimage.data.immunohistochemistry, 16, 32),
     "nuclei": (skimage.data.immunohistochemistry, 190, 100),
