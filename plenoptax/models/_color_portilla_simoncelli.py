@@ -212,9 +212,9 @@ class ColorPortillaSimoncelli(AbstractTextureStatistics):
         labels = self._check_call(image, scales)
         if len(image) != NUM_CHANNELS:
             raise ValueError(f"The image must have 3 channels, got {len(image)}. {_advise(image)}")
-        masks, shape = self.masks, image.shape[1:]
-        if shape != self.image_shape:
-            masks = color_masks(shape, self.n_scales, self.n_orientations, image.dtype)
+        masks, (_, height, width) = self.masks, image.shape
+        if (height, width) != self.image_shape:
+            masks = color_masks((height, width), self.n_scales, self.n_orientations, image.dtype)
         representation = represent_color(
             image,
             jnp.asarray(self.matrix, image.dtype),

@@ -167,7 +167,8 @@ def _crop_levels(
 ) -> list[Complex[Array, "3 _ _"]]:
     levels = []
     for level in masks.levels:
-        spectrum = crop_spectrum(spectrum, level.lowpass.shape)
+        height, width = level.lowpass.shape
+        spectrum = crop_spectrum(spectrum, (height, width))
         levels.append(spectrum)
     return levels
 
@@ -188,8 +189,8 @@ def _pixel_statistics(image: Channels) -> dict[str, Array]:
 def _transformed_statistics(
     centered: Channels, rounding: Float[Array, "3"], num_shifts: int
 ) -> dict[str, Array]:
-    shape = centered.shape[1:]
-    waves = shift_waves(shape, shape, 0, num_shifts, centered.dtype)
+    _, height, width = centered.shape
+    waves = shift_waves((height, width), (height, width), 0, num_shifts, centered.dtype)
     covariance = autocovariance_at(jnp.fft.rfft2(centered), waves)
     deviation = floored_deviation(at_center(covariance), rounding)
     skew, kurtosis = jax.vmap(shape_moments)(centered, deviation)
@@ -210,12 +211,13 @@ def _scale_statistics(
     rounding: Float[Array, "3"],
 ) -> dict[str, Array]:
     """Compute the groups of the reconstructed images and of the bands."""
-    shape, dtype = levels[0].shape[1:], variance.dtype
+    _, height, width = levels[0].shape
     lowpasses, of_bands, pairs, reals = {}, {}, {}, {}
     for scale, (spectrum, level) in enumerate(zip(levels, masks.levels, strict=True)):
         if (LOWPASS if level.bands is None else scale) not in scales:
             continue
-        waves = shift_waves(spectrum.shape[1:], shape, scale, num_shifts, dtype)
+        _, rows, columns = spectrum.shape
+        waves = shift_waves((rows, columns), (height, width), scale, num_shifts, variance.dtype)
         lowpass = spectrum * jnp.asarray(level.lowpass, spectrum.dtype)[None]
         lowpasses[scale] = jax.vmap(lowpass_moments, (0, None, 0, 0))(
             lowpass, waves, 16.0**scale * rounding, variance
@@ -227,8 +229,8 @@ def _scale_statistics(
             if of_pairs is not None:
                 pairs[scale] = of_pairs
             reals[scale] = mean_products(bands[scale].real, bands[scale].real)
-    num_orientations = len(masks.levels[0].bands)
-    band_rounding = jnp.repeat(rounding, num_orientations)
+    num_bands = max((len(band) for band in bands.values()), default=len(rounding))
+    band_rounding = jnp.repeat(rounding, num_bands // len(rounding))
     measured = combine_scales(lowpasses, of_bands, pairs, rounding, band_rounding)
     if reals:
         floors = jnp.stack([16.0**scale * band_rounding for scale in reals])

@@ -149,10 +149,9 @@ class PortillaSimoncelli(AbstractTextureStatistics):
                 a label is unknown.
         """
         labels = self._check_call(image, scales)
-        masks = self.masks
-        if image.shape[1:] != self.image_shape:
-            shape = image.shape[1:]
-            masks = texture_masks(shape, self.n_scales, self.n_orientations, image.dtype)
+        masks, (_, height, width) = self.masks, image.shape
+        if (height, width) != self.image_shape:
+            masks = texture_masks((height, width), self.n_scales, self.n_orientations, image.dtype)
         representation = represent(
             image,
             masks,

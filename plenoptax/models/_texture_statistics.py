@@ -160,8 +160,8 @@ class AbstractTextureStatistics(AbstractFunction):
                 "The image must have the shape (channel, height, width) and be in float32 or "
                 f"float64, got {image.dtype} of shape {image.shape}.{advice}"
             )
-        advice = advise_on_axes(image.shape)
-        check_size(image.shape[1:], self.n_scales, self.spatial_corr_width, advice)
+        advice, (_, height, width) = advise_on_axes(image.shape), image.shape
+        check_size((height, width), self.n_scales, self.spatial_corr_width, advice)
         labels = tuple(self.scales) if scales is None else check_scales(scales, self.scales)
         # All orders of the labels share one compiled function.
         return tuple(label for label in self.scales if label in labels)
