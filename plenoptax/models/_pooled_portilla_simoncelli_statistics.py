@@ -13,12 +13,14 @@ from .._safe import safe_sqrt
 from .._types import Scalar
 from ..process._fourier import crop_spectrum
 from ..process._steerable_masks import level_shape
-from ._portilla_simoncelli_statistics import _analytic as analytic_bands
-from ._portilla_simoncelli_statistics import _deviation as floored_deviation
 from ._portilla_simoncelli_statistics import _divide as safe_correlation
 from ._portilla_simoncelli_statistics import _double_phase as double_phase
 from ._portilla_simoncelli_statistics import _magnitude as magnitude_of
-from ._portilla_simoncelli_statistics import Masks
+from ._portilla_simoncelli_statistics import (
+    analytic_bands,
+    floored_deviation,
+    Masks,
+)
 from ._windows import triangles
 
 
