@@ -11,6 +11,7 @@ import ast
 import json
 import pathlib
 import re
+import textwrap
 
 
 FOLDER = pathlib.Path(__file__).resolve().parents[1] / "notebooks"
@@ -58,12 +59,15 @@ def _source(code, node):
 
 
 def _block(code, statements, node):
-    """The statements, indented like the `if` around them."""
+    """The statements of a branch, with their comments, indented like the `if` around them."""
     if not statements:
         return ""
-    lines = code.splitlines()[statements[0].lineno - 1 : statements[-1].end_lineno]
-    shift = statements[0].col_offset - node.col_offset
-    return "\n".join(line[shift:] for line in lines)[node.col_offset :]
+    lines = code.splitlines()
+    first = node.test.end_lineno
+    if statements is node.orelse:
+        first = lines.index(" " * node.col_offset + "else:", node.body[-1].end_lineno) + 1
+    block = lines[first : statements[-1].end_lineno]
+    return textwrap.indent(textwrap.dedent("\n".join(block)), " " * node.col_offset).lstrip(" ")
 
 
 def _replace(code, node, text):
