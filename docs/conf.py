@@ -64,8 +64,9 @@ autosummary_filename_map = {
     "plenoptax.metamer": "plenoptax.metamer_function",
     "plenoptax.null": "plenoptax.null_function",
 }
-# The docstrings say what goes in, in words; of a class Sphinx would show the types of its fields.
-autodoc_typehints = "none"
+# Types stand beside the description of an argument; a signature with types is too long to read.
+autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented"
 autodoc_preserve_defaults = True
 autodoc_member_order = "bysource"
 autoclass_content = "both"
@@ -84,6 +85,8 @@ nitpick_ignore_regex = [
     ("py:obj", r".*"),
     # Types of other packages.
     ("py:class", r"(?!plenoptax).*"),
+    # Abstract types and records that are not public.
+    ("py:class", r"plenoptax\.(\w+\.)*_.*"),
 ]
 
 html_theme = "pydata_sphinx_theme"
