@@ -143,8 +143,20 @@ def list_names(app, docname, source):
     source[0] = source[0].replace("<!-- every name -->", "\n\n".join(parts))
 
 
+def print_seconds(app, error):
+    """Print the seconds that each page took to run, the longest first."""
+    pages = app.env.nb_metadata if error is None else {}
+    seconds = {
+        name: page["exec_data"]["runtime"] for name, page in pages.items() if "exec_data" in page
+    }
+    for name, runtime in sorted(seconds.items(), key=lambda pair: -(pair[1] or 0)):
+        if runtime:
+            print(f"{runtime:7.1f} s  {name}{'  more than 15 s' if runtime > 15 else ''}")
+
+
 def setup(app):
     """Register what is ours."""
     app.connect("autodoc-skip-member", skip_fields)
     app.connect("autodoc-process-docstring", mark_arguments)
     app.connect("source-read", list_names)
+    app.connect("build-finished", print_seconds)
