@@ -4,7 +4,7 @@ python tools/measure_pages.py FOLDER [--pictures FOLDER] [--browser /usr/bin/chr
 
 FOLDER is what `sphinx-build` wrote. The script needs the package `playwright` and a Chromium. It
 prints a line for each page and width, and fails if the header has several rows, a link of the
-header is hidden on a wide page, a sidebar is missing, or a page can be scrolled sideways.
+header is hidden on a wide page, a sidebar is missing, or a page is wider than the window.
 """
 
 import argparse
@@ -52,16 +52,22 @@ BOXES = """() => {
     const boxes = (query) => [...document.querySelectorAll(query)].map(box);
     const visible = (query) => boxes(query).filter((one) => one.width > 0 && one.height > 0);
     const root = document.documentElement;
-    const wide = [...document.querySelectorAll("main *")].filter(
-        (node) => node.getBoundingClientRect().right > root.clientWidth + 1
-    );
+    // Content beside the window, unless it scrolls in a box of its own.
+    const inside = (node) => node.getBoundingClientRect().right <= root.clientWidth + 1;
+    const scrolls = (node) => /auto|scroll/.test(getComputedStyle(node).overflowX);
+    const cut = [...document.querySelectorAll("article.bd-article *")].filter((node) => {
+        for (let one = node; one.tagName !== "ARTICLE"; one = one.parentElement) {
+            if (inside(one) && (one === node || scrolls(one))) return false;
+        }
+        return true;
+    });
     return {
         header: visible(".bd-header")[0],
         links: visible(".bd-header .navbar-nav > li > a, .bd-header .navbar-nav > li > button"),
         sidebar: visible(".bd-sidebar-primary .bd-docs-nav a"),
         images: [...document.querySelectorAll("main img")].filter((image) => !image.alt).length,
         scroll: root.scrollWidth - root.clientWidth,
-        widest: wide.slice(0, 3).map((node) => node.tagName + "." + node.className),
+        cut: cut.slice(0, 3).map((node) => node.tagName + "." + node.className),
     };
 }"""
 
@@ -71,7 +77,9 @@ def problems_of(found, is_wide):
     rows = {round(link["top"]) for link in found["links"]}
     texts = tuple(link["text"] for link in found["links"] if link["text"])
     if found["scroll"] > 0:
-        yield f"scrolls sideways by {found['scroll']} pixels: {found['widest']}"
+        yield f"scrolls sideways by {found['scroll']} pixels"
+    if found["cut"]:
+        yield f"content is wider than the page: {found['cut']}"
     if is_wide and len(rows) != 1:
         yield f"the links of the header have {len(rows)} rows"
     if is_wide and texts != GROUPS:

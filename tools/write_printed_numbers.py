@@ -25,11 +25,11 @@ HEAD = """\
 
 These are numbers that plenoptic's documentation prints, with those that plenoptax computes from
 the same photographs. A tolerance was fixed for each number before it was computed: half a unit of
-the last printed digit, if no other is given. `python tools/write_printed_numbers.py` wrote this
-page; it needs plenoptic for the photographs.
+the last printed digit, or more where plenoptic's run had not converged. `python
+tools/write_printed_numbers.py` wrote this page; it needs plenoptic for the photographs.
 
-| where | number | printed | ours | difference | |
-| --- | --- | --- | --- | --- | --- |
+| page on | number | printed | ours | difference | tolerance | |
+| --- | --- | --- | --- | --- | --- | --- |
 """
 TAIL = """
 
@@ -192,12 +192,11 @@ def eigendistortions():
 
 
 def row(where, number, printed, ours, tolerance):
-    """A row of the table, and whether the number agrees."""
+    """A row of the table, with whether the number agrees."""
     difference = abs(float(ours) - printed)
-    verdict = "agrees" if difference <= tolerance else f"**differs**, tolerance {tolerance:g}"
-    return (
-        f"| {where} | {number} | {printed:.8g} | {float(ours):.8g} | {difference:.1g} | {verdict} |"
-    )
+    verdict = "agrees" if difference <= tolerance else "**differs**"
+    values = f"{printed:.8g} | {float(ours):.8g} | {difference:.1g} | {tolerance:g}"
+    return f"| {where} | {number} | {values} | {verdict} |"
 
 
 if __name__ == "__main__":
