@@ -111,10 +111,20 @@ def page_for_docs(text, fast):
     return CELL.sub(lambda match: first + match[0], changed, count=1) if uses else changed
 
 
+OPTIONS = re.compile(r"((?::[^\n]*\n)*)\n?(.*)", re.DOTALL)
+
+
 def _cell(code, fast):
-    """A cell of a page, whose first line may be an option."""
-    option, code = re.match(r"((?::[^\n]*\n)*)(.*)", code, re.DOTALL).groups()
-    return option + remove_fast(code, fast).strip("\n") + "\n"
+    """A cell of a page, whose first lines may be options."""
+    options, code = OPTIONS.match(code).groups()
+    return f"{options}\n"[not options :] + remove_fast(code, fast).strip("\n") + "\n"
+
+
+def _metadata(options):
+    """The metadata of a cell of a notebook: a hidden cell of the page is folded."""
+    tags = re.findall(r"[\w-]+", options.removeprefix(":tags:"))
+    folded = {"jupyter": {"source_hidden": True}} if "hide-cell" in tags else {}
+    return {"tags": tags, **folded} if tags else {}
 
 
 def link(match):
@@ -141,21 +151,18 @@ def install_line(text):
 
 def notebook(text):
     """The notebook of a page, as a dictionary."""
-    parts = [("code", install_line(text))]
-    for kind, part in split(text):
-        if kind == "markdown":
-            part = re.sub(r"\[([^\[\]]*)\]\(([^)\s]+)\)", link, part)
-        else:
-            part = _cell(part, fast=False).strip("\n")
-        if part:
-            parts.append((kind, part))
     cells = []
-    for index, (kind, part) in enumerate(parts):
-        extra = {"execution_count": None, "outputs": []} if kind == "code" else {}
-        source = part.splitlines(keepends=True)
-        cells.append(
-            {"cell_type": kind, "id": f"cell-{index}", "metadata": {}, **extra, "source": source}
-        )
+    for kind, part in [("code", install_line(text)), *split(text)]:
+        cell = {"cell_type": kind, "id": f"cell-{len(cells)}", "metadata": {}}
+        if kind == "code":
+            options, code = OPTIONS.match(part).groups()
+            # The first cell is a command of Jupyter and not Python.
+            part = remove_fast(code, fast=False).strip("\n") if cells else part
+            cell |= {"metadata": _metadata(options), "execution_count": None, "outputs": []}
+        else:
+            part = re.sub(r"\[([^\[\]]*)\]\(([^)\s]+)\)", link, part)
+        if part:
+            cells.append({**cell, "source": part.splitlines(keepends=True)})
     kernel = {"display_name": "Python 3", "language": "python", "name": "python3"}
     return {
         "cells": cells,
