@@ -16,6 +16,7 @@ import textwrap
 
 FOLDER = pathlib.Path(__file__).resolve().parents[1] / "notebooks"
 CELL = re.compile(r"^```\{code-cell\}[^\n]*\n(.*?)^```$\n?", re.MULTILINE | re.DOTALL)
+OPTIONS = re.compile(r"((?::[^\n]*\n)*)\n?(.*)", re.DOTALL)
 FAST = "fast"
 
 
@@ -81,13 +82,12 @@ def _replace(code, node, text):
 
 
 def _without_definition(code, node):
-    """The code without the definition of `fast`, the comment above it, and an unused import."""
+    """The code without the definition of `fast` and the comment above it."""
     lines = code.splitlines(keepends=True)
     first = node.lineno - 1
     while lines[first - 1].startswith("#"):
         first -= 1
-    rest = "".join(lines[:first] + lines[node.end_lineno :])
-    return rest if re.search(r"\bos\.", rest) else rest.replace("import os\n", "")
+    return "".join(lines[:first] + lines[node.end_lineno :])
 
 
 def split(text):
@@ -106,12 +106,15 @@ def page_for_docs(text, fast):
     first = "```{code-cell}\n:tags: [remove-cell]\n\n" + (
         f'import jax\n\njax.config.update("jax_disable_most_optimizations", {fast})\n```\n\n'
     )
+    page = without_fast(text, fast)
     uses = "jax_disable_most_optimizations" in text
-    changed = CELL.sub(lambda match: match[0].replace(match[1], _cell(match[1], fast)), text)
-    return CELL.sub(lambda match: first + match[0], changed, count=1) if uses else changed
+    return CELL.sub(lambda match: first + match[0], page, count=1) if uses else page
 
 
-OPTIONS = re.compile(r"((?::[^\n]*\n)*)\n?(.*)", re.DOTALL)
+def without_fast(text, fast):
+    """A page in which the variable `fast` has been replaced by its value in all cells."""
+    page = CELL.sub(lambda match: match[0].replace(match[1], _cell(match[1], fast)), text)
+    return page if re.search(r"\bos\.", page) else page.replace("import os\n", "", 1)
 
 
 def _cell(code, fast):
@@ -152,12 +155,10 @@ def install_line(text):
 def notebook(text):
     """The notebook of a page, as a dictionary."""
     cells = []
-    for kind, part in [("code", install_line(text)), *split(text)]:
+    for kind, part in [("code", install_line(text)), *split(without_fast(text, fast=False))]:
         cell = {"cell_type": kind, "id": f"cell-{len(cells)}", "metadata": {}}
         if kind == "code":
-            options, code = OPTIONS.match(part).groups()
-            # The first cell is a command of Jupyter and not Python.
-            part = remove_fast(code, fast=False).strip("\n") if cells else part
+            options, part = OPTIONS.match(part.strip("\n")).groups()
             cell |= {"metadata": _metadata(options), "execution_count": None, "outputs": []}
         else:
             part = re.sub(r"\[([^\[\]]*)\]\(([^)\s]+)\)", link, part)
