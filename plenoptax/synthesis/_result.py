@@ -18,7 +18,7 @@ from ..solve import (
     Trace,
 )
 from ._null import Null
-from ._report import BatchReport, Report, cite, report_on, report_on_batch
+from ._report import BatchReport, cite, Report, report_on, report_on_batch
 
 
 @dataclasses.dataclass(frozen=True)
