@@ -323,8 +323,13 @@ def report_on(
         noise=noise,
         num_steps=len(trace),
         provenance=trace.provenance,
-        bibtex=citations(*(answer(part, "citation") for part in (problem, *_measures(problem)))),
+        bibtex=cite(problem),
     )
+
+
+def cite(problem: AbstractProblem) -> str:
+    """Return the papers of a method, its model and its metrics, in BibTeX."""
+    return citations(*(answer(part, "citation") for part in (problem, *_measures(problem))))
 
 
 def report_on_batch(

@@ -18,7 +18,7 @@ from ..solve import (
     Trace,
 )
 from ._null import Null
-from ._report import BatchReport, Report, report_on, report_on_batch
+from ._report import BatchReport, cite, Report, report_on, report_on_batch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -225,6 +225,14 @@ class Result:
             reports,
             lambda reports: report_on_batch(reports, self.image, are_seeds=self.problem.are_equal),
         )
+
+    def citations(self) -> str:
+        """Return the papers of the method, the model and the metrics, in BibTeX.
+
+        Parts without a ``citation`` are left out. `report` prints the same entries.
+        """
+        problem, _ = self.problem.element(0, self.state)
+        return cite(problem)
 
     def _final_image(self) -> Array:
         """Return the image of the last loss."""

@@ -301,6 +301,7 @@ def test_reports_cite_method_and_model(result):
     assert "freeman2011metamers" in bibtex
     assert bibtex.count("@article") == 2
     assert bibtex.count("{") == bibtex.count("}")
+    assert result.citations() == bibtex
 
 
 class Cited(eqx.Module):
@@ -316,6 +317,8 @@ def test_models_and_metrics_of_others_are_cited_too(wrap, getkey):
     options = {"key": getkey(), "max_steps": 1, "progress": False}
     bibtex = plx.metamer(image, model, **options).report().bibtex
     assert bibtex.endswith("\n\n@misc{cited}")
+    batch = plx.metamer(image, model, num_seeds=2, **options)
+    assert batch.citations() == bibtex
     found = plx.eigendistortions(image[:, :8, :8], model, progress=False)
     assert found.report().bibtex.endswith("\n\n@misc{cited}")
     metric = plx.metric.model_metric_factory(Cited())
