@@ -41,33 +41,57 @@ gc.freeze()
 gc.set_threshold(50_000)
 
 
-SLOW_TESTS = frozenset(pathlib.Path(__file__).with_name("slow.txt").read_text().splitlines())
+LISTED_TESTS = {
+    marker: frozenset(pathlib.Path(__file__).with_name(f"{marker}.txt").read_text().splitlines())
+    for marker in ("slow", "long")
+}
 
 
 def pytest_collection_modifyitems(config, items):
-    """Mark the tests that take longest. The list was made from the durations of a run."""
-    for item in items:
-        if item.nodeid in SLOW_TESTS:
-            item.add_marker("slow")
-    unknown = SLOW_TESTS - {item.nodeid for item in items}
-    if unknown and not config.option.file_or_dir:
-        raise pytest.UsageError(f"tests/slow.txt has tests that do not exist: {sorted(unknown)}")
+    """Mark the tests that take longest. The lists were made from the durations of a run.
 
-
-@pytest.fixture(scope="module", autouse=True)
-def forget_programs():
-    """Let go of compiled programs in time.
-
-    Linux ends a process of 65,530 maps of memory, and two processes have to fit into 4 GB.
+    Of a test with several parameters, `long.txt` never has all.
     """
+    for marker, listed in LISTED_TESTS.items():
+        for item in items:
+            if item.nodeid in listed:
+                item.add_marker(marker)
+        unknown = listed - {item.nodeid for item in items}
+        if unknown and not config.option.file_or_dir:
+            raise pytest.UsageError(
+                f"tests/{marker}.txt has tests that do not exist: {sorted(unknown)}"
+            )
+
+
+def forget_programs():
+    # The plugin of jaxtyping has to come before the package.
+    import plenoptax
+
+    plenoptax.clear_caches()
+
+
+def memory_in_use():
+    """Return the resident set of this process in bytes, or 0 where there is no /proc."""
+    pages = pathlib.Path("/proc/self/statm")
+    return int(pages.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") if pages.exists() else 0
+
+
+# Two processes have to fit into 4 GB. Between modules little is compiled again.
+@pytest.fixture(scope="module", autouse=True)
+def forget_after_a_module():
     yield
-    maps, pages = pathlib.Path("/proc/self/maps"), pathlib.Path("/proc/self/statm")
-    if not maps.exists():
-        return
-    memory = int(pages.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    if memory > 1.3e9 or len(maps.read_bytes().splitlines()) > 20_000:
-        jax.clear_caches()
-        gc.collect()
+    maps = pathlib.Path("/proc/self/maps")
+    # Linux ends a process of 65,530 maps of memory.
+    num_maps = len(maps.read_bytes().splitlines()) if maps.exists() else 0
+    if memory_in_use() > 1.0e9 or num_maps > 20_000:
+        forget_programs()
+
+
+@pytest.fixture(autouse=True)
+def forget_after_a_test():
+    yield
+    if memory_in_use() > 1.6e9:
+        forget_programs()
 
 
 @pytest.fixture

@@ -191,7 +191,7 @@ def is_caught(fault, copy, has_slow):
     """Whether the tests of its room notice a fault."""
     # Earlier checkouts mark no test as slow.
     is_divided = (copy / "tests" / "slow.txt").exists() and not has_slow
-    marker = "not network and not slow" if is_divided else "not network"
+    marker = "not network and not slow and not long" if is_divided else "not network"
     command = [sys.executable, "-m", "pytest", "-x", "-q", "-n", "2", "-m", marker, fault.tests]
     ended = subprocess.run(command, cwd=copy, capture_output=True, text=True)
     has_failed = "\nFAILED " in ended.stdout
