@@ -61,14 +61,14 @@ def compute():
 def main():
     targets, metamers, table = compute()
     rows = {"target": targets} | {name: found.image for name, found in metamers.items()}
-    side, label = ZOOM * SIDE + GAP, 100
+    side, label = ZOOM * SIDE + GAP, 116
     width = label + len(targets) * side
     page = Canvas(width + 620, len(rows) * side + 2)
     for i, (name, images) in enumerate(rows.items()):
         page.text(label - 8, 2 + i * side + side / 2, name, size=9, ha="right", va="center")
         for j, image in enumerate(images):
             page.image(label + j * side, 2 + i * side, image[0], ZOOM)
-    axes = page.axes(width + 130, 30, 480, len(rows) * side - 130)
+    axes = page.axes(width + 130, 50, 480, len(rows) * side - 60)
     plx.plot.cross_table(table, ax=axes)
     page.save(pathlib.Path(__file__).with_name("models_by_models.png"))
 
