@@ -68,7 +68,7 @@ def main():
         page.text(label - 8, 2 + i * side + side / 2, name, size=9, ha="right", va="center")
         for j, image in enumerate(images):
             page.image(label + j * side, 2 + i * side, image[0], ZOOM)
-    axes = page.axes(width + 130, 50, 480, len(rows) * side - 60)
+    axes = page.axes(width + 130, 80, 480, len(rows) * side - 90)
     plx.plot.cross_table(table, ax=axes)
     page.save(pathlib.Path(__file__).with_name("models_by_models.png"))
 
