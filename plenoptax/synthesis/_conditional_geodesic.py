@@ -290,7 +290,6 @@ def conditional_geodesic(
         problem.convert(ConditionalGeodesic, bounds),
         (problem.posed.image_a, problem.posed.image_b),
         default_solver=_fast,
-        key=None,
         initial_image=path if initial_image is None else initial_image,
         optimizer=optimizer,
         solver=solver,

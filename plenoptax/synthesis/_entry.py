@@ -88,14 +88,14 @@ def synthesize_problem(
     image: PyTree,
     *,
     default_solver: Callable[[], AnyOptimizer | Solver],
-    key: Key | None,
+    key: Key | None = None,
     initial_image: Array | Result | None,
     optimizer: AnyOptimizer | None,
     solver: Solver | None,
     max_steps: int | None,
     record: Record | int | None,
     progress: bool,
-    checkpoint: Checkpoint | str | os.PathLike | None,
+    checkpoint: Checkpoint | str | os.PathLike | None = None,
     batch_size: int | None = None,
 ) -> Result:
     """Start a synthesis, or continue from a checkpoint, and run it.

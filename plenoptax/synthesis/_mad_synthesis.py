@@ -314,14 +314,12 @@ def mad_competition_set(
             problem,
             image,
             default_solver=lambda: _default_solver(metric, metric_tradeoff_lambda, max_steps),
-            key=None,
             initial_image=start,
             optimizer=optimizer,
             solver=solver,
             max_steps=steps,
             record=_keep_start(record),
             progress=progress,
-            checkpoint=None,
             batch_size=batch_size,
         )
 
