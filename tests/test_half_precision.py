@@ -245,6 +245,7 @@ REFUSED |= {
 }
 # No image goes into them, or its shape alone.
 WITHOUT_IMAGE = {
+    "models.AbstractStatisticGroups",
     "models.AbstractTextureStatistics",
     *("models.AbstractPoolingWindows", "models.grid_windows", "models.log_polar_windows"),
     "models.uniform_window",

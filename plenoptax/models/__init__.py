@@ -17,6 +17,7 @@ from ._pooled import PooledEnergy as PooledEnergy
 from ._pooled import PooledLuminance as PooledLuminance
 from ._pooled_portilla_simoncelli import PooledPortillaSimoncelli as PooledPortillaSimoncelli
 from ._portilla_simoncelli import PortillaSimoncelli as PortillaSimoncelli
+from ._texture_statistics import AbstractStatisticGroups as AbstractStatisticGroups
 from ._texture_statistics import AbstractTextureStatistics as AbstractTextureStatistics
 from ._windows import AbstractPoolingWindows as AbstractPoolingWindows
 from ._windows import DenseWindows as DenseWindows

@@ -1,5 +1,5 @@
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, final
+from typing import ClassVar, final
 
 import equinox as eqx
 import jax.numpy as jnp
@@ -244,35 +244,10 @@ class ColorPortillaSimoncelli(AbstractTextureStatistics):
         weights = {name: _WEIGHTS[name] for name in self._groups() if name in _WEIGHTS}
         return portilla_simoncelli_loss_factory(self, image, weights)
 
-    def plot_representation(self, data: Any, **options: Any) -> Any:
-        """Plot statistics, or the difference of two sets, group by group, and return the axes.
+    def _plotters(self) -> tuple[Callable, Callable]:
+        from ..plot import _color_portilla_simoncelli as plots
 
-        Args:
-            data: The statistics. Statistics of only some scales are plotted in a single axes.
-            **options: ``ax``, ``figsize``, ``ylim``, ``batch_idx`` and ``title`` as in
-                `plenoptax.plot.plot_representation`.
-        """
-        from .. import plot
-        from ..plot._color_portilla_simoncelli import plot_color_portilla_simoncelli
-
-        if np.shape(data)[-1:] != (self.num_statistics,):
-            return plot.plot_representation(data=data, **options)
-        return plot_color_portilla_simoncelli(self, data, **options)[1]
-
-    def update_plot(self, axes: Any, data: Any, **options: Any) -> list[Any]:
-        """Replace the statistics shown in the axes of `plot_representation`.
-
-        Args:
-            axes: The axes to update.
-            data: The new statistics.
-            **options: ``batch_idx`` and ``rescale_ylim`` as in `plenoptax.plot.update_plot`.
-        """
-        from .. import plot
-        from ..plot._color_portilla_simoncelli import color_portilla_simoncelli_stems
-
-        if np.shape(data)[-1:] == (self.num_statistics,):
-            data = color_portilla_simoncelli_stems(self, data, options.pop("batch_idx", 0))
-        return plot.update_plot(axes, data, **options)
+        return plots.plot_color_portilla_simoncelli, plots.color_portilla_simoncelli_stems
 
     def _groups(self) -> dict[str, Group]:
         return color_groups(

@@ -8,7 +8,6 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from .._compiled import warn_of_deadlock
-from .._function import AbstractFunction
 from .._rules import checked, COUNT, Whole
 from .._warnings import warn_caller
 from ._pooled_loss import natural_loss
@@ -27,10 +26,10 @@ from ._portilla_simoncelli_layout import (
     Label,
     LOWPASS,
     PIXELS,
-    scale_labels,
     statistic_groups,
 )
 from ._portilla_simoncelli_statistics import Masks, texture_masks
+from ._texture_statistics import AbstractStatisticGroups
 from ._windows import AbstractPoolingWindows
 
 
@@ -47,7 +46,7 @@ _FEWEST_SAMPLES = 4.0
 
 
 @final
-class PooledPortillaSimoncelli(AbstractFunction):
+class PooledPortillaSimoncelli(AbstractStatisticGroups):
     """The texture statistics of Portilla and Simoncelli in each window.
 
     With windows that grow with eccentricity this is the model of the second visual area by Freeman
@@ -151,28 +150,12 @@ class PooledPortillaSimoncelli(AbstractFunction):
         dense = np.asarray(windows.weigh_pixels(np.arange(windows.num_windows)), np.float64)
         levels = [level_weights(dense, self.frame, scale) for scale in range(n_scales + 1)]
         samples = np.stack([1 / (level**2).sum((1, 2)) for level in levels], axis=1)
-        is_measured = _is_measured(self._groups(), samples)
+        is_measured = _is_measured(self._groups(), self.statistic_scales, samples)
         dtype = jnp.result_type(float)
         self.levels = tuple(jnp.asarray(level, dtype) for level in levels)
         self.is_measured = jnp.asarray(is_measured, dtype)
         if is_measured.sum() > np.prod(shape):
             _warn_of_many(windows.count_effective() * is_measured.sum(1).mean(), shape)
-
-    @property
-    def scales(self) -> list[Label]:
-        """Labels of the scales, pixels and residuals, from coarse to fine; scale 0 is finest."""
-        return scale_labels(self.n_scales)
-
-    @property
-    def statistic_groups(self) -> tuple[str, ...]:
-        """The name of the group of each statistic, as in `PortillaSimoncelli`."""
-        groups = self._groups().items()
-        return tuple(name for name, group in groups for _ in range(group.kept.sum()))
-
-    @property
-    def statistic_scales(self) -> tuple[Label, ...]:
-        """The label of each statistic, one of ``scales``."""
-        return _labels(self._groups())
 
     def __call__(
         self, image: Float[Array, "channel height width"]
@@ -226,25 +209,18 @@ class PooledPortillaSimoncelli(AbstractFunction):
         return groups | {PIXELS: Group((PIXELS,) * 4, np.ones(4, bool))}
 
 
-def _labels(groups: dict[str, Group]) -> tuple[Label, ...]:
-    return tuple(
-        group.labels[index] for group in groups.values() for index in np.nonzero(group.kept)[-1]
-    )
-
-
 def _is_measured(
-    groups: dict[str, Group], samples: Float[np.ndarray, "window scale"]
+    groups: dict[str, Group], labels: tuple[Label, ...], samples: Float[np.ndarray, "window scale"]
 ) -> np.ndarray:
     """Return for each window and statistic whether the window is large enough.
 
     Args:
         groups: The groups of statistics.
+        labels: The label of each statistic.
         samples: How many samples each window averages at each scale.
     """
     scale_of = {LOWPASS: samples.shape[1] - 1}
-    scales = [
-        label if isinstance(label, int) else scale_of.get(label, 0) for label in _labels(groups)
-    ]
+    scales = [label if isinstance(label, int) else scale_of.get(label, 0) for label in labels]
     reach = []
     for group in groups.values():
         at = np.nonzero(group.kept)

@@ -13,13 +13,13 @@ from .._safe import safe_sqrt
 from .._types import Scalar
 from ..process._fourier import crop_spectrum
 from ..process._steerable_masks import level_shape
-from ._portilla_simoncelli_statistics import _divide as safe_correlation
-from ._portilla_simoncelli_statistics import _double_phase as double_phase
-from ._portilla_simoncelli_statistics import _magnitude as magnitude_of
 from ._portilla_simoncelli_statistics import (
     analytic_bands,
+    double_phase,
     floored_deviation,
+    magnitude_of,
     Masks,
+    safe_correlation,
 )
 from ._windows import triangles
 

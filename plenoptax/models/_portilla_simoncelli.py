@@ -1,5 +1,5 @@
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, final
+from typing import ClassVar, final
 
 import equinox as eqx
 import numpy as np
@@ -187,35 +187,10 @@ class PortillaSimoncelli(AbstractTextureStatistics):
             z_scores=natural.z_scores * np.sign(weights),
         )
 
-    def plot_representation(self, data: Any, **options: Any) -> Any:
-        """Plot statistics, or the difference of two sets, group by group, and return the axes.
+    def _plotters(self) -> tuple[Callable, Callable]:
+        from ..plot import _portilla_simoncelli as plots
 
-        Args:
-            data: The statistics. Statistics of only some scales are plotted in a single axes.
-            **options: ``ax``, ``figsize``, ``ylim``, ``batch_idx`` and ``title`` as in
-                `plenoptax.plot.plot_representation`.
-        """
-        from .. import plot
-        from ..plot._portilla_simoncelli import plot_portilla_simoncelli
-
-        if np.shape(data)[-1:] != (self.num_statistics,):
-            return plot.plot_representation(data=data, **options)
-        return plot_portilla_simoncelli(self, data, **options)[1]
-
-    def update_plot(self, axes: Any, data: Any, **options: Any) -> list[Any]:
-        """Replace the statistics shown in the axes of `plot_representation`.
-
-        Args:
-            axes: The axes to update.
-            data: The new statistics.
-            **options: ``batch_idx`` and ``rescale_ylim`` as in `plenoptax.plot.update_plot`.
-        """
-        from .. import plot
-        from ..plot._portilla_simoncelli import portilla_simoncelli_stems
-
-        if np.shape(data)[-1:] == (self.num_statistics,):
-            data = portilla_simoncelli_stems(self, data, options.pop("batch_idx", 0))
-        return plot.update_plot(axes, data, **options)
+        return plots.plot_portilla_simoncelli, plots.portilla_simoncelli_stems
 
     def _groups(self) -> dict[str, Group]:
         return statistic_groups(

@@ -200,7 +200,7 @@ def band_moments(
         coarser: The bands of the next coarser scale, sampled like these, if there is one.
         waves: The waves of the level.
     """
-    magnitude, mean = _magnitude(band)
+    magnitude, mean = magnitude_of(band)
     moments = {
         "shifted": autocovariance_at(jnp.fft.rfft2(magnitude), waves),
         "oriented": mean_products(magnitude, magnitude),
@@ -208,7 +208,7 @@ def band_moments(
     }
     if coarser is None:
         return moments, None
-    pairs = _pair_moments(magnitude, band.real, *_double_phase(coarser))
+    pairs = _pair_moments(magnitude, band.real, *double_phase(coarser))
     return moments, pairs | {"variance": jnp.diagonal(moments["oriented"])}
 
 
@@ -345,7 +345,7 @@ def analytic_bands(spectrum: Complex[Array, "height width"], masks: AnalyticBand
 # In these two functions the gradient needs only the bands. Recomputing the other values takes less
 # time than storing and loading them.
 @jax.checkpoint
-def _magnitude(bands: AnalyticBands) -> tuple[Bands, Float[Array, " orientations"]]:
+def magnitude_of(bands: AnalyticBands) -> tuple[Bands, Float[Array, " orientations"]]:
     """Return magnitudes minus their means, and the means."""
     squared = squared_magnitude(bands)
     is_zero = squared < jnp.finfo(squared.dtype).tiny
@@ -355,7 +355,7 @@ def _magnitude(bands: AnalyticBands) -> tuple[Bands, Float[Array, " orientations
 
 
 @jax.checkpoint
-def _double_phase(bands: AnalyticBands) -> tuple[Bands, Bands, Bands]:
+def double_phase(bands: AnalyticBands) -> tuple[Bands, Bands, Bands]:
     """Return magnitudes, and the real and imaginary parts of ``z**2 / abs(z)``."""
     squared = squared_magnitude(bands)
     is_zero = squared < jnp.finfo(squared.dtype).tiny
@@ -446,7 +446,7 @@ def shape_moments(values: Float[Array, "height width"], deviation: Scalar) -> li
 def shift_correlation(
     covariance: Float[Array, "*bands rows columns"], deviation: Float[Array, "*bands"]
 ) -> Float[Array, "*bands rows columns"]:
-    return _divide(covariance, deviation[..., None, None] ** 2)
+    return safe_correlation(covariance, deviation[..., None, None] ** 2)
 
 
 def band_correlation(
@@ -454,10 +454,12 @@ def band_correlation(
     first: Float[Array, "level first"],
     second: Float[Array, "level second"],
 ) -> Float[Array, "level first second"]:
-    return _divide(covariance, first[:, :, None] * second[:, None, :])
+    return safe_correlation(covariance, first[:, :, None] * second[:, None, :])
 
 
-def _divide(covariance: Float[Array, "..."], scale: Float[Array, "..."]) -> Float[Array, "..."]:
+def safe_correlation(
+    covariance: Float[Array, "..."], scale: Float[Array, "..."]
+) -> Float[Array, "..."]:
     """Return a correlation; 0 with gradient 0 where one of the two signals is constant."""
     # The gradient divides by the square.
     is_flat = scale**2 < jnp.finfo(scale.dtype).tiny

@@ -1,7 +1,8 @@
 """The interface of texture models: statistics in named groups, one after another in one vector."""
 
 import abc
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import equinox as eqx
 import jax
@@ -16,7 +17,41 @@ from ._naive import advise_on_rank
 from ._portilla_simoncelli_layout import check_scales, check_size, Group, Label, scale_labels
 
 
-class AbstractTextureStatistics(AbstractFunction):
+class AbstractStatisticGroups(AbstractFunction):
+    """A model whose statistics are named groups at several scales.
+
+    Attributes:
+        n_scales: Number of scales.
+    """
+
+    n_scales: eqx.AbstractVar[int]
+
+    @abc.abstractmethod
+    def _groups(self) -> dict[str, Group]:
+        """Return the groups by name, in the order of the representation."""
+
+    @property
+    def scales(self) -> list[Label]:
+        """Labels of the scales, pixels and residuals, from coarse to fine; scale 0 is finest."""
+        return scale_labels(self.n_scales)
+
+    @property
+    def statistic_groups(self) -> tuple[str, ...]:
+        """The name of the group of each statistic."""
+        groups = self._groups().items()
+        return tuple(name for name, group in groups for _ in range(group.kept.sum()))
+
+    @property
+    def statistic_scales(self) -> tuple[Label, ...]:
+        """The label of each statistic, one of ``scales``.
+
+        Correlations between scales have the label of the finer one.
+        """
+        groups = self._groups().values()
+        return tuple(group.labels[at] for group in groups for at in np.nonzero(group.kept)[-1])
+
+
+class AbstractTextureStatistics(AbstractStatisticGroups):
     """A model whose representation consists of named groups of texture statistics.
 
     Attributes:
@@ -30,35 +65,13 @@ class AbstractTextureStatistics(AbstractFunction):
     weights: eqx.AbstractVar[Float[Array, " statistic"] | None]
 
     @abc.abstractmethod
-    def _groups(self) -> dict[str, Group]:
-        """Return the groups by name, in the order of the representation."""
-
-    @property
-    def scales(self) -> list[Label]:
-        """Labels of the scales, pixels and residuals, from coarse to fine; scale 0 is finest."""
-        return scale_labels(self.n_scales)
+    def _plotters(self) -> tuple[Callable, Callable]:
+        """Return the functions that plot all statistics and that compute the stems of the plot."""
 
     @property
     def num_statistics(self) -> int:
         """Number of statistics."""
         return len(self.statistic_groups)
-
-    @property
-    def statistic_groups(self) -> tuple[str, ...]:
-        """The name of the group of each statistic, a key of ``convert_to_dict``."""
-        groups = self._groups().items()
-        return tuple(name for name, group in groups for _ in range(group.kept.sum()))
-
-    @property
-    def statistic_scales(self) -> tuple[Label, ...]:
-        """The label of each statistic, one of ``scales``.
-
-        Correlations between scales have the label of the finer one.
-        """
-        labels: list[Label] = []
-        for group in self._groups().values():
-            labels += [group.labels[index] for index in np.nonzero(group.kept)[-1]]
-        return tuple(labels)
 
     def remove_scales(
         self,
@@ -147,6 +160,36 @@ class AbstractTextureStatistics(AbstractFunction):
         noise = jax.random.uniform(key, image.shape, image.dtype)
         mean = jnp.mean(image, axis=(-2, -1), keepdims=True)
         return jnp.clip(mean + 0.1 * (noise - 0.5), 0, 1)
+
+    def plot_representation(self, data: Any, **options: Any) -> Any:
+        """Plot statistics, or the difference of two sets, group by group, and return the axes.
+
+        Args:
+            data: The statistics. Statistics of only some scales are plotted in a single axes.
+            **options: ``ax``, ``figsize``, ``ylim``, ``batch_idx`` and ``title`` as in
+                `plenoptax.plot.plot_representation`.
+        """
+        from .. import plot
+
+        if np.shape(data)[-1:] != (self.num_statistics,):
+            return plot.plot_representation(data=data, **options)
+        plot_all, _ = self._plotters()
+        return plot_all(self, data, **options)[1]
+
+    def update_plot(self, axes: Any, data: Any, **options: Any) -> list[Any]:
+        """Replace the statistics shown in the axes of `plot_representation`.
+
+        Args:
+            axes: The axes to update.
+            data: The new statistics.
+            **options: ``batch_idx`` and ``rescale_ylim`` as in `plenoptax.plot.update_plot`.
+        """
+        from .. import plot
+
+        if np.shape(data)[-1:] == (self.num_statistics,):
+            _, stems = self._plotters()
+            data = stems(self, data, options.pop("batch_idx", 0))
+        return plot.update_plot(axes, data, **options)
 
     def _check_call(
         self, image: Shaped[Array, "..."], scales: Sequence[Label] | None
