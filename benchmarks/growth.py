@@ -19,7 +19,8 @@ import time
 
 import numpy as np
 
-from benchmarks.shared import LIBRARIES, peak_memory, run_child, THREADS, use_threads
+from benchmarks.load import peak_memory
+from benchmarks.shared import LIBRARIES, run_child, THREADS, use_threads
 
 
 def time_calls(evaluate, side):

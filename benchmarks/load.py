@@ -1,7 +1,9 @@
-"""The processor time that other programs take."""
+"""The processor time that other programs take, and the memory of this one."""
 
 import os
 import pathlib
+import resource
+import sys
 import time
 from typing import NamedTuple
 
@@ -56,6 +58,12 @@ def other_load(before: Reading, after: Reading) -> Load:
             if total.clock > earlier.clock and others > -0.1 * elapsed - 0.05:
                 return Load(max(others, 0.0) / elapsed, source)
     return Load(None, "unknown")
+
+
+def peak_memory() -> float:
+    """Return the peak of the resident set of this process in MiB."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def _read_machine(proc):

@@ -67,7 +67,7 @@ def images(size):
 
 
 def take_turns(turns, is_quick):
-    pair = images(64 if is_quick else 256)
+    pair = images(128 if is_quick else 256)
     ours, _ = plenoptax_cases(*pair)
     theirs = plenoptic_cases(*pair)
     check(ours, theirs, turns.agree)

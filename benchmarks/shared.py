@@ -5,7 +5,6 @@ import functools
 import json
 import os
 import pathlib
-import resource
 import statistics
 import subprocess
 import sys
@@ -118,12 +117,6 @@ def photograph(size, rng):
     amplitude = 1 / np.maximum(frequency, 1 / size)
     values = np.fft.ifft2(np.fft.fft2(rng.standard_normal((size, size))) * amplitude).real
     return (0.5 + 0.4 * np.tanh(values / values.std())).astype(np.float32)[None]
-
-
-def peak_memory():
-    """Return the peak of the resident set of this process in MiB."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (2**20 if sys.platform == "darwin" else 2**10)
 
 
 def keep_programs(folder):

@@ -2,7 +2,7 @@
 
     python -m benchmarks --only import start memory
 
-``import``: from the start of the process to its end, with nothing else in it. plenoptax imports its
+``import``: from the start of the process to its end, with nothing else in it. Both import their
 parts on first use, so it is measured again with all that a metamer needs. ``start``: to the first
 finished step of a texture metamer of 256 x 256 pixels, with an empty compilation cache, and with
 one that is filled. ``memory``: the peak of the resident set after 30 steps of it.
@@ -12,19 +12,28 @@ import argparse
 import functools
 import json
 import pathlib
-import tempfile
+import subprocess
+import sys
+import time
 
 import numpy as np
 
+from benchmarks.load import peak_memory
 from benchmarks.shared import (
     keep_programs,
     LIBRARIES,
-    peak_memory,
-    run_child,
+    ROOT,
     take_syntheses,
     THREADS,
     use_threads,
 )
+
+
+# Names are imported on first use.
+NEEDED = {
+    "plenoptic": "x.Metamer, x.models.PortillaSimoncelli",
+    "plenoptax": "x.metamer, x.models.PortillaSimoncelli",
+}
 
 
 def make_start(options):
@@ -78,23 +87,11 @@ def run_plenoptax(options):
     return {"loss": float(result.trace.losses[0])}
 
 
-def run_import(options):
-    if options.library == "plenoptic":
-        import plenoptic  # noqa: F401
-    else:
-        import plenoptax as plx
-
-        if options.library == "plenoptax for a metamer":
-            # Names are imported on first use.
-            _ = plx.metamer, plx.models.PortillaSimoncelli, plx.lbfgs
-    return {}
-
-
 def _take(turns, is_quick, steps, quantity):
     def check(theirs, ours, agree, case, folder):
         agree("loss of the starting image", ours["loss"], theirs["loss"], 1e-3)
 
-    size = 64 if is_quick else 256
+    size = 128 if is_quick else 256
     cases = {f"{size} x {size} pixels": {"size": size, "steps": steps}}
     name = {"s": "seconds", "MiB": "MiB"}[quantity]
     take_syntheses(turns, "start", cases, check, lambda run: {quantity: run[name]})
@@ -109,21 +106,29 @@ def take_memory(turns, is_quick):
 
 
 def take_imports(turns, is_quick):
-    with tempfile.TemporaryDirectory() as folder:
+    def run(library, names, pair):
+        # Not a role of this file, which imports NumPy.
+        program = (
+            f"import {library} as x; {names}\n"
+            "from benchmarks.load import peak_memory; print(peak_memory())"
+        )
+        start = time.perf_counter()
+        peak = subprocess.check_output([sys.executable, "-c", program], cwd=ROOT, text=True)
+        seconds = time.perf_counter() - start
+        return {library: {"s": seconds, "MiB": float(peak)}}
 
-        def run(library, pair):
-            found = run_child("start", "import", library=library, folder=folder)
-            return {library: {"s": found["seconds"], "MiB": found["MiB"]}}
-
-        libraries = (*LIBRARIES, "plenoptax for a metamer")
-        turns.take({"import": [functools.partial(run, library) for library in libraries]})
+    turns.take(
+        {
+            "import": [functools.partial(run, library, "0") for library in LIBRARIES],
+            "what a metamer needs": [functools.partial(run, *item) for item in NEEDED.items()],
+        }
+    )
 
 
 ROLES = {
     "start": make_start,
     "plenoptic": run_plenoptic,
     "plenoptax": run_plenoptax,
-    "import": run_import,
 }
 
 
@@ -131,7 +136,6 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--role", choices=list(ROLES), required=True)
     parser.add_argument("--folder", type=pathlib.Path, required=True)
-    parser.add_argument("--library")
     parser.add_argument("--cache", type=pathlib.Path)
     parser.add_argument("--threads", type=int, default=THREADS[-1])
     parser.add_argument("--size", type=int, default=256)

@@ -25,10 +25,10 @@ import pathlib
 import tempfile
 import time
 
+from benchmarks.load import peak_memory
 from benchmarks.shared import (
     agree,
     keep_programs,
-    peak_memory,
     run_child,
     summarize,
     synthesize_plenoptic_texture,
@@ -39,7 +39,7 @@ from benchmarks.shared import (
 
 LEVELS = {"brick": 0.006, "grass": 0.0011, "gravel": 0.0013}
 # The largest relative error of any group of statistics that both libraries reach.
-LARGEST_ERROR = 0.02
+LARGEST_ERROR = 0.05
 
 
 def watch_groups(folder):
@@ -295,7 +295,7 @@ def check(theirs, ours, verdict, quantity, level, agree=agree):
 def take_turns(turns, is_quick):
     """Measure whole syntheses to equal errors by group, a seed for each pair."""
     error = 0.3 if is_quick else LARGEST_ERROR
-    common = {"size": 64 if is_quick else 256, "error": error}
+    common = {"size": 128 if is_quick else 256, "error": error}
 
     def verify(theirs, ours, agree, case, folder):
         verdict = run_child("texture_metamer", "judge", folder=folder)
