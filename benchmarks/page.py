@@ -1,5 +1,6 @@
 """The tables of what was measured, and the reasons not to publish them."""
 
+import contextlib
 import datetime
 import importlib.metadata
 import os
@@ -49,8 +50,11 @@ def describe_machine():
     if "SC_PHYS_PAGES" in os.sysconf_names:
         memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         found["memory"] = f"{memory / 2**30:.0f} GiB"
-    versions = {name: importlib.metadata.version(name) for name in PACKAGES}
-    return found | {"versions": {"Python": platform.python_version(), **versions}}
+    versions = {"Python": platform.python_version()}
+    for name in PACKAGES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            versions[name] = importlib.metadata.version(name)
+    return found | {"versions": versions}
 
 
 def find_reasons(results, rows, *, allow_unknown=False):
@@ -152,7 +156,7 @@ def write_row(row, result, is_quick=False):
     count = len(result["pairs"])
     pairs = "One pair" if count == 1 else f"{count} pairs"
     spread = "quartiles" if count >= QUARTILES_FROM else "range"
-    note = "Sizes are smaller than it says, because the run is quick. " if is_quick else ""
+    note = "Sizes and steps are less than this says, because the run is quick. " if is_quick else ""
     return (
         f"## {row.title}\n\n{row.about} {note}{pairs}, median and {spread}.\n\n"
         f"{tabulate(result)}\n"
