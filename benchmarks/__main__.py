@@ -33,7 +33,7 @@ from benchmarks.page import (
     write_page,
     write_row,
 )
-from benchmarks.shared import ROOT, Turns
+from benchmarks.shared import ROOT, THREADS, Turns
 
 
 PAGE = ROOT / "benchmarks" / "results.md"
@@ -93,7 +93,7 @@ ROWS = {
         "metamers",
         "take_turns",
         3,
-        "256 x 256 pixels, 200 steps of plenoptic's default Adam by both: a Gaussian model, and "
+        "256 x 256 pixels, 100 steps of plenoptic's default Adam by both: a Gaussian model, and "
         "texture statistics from coarse to fine. From posing the problem, with compilation.",
     ),
     "mad": Row(
@@ -101,7 +101,7 @@ ROWS = {
         "mad",
         "take_turns",
         3,
-        "SSIM against squared error, 256 x 256 pixels, 200 penalized steps by both. From posing "
+        "SSIM against squared error, 256 x 256 pixels, 100 penalized steps by both. From posing "
         "the problem, with compilation.",
     ),
     "eigendistortions": Row(
@@ -190,6 +190,8 @@ def parse(arguments):
         parser.error(f"--only must name rows that --list shows, got {', '.join(unknown)}")
     if options.quick and options.write:
         parser.error("--write must come without --quick, whose numbers are too small for the page")
+    if options.results and (options.results.is_dir() or not options.results.parent.is_dir()):
+        parser.error(f"--results must be a file in a folder that exists, got {options.results}")
     return options
 
 
@@ -236,6 +238,8 @@ def work(name, path, is_quick, root):
         pairs={number: pair for number, pair in pairs.items() if not is_disturbed(pair)},
         facts=earlier["facts"],
         save=save,
+        # Several threads wait for each other where other programs run.
+        threads=(1,) if is_quick else THREADS,
     )
     module = importlib.import_module(f"benchmarks.{row.module}")
     getattr(module, row.function)(turns, is_quick)

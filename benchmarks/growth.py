@@ -85,7 +85,7 @@ def run_size_plenoptax(options):
 
 
 def run_size_plenoptic(options):
-    use_threads(THREADS[-1])
+    use_threads(options.threads)
     import plenoptic as po
     import torch
 
@@ -141,7 +141,7 @@ def run_batch_plenoptax(options):
 
 
 def run_batch_plenoptic(options):
-    use_threads(THREADS[-1])
+    use_threads(options.threads)
     import plenoptic as po
     import torch
 
@@ -174,7 +174,8 @@ def compare_growth(turns, what, numbers, label, quantities, agree, **options):
         last, cases = {}, {}
 
         def run(library, number, folder, pair):
-            found = child(what, library, number, folder, **options)
+            threads = {"threads": turns.threads[-1]} if library == "plenoptic" else {}
+            found = child(what, library, number, folder, **options, **threads)
             last[library] = found
             if len(last) == 2:
                 agree(number, last.pop("plenoptax"), last.pop("plenoptic"))
@@ -269,6 +270,7 @@ def main():
     parser.add_argument("--what", choices=["size", "batch"])
     parser.add_argument("--number", type=int)
     parser.add_argument("--folder", type=pathlib.Path)
+    parser.add_argument("--threads", type=int, default=THREADS[-1])
     parser.add_argument("--batch-size", type=int)
     parser.add_argument("--steps", type=int, default=100)
     parser.add_argument("--parts", nargs="+", default=["size", "batch", "devices"])

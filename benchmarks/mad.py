@@ -99,7 +99,7 @@ def check(theirs, ours, agree=agree, case="competition", folder=None):
 
 
 def take_turns(turns, is_quick):
-    take_syntheses(turns, "mad", {"competition": {"steps": 10 if is_quick else 200}}, check)
+    take_syntheses(turns, "mad", {"competition": {"steps": 10 if is_quick else 100}}, check)
 
 
 def compare_times(options):

@@ -186,7 +186,7 @@ def check(theirs, ours, agree=agree, case="metamer", folder=None):
 
 
 def take_turns(turns, is_quick):
-    steps = 10 if is_quick else 200
+    steps = 10 if is_quick else 100
     cases = {case: {"case": case, "steps": steps} for case in CASES}
     take_syntheses(turns, "metamers", cases, check)
 

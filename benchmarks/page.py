@@ -138,13 +138,13 @@ def _line(*cells):
 def _describe_loads(pairs):
     """Say what other programs used beside each pair."""
     ordered = [pairs[number] for number in sorted(pairs, key=int)]
-    sources = sorted({pair["source"] for pair in ordered})
+    is_partial = any(pair["source"] == "control group" for pair in ordered)
     before, during = (
         " ".join("unknown" if pair[when] is None else f"{pair[when]:.2f}" for pair in ordered)
         for when in ("before", "during")
     )
     text = f"Cores used by other programs before each pair: {before}; during it: {during}"
-    return text + (f" (of the {' or '.join(sources)})." if sources != ["machine"] else ".")
+    return text + (" (of the control group only)." if is_partial else ".")
 
 
 def write_row(row, result, is_quick=False):

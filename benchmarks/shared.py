@@ -83,11 +83,11 @@ def with_threads(number, function):
     return run
 
 
-def by_threads(function):
+def by_threads(function, threads=THREADS):
     """Return plenoptic's function with each number of threads, by the name of a column."""
     return {
         f"plenoptic, {number} thread" + "s" * (number > 1): with_threads(number, function)
-        for number in THREADS
+        for number in threads
     }
 
 
@@ -227,7 +227,7 @@ def take_syntheses(turns, module, cases, check, numbers=None):
                 folder.mkdir()
                 child("start")
             if library == "plenoptic":
-                runs = {"plenoptic": child(library, threads=THREADS[-1])}
+                runs = {"plenoptic": child(library, threads=turns.threads[-1])}
             else:
                 names = "plenoptax", "plenoptax, compiled before"
                 runs = {name: child(library, cache=folder / "cache") for name in names}
@@ -250,7 +250,9 @@ class Turns:
         facts: By what was compared, the differences between the libraries, and those allowed.
     """
 
-    def __init__(self, count, *, seconds=2.0, root=None, pairs=None, facts=None, save=None):
+    def __init__(
+        self, count, *, seconds=2.0, root=None, pairs=None, facts=None, save=None, threads=THREADS
+    ):
         """Choose how many pairs.
 
         Args:
@@ -260,12 +262,14 @@ class Turns:
             pairs: Those of an earlier run.
             facts: Those of an earlier run.
             save: Called without arguments after each pair.
+            threads: The numbers of plenoptic's threads for calls; whole syntheses take the last.
         """
         self.count = count
         self.seconds = seconds
         self.root = os.getpid() if root is None else root
         self.pairs = dict(pairs or {})
         self.facts = dict(facts or {})
+        self.threads = threads
         self._save = save or (lambda: None)
 
     def agree(self, what, found, wanted, tolerance):
@@ -308,6 +312,6 @@ class Turns:
 
         cases = {}
         for case in ours:
-            functions = {"plenoptax": ours[case], **by_threads(theirs[case])}
+            functions = {"plenoptax": ours[case], **by_threads(theirs[case], self.threads)}
             cases[case] = [functools.partial(milliseconds, *item) for item in functions.items()]
         self.take(cases)

@@ -320,6 +320,7 @@ def test_run_fails_if_a_row_fails(code, status, runner, tmp_path, monkeypatch, c
     [
         (["--only", "textures", "rows"], "--only must name rows that --list shows, got rows"),
         (["--write", "--quick"], "--write must come without --quick"),
+        (["--results", "no/file"], "--results must be a file in a folder that exists, got no/file"),
         (["--loud"], "Unrecognized arguments: --loud"),
     ],
 )
@@ -330,6 +331,12 @@ def test_bad_arguments_get_one_sentence(arguments, message, bench, capsys):
     found = capsys.readouterr().err
     assert found.startswith(message)
     assert found.count("\n") == 1
+
+
+def test_load_of_a_control_group_is_said_to_be_partial(runner, tmp_path):
+    pair = make_pair() | {"source": "control group"}
+    runner.write(save(runner, tmp_path, make_pair(), pair), False)
+    assert "during it: 0.20 0.20 (of the control group only)." in runner.PAGE.read_text()
 
 
 def test_numbers_of_another_machine_are_refused(runner, tmp_path):
