@@ -144,7 +144,7 @@ ROWS = {
         "take_sizes",
         3,
         "Value and gradient of texture statistics of three scales, and the peak of the resident "
-        "set, each in a process of its own. Compiled before.",
+        "set with compilation, each in a process of its own. Times are of compiled programs.",
     ),
     "batch": Row(
         "Growth with the batch",
