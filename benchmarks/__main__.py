@@ -151,8 +151,9 @@ ROWS = {
         "growth",
         "take_batches",
         3,
-        "Metamers of OnOff, 128 x 128 pixels, 30 steps of Adam, all images at once. plenoptic has "
-        "one loss and one optimizer for all. Compiled before.",
+        "Metamers of OnOff, 128 x 128 pixels, 30 steps of Adam, all images at once. plenoptic "
+        "minimizes the sum of their losses, so that each has the same problem in both. Compiled "
+        "before.",
     ),
     "devices": Row(
         "Growth with devices",

@@ -288,7 +288,7 @@ def check(theirs, ours, verdict, quantity, level, agree=agree):
     for name in ("plenoptic", "plenoptax"):
         value = verdict[name][quantity]
         # The two libraries round differently.
-        if not value <= 1.1 * level:
+        if not value <= 1.02 * level:
             raise SystemExit(f"The {quantity} of {name} ended at {value:.2g}, above {level:.2g}.")
 
 
