@@ -1,6 +1,6 @@
 """Time the animation of a synthesis: the status in three panels, frame by frame.
 
-Run it as ``python benchmarks/animation.py [--quick] [--pairs N]``. It makes a metamer of 256 x 256
+Run it as ``python -m benchmarks.animation [--quick] [--pairs N]``. It makes a metamer of 256 x 256
 pixels, with a picture of each step, and writes its animation as HTML and as GIF; neither needs
 ffmpeg. It first checks that an updated figure shows what a newly drawn one does. Where plenoptic is
 installed, the two libraries animate in turn. matplotlib's limit on the size of HTML is raised for

@@ -7,8 +7,8 @@ a step, 100 pairs, strong Wolfe line search, noise of 0.1 around the mean of the
 start. Its image is that of the smallest loss so far. plenoptax has its defaults, and its image is
 that of the last accepted step.
 
-    python benchmarks/blind_comparison.py make FOLDER --seconds 40
-    python benchmarks/blind_comparison.py reveal FOLDER left same right ...
+    python -m benchmarks.blind_comparison make FOLDER --seconds 40
+    python -m benchmarks.blind_comparison reveal FOLDER left same right ...
 
 The first command draws a secret key, writes one picture for each texture (the photograph in the
 middle, the metamers at its sides, in an order drawn from the key), and prints nothing about the
@@ -18,7 +18,6 @@ tables of errors. plenoptic computes the weighted norms, plenoptax the errors by
 """
 
 import argparse
-import contextlib
 import json
 import os
 import pathlib
@@ -28,6 +27,8 @@ import sys
 import time
 
 import numpy as np
+
+from benchmarks.shared import synthesize_plenoptic_texture
 
 
 SIZE = 256
@@ -58,45 +59,21 @@ def load(name):
 
 
 def run_plenoptic(folder, seconds):
-    import plenoptic as po
     import torch
 
     torch.set_num_threads(1)
     image, start = (
         torch.from_numpy(np.load(folder / f"{x}.npy"))[None] for x in ("target", "start")
     )
-    model = po.models.PortillaSimoncelli(image.shape[-2:])
-    weighted = po.loss.portilla_simoncelli_loss_factory(model, image)
-    metamer = po.Metamer(image, model, loss_function=weighted)
-    metamer.setup(
-        start,
-        optimizer=torch.optim.LBFGS,
-        optimizer_kwargs={
-            "lr": 1,
-            "max_iter": 10,
-            "max_eval": 10,
-            "history_size": 100,
-            "line_search_fn": "strong_wolfe",
-        },
-    )
     best, count = [np.inf, start], [0]
 
-    class Over(Exception):
-        pass
-
-    def loss(*arguments):
-        value = weighted(*arguments)
+    def watch(loss, found, wanted, image):
         count[0] += 1
-        if value.item() < best[0]:
-            best[:] = value.item(), metamer.metamer.detach().clone()
-        if time.process_time() > seconds:
-            raise Over
-        return value
+        if loss < best[0]:
+            best[:] = loss, image.clone()
+        return time.process_time() > seconds
 
-    # Set after the checks of the constructor, whose evaluations are none of the synthesis'.
-    metamer._loss_function = loss
-    with contextlib.suppress(Over):
-        metamer.synthesize(max_iter=10**6, stop_criterion=0)
+    synthesize_plenoptic_texture(image, start, watch)
     return best[1].numpy()[0], count[0]
 
 
@@ -132,7 +109,15 @@ def use_one_thread():
 def child(folder, name, seconds):
     """Run a library with one thread in a process of its own."""
     one = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
-    command = [sys.executable, __file__, name, str(folder), "--seconds", str(seconds)]
+    command = [
+        sys.executable,
+        "-m",
+        "benchmarks.blind_comparison",
+        name,
+        str(folder),
+        "--seconds",
+        str(seconds),
+    ]
     subprocess.run(command, check=True, env={**os.environ, **one})
 
 

@@ -8,7 +8,7 @@ model without gradients, which are not in the number. The images are compared by
 scales and by the errors of a report, group by group: the relative error, and the z error in units
 of the standard deviation over windows of photographs.
 
-    python benchmarks/coarse_to_fine.py --seeds 3
+    python -m benchmarks.coarse_to_fine --seeds 3
 """
 
 import argparse

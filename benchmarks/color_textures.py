@@ -17,7 +17,7 @@ both of which must miss a bar:
 - groups: the largest ratio of the error of a group of single channels to the error of that group in
   the gray model's own metamer, at most 1.5. A larger ratio means that it has not converged.
 
-    python benchmarks/color_textures.py --size 256 --seeds 3 --steps 600 --save images.npz
+    python -m benchmarks.color_textures --size 256 --seeds 3 --steps 600 --save images.npz
 
 With ``--photographs`` the targets are 64 x 64 crops of two photographs of scikit-image, a brown and
 blue stain and the fur of a cat, and the other samples are the disjoint crops of the same region.

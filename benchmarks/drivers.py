@@ -1,6 +1,6 @@
 """Time the ways to take the steps of one synthesis, and of 16 at once.
 
-    python benchmarks/drivers.py
+    python -m benchmarks.drivers
 
 The ways are: a Python loop over the compiled step (host); a compiled loop (chunk), for a batch over
 all elements at once; and a compiled loop of one element, or of a pair, after another. All give the

@@ -7,7 +7,7 @@ deviation over five unrelated photographs in the same windows of the same band. 
 error of every group is below 5 % in every band, or at the limit. "twice the scaling" is a metamer
 of windows of twice the scaling, judged with the windows of the model.
 
-    python benchmarks/foveated.py --images foveated.npz
+    python -m benchmarks.foveated --images foveated.npz
 """
 
 import argparse

@@ -5,15 +5,13 @@ can be; plenoptic's filters are cached. Three tasks: the response; the value and
 of squares; and the product of the Fisher matrix with a direction, ``J.T @ J @ v``, which is what
 eigendistortions are made of. Results are compared first. Run it with plenoptic installed:
 
-    python benchmarks/front_ends.py --sizes 256 512 --threads 1 2
+    python -m benchmarks.front_ends --sizes 256 512
 
 Prints Markdown tables of medians and, in brackets, quartiles in milliseconds; the factor is that
 over the better number of threads.
 """
 
 import argparse
-import functools
-import time
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +20,7 @@ import plenoptic
 import torch
 
 import plenoptax
+from benchmarks.shared import agree, compare_calls, compiled, photograph, print_header
 
 
 PRETRAINED = {"kernel_size": 31, "pretrained": True}
@@ -34,14 +33,6 @@ MODELS = {
     "LuminanceContrastGainControl": PRETRAINED,
     "OnOff": PRETRAINED,
 }
-
-
-def photograph(size, rng):
-    """Noise with the spectrum of photographs, in [0, 1]."""
-    frequency = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.fftfreq(size)[None])
-    amplitude = 1 / np.maximum(frequency, 1 / size)
-    values = np.fft.ifft2(np.fft.fft2(rng.standard_normal((size, size))) * amplitude).real
-    return (0.5 + 0.4 * np.tanh(values / values.std())).astype(np.float32)[None]
 
 
 def plenoptax_cases(name, image, direction):
@@ -62,12 +53,8 @@ def plenoptax_cases(name, image, direction):
     arguments = model, image, direction
     cases, seconds = {}, {}
     for function in (forward, gradient, fisher):
-        start = time.perf_counter()
-        executable = jax.jit(function).lower(*arguments).compile()
-        seconds[function.__name__] = time.perf_counter() - start
-        cases[function.__name__] = functools.partial(
-            lambda executable: jax.block_until_ready(executable(*arguments)), executable
-        )
+        name = function.__name__
+        cases[name], seconds[name] = compiled(function, *arguments)
     return cases, seconds
 
 
@@ -104,72 +91,48 @@ def plenoptic_cases(name, image, direction):
     return {"forward": forward, "gradient": gradient, "fisher": fisher}
 
 
-def check(ours, theirs):
-    """Refuse to compare times of results that disagree."""
-    for case in ours:
-        pairs = zip(*map(jax.tree.leaves, (ours[case](), list_of(theirs[case]()))), strict=True)
-        for found, expected in pairs:
-            expected = expected.numpy()
-            np.testing.assert_allclose(found, expected, atol=1e-3 * np.abs(expected).max())
-
-
-def list_of(value):
-    return list(value) if isinstance(value, tuple) else [value]
-
-
-def measure(functions, rounds, block):
-    """Quartiles of the times of several functions, in milliseconds."""
-    # In blocks: the threads of one library go on spinning for a while and slow the other down.
-    times = {name: [] for name in functions}
-    for _ in range(rounds):
-        for name, function in functions.items():
-            function()
-            for _ in range(block):
-                start = time.perf_counter()
-                function()
-                times[name].append(1e3 * (time.perf_counter() - start))
-    return {name: np.percentile(values, [25, 50, 75]) for name, values in times.items()}
-
-
-def with_threads(number, function):
-    def run():
-        if torch.get_num_threads() != number:
-            torch.set_num_threads(number)
-        return function()
-
-    return run
-
-
-def compare(size, options):
+def make_cases(name, size, agree=agree):
+    """By task, a call by both libraries, and the seconds of compilation."""
     rng = np.random.default_rng(0)
     image = photograph(size, rng)
     direction = rng.standard_normal(image.shape).astype(np.float32)
+    ours, seconds = plenoptax_cases(name, image, direction)
+    theirs = plenoptic_cases(name, image, direction)
+    # Refuse to compare times of results that disagree.
+    for task in ours:
+        found, wanted = (jax.tree.leaves(cases[task]()) for cases in (ours, theirs))
+        for one, other in zip(found, wanted, strict=True):
+            agree(f"{task} of {name}", one, other, 1e-3)
+    return ours, theirs, seconds
+
+
+def take_turns(turns, is_quick):
+    ours, theirs = {}, {}
+    for name in ("Gaussian", "LuminanceGainControl", "OnOff"):
+        both = make_cases(name, 64 if is_quick else 256, turns.agree)
+        for cases, found in zip((ours, theirs), both, strict=False):
+            cases |= {f"{name}, {task}": call for task, call in found.items()}
+    turns.take_calls(ours, theirs, block=4)
+
+
+def compare(size, is_quick):
     print(f"\n{size} x {size} pixels, float32, CPU; milliseconds\n")
-    columns = [f"plenoptic, {number} thread" + "s" * (number > 1) for number in options.threads]
-    columns = ["model", "task", "plenoptax", *columns, "factor", "compilation"]
-    print("| " + " | ".join(columns) + " |\n" + "|---" * len(columns) + "|")
+    print_header("model", "task", more=["compilation, s"])
     for name in MODELS:
-        ours, seconds = plenoptax_cases(name, image, direction)
-        theirs = plenoptic_cases(name, image, direction)
-        check(ours, theirs)
-        for case in ours:
-            functions = {"plenoptax": ours[case]}
-            functions |= {n: with_threads(n, theirs[case]) for n in options.threads}
-            times = measure(functions, *((2, 3) if options.quick else (8, 6)))
-            cells = [f"{half:.2f} [{low:.2f}, {high:.2f}]" for low, half, high in times.values()]
-            best = min(times[number][1] for number in options.threads)
-            cells += [f"{best / times['plenoptax'][1]:.0f}", f"{seconds[case]:.1f} s"]
-            print(f"| {name} | {case} | " + " | ".join(cells) + " |", flush=True)
+        ours, theirs, seconds = make_cases(name, size)
+        for task in ours:
+            rounds, block = (2, 3) if is_quick else (8, 6)
+            more = [f"{seconds[task]:.1f}"]
+            compare_calls([name, task], ours[task], theirs[task], rounds, block, more)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--sizes", type=int, nargs="+", default=[256])
-    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
     parser.add_argument("--quick", action="store_true", help="few repetitions, for orientation")
     options = parser.parse_args()
     for size in options.sizes:
-        compare(size, options)
+        compare(size, options.quick)
 
 
 if __name__ == "__main__":

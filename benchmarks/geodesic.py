@@ -1,7 +1,7 @@
 """How near to a geodesic several optimizers come in the same number of evaluations, and how fast.
 
 The path leads in ten steps from one crop of a photograph to another, a few pixels aside, for a
-model of local contrast. Run as ``python benchmarks/geodesic.py``, with ``--quick`` for one start.
+model of local contrast. Run as ``python -m benchmarks.geodesic``, with ``--quick`` for one start.
 """
 
 import argparse

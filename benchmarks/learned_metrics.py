@@ -3,7 +3,7 @@
 Both compare the same two color images, in float32, with the same weights, in turns. Values are
 compared first. Run it with the packages of tests/reference/make_learned_metrics.py installed:
 
-    python benchmarks/learned_metrics.py [--quick]
+    python -m benchmarks.learned_metrics [--quick]
 
 Prints a Markdown table of medians, and in brackets the range of seven turns, in milliseconds of
 wall time and of CPU time, which counts all threads. The factor is the time of torch with the better

@@ -4,7 +4,7 @@ A step is timed bare (the compiled gradient and Adam's update, called from Pytho
 `plenoptax.run` with either driver. On CPU the compiled loop is expected to be many times slower for
 the convolutional model (JAX issue 12868); ``auto`` must take the host's.
 
-    python benchmarks/loop.py
+    python -m benchmarks.loop
 """
 
 import statistics

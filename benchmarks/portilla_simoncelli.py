@@ -2,12 +2,11 @@
 
 Both take the same image, float32, with the default arguments of the model. Their statistics and
 their gradients are compared first. Run it with plenoptic installed:
-``python benchmarks/portilla_simoncelli.py [size]``. Prints a Markdown table of medians and, in
+``python -m benchmarks.portilla_simoncelli [size]``. Prints a Markdown table of medians and, in
 brackets, quartiles in milliseconds; the factor is that over the better number of threads.
 """
 
 import sys
-import time
 
 import jax
 import jax.numpy as jnp
@@ -15,28 +14,14 @@ import numpy as np
 import plenoptic
 import torch
 
+from benchmarks.shared import agree, compare_calls, compiled, photograph, print_header
 from plenoptax.loss import l2_norm
 from plenoptax.models import PortillaSimoncelli
 
 
-def texture(size, rng):
-    frequency = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.fftfreq(size)[None])
-    amplitude = 1 / np.maximum(frequency, 1 / size)
-    values = np.tanh(np.fft.ifft2(np.fft.fft2(rng.standard_normal((size, size))) * amplitude).real)
-    return 0.5 + 0.4 * values + 0.05 * rng.standard_normal((size, size))
-
-
-def compiled(function, *arguments):
-    """A function without arguments, and how long its compilation took, in seconds."""
-    start = time.perf_counter()
-    executable = jax.jit(function).lower(*arguments).compile()
-    elapsed = time.perf_counter() - start
-    return lambda: jax.block_until_ready(executable(*arguments)), elapsed
-
-
 def plenoptax_cases(target, start):
-    model = PortillaSimoncelli(target.shape)
-    target, start = (jnp.asarray(image[None], jnp.float32) for image in (target, start))
+    model = PortillaSimoncelli(target.shape[-2:])
+    target, start = jnp.asarray(target), jnp.asarray(start)
     representation = model(target)
 
     def loss(image, model, representation):
@@ -49,10 +34,8 @@ def plenoptax_cases(target, start):
 
 
 def plenoptic_cases(target, start):
-    model = plenoptic.models.PortillaSimoncelli(target.shape)
-    target, start = (
-        torch.as_tensor(image[None, None], dtype=torch.float32) for image in (target, start)
-    )
+    model = plenoptic.models.PortillaSimoncelli(target.shape[-2:])
+    target, start = (torch.as_tensor(image)[None] for image in (target, start))
     representation = model(target)
 
     def forward():
@@ -68,58 +51,39 @@ def plenoptic_cases(target, start):
     return {"forward": forward, "value and gradient": gradient}
 
 
-def check(ours, theirs):
-    np.testing.assert_allclose(
-        ours["forward"](), theirs["forward"]()[0].numpy(), rtol=1e-4, atol=1e-4
-    )
-    (value, gradient), (their_value, their_gradient) = (
-        cases["value and gradient"]() for cases in (ours, theirs)
-    )
-    np.testing.assert_allclose(value, their_value.numpy(), rtol=1e-4)
-    their_gradient = their_gradient[0].numpy()
-    assert np.linalg.norm(gradient - their_gradient) < 1e-3 * np.linalg.norm(their_gradient)
+def check(ours, theirs, agree=agree):
+    """Refuse to compare times of results that disagree."""
+    agree("statistics", ours["forward"](), theirs["forward"]()[0], 1e-4)
+    found, wanted = (cases["value and gradient"]() for cases in (ours, theirs))
+    agree("value of the loss", found[0], wanted[0], 1e-4)
+    agree("gradient of the loss", found[1], wanted[1], 1e-3)
 
 
-def measure(functions, rounds=8, block=8):
-    """Quartiles of the times of several functions, in milliseconds."""
-    # In blocks: the threads of one library go on spinning for a while and slow the other down.
-    times = {name: [] for name in functions}
-    for _ in range(rounds):
-        for name, function in functions.items():
-            function()
-            for _ in range(block):
-                start = time.perf_counter()
-                function()
-                times[name].append(1e3 * (time.perf_counter() - start))
-    return {name: np.percentile(values, [25, 50, 75]) for name, values in times.items()}
+def images(size):
+    rng = np.random.default_rng(0)
+    target = photograph(size, rng) + 0.05 * rng.standard_normal((1, size, size))
+    start = 0.5 + 0.1 * rng.random((1, size, size))
+    return target.astype(np.float32), start.astype(np.float32)
 
 
-def with_threads(number, function):
-    def run():
-        if torch.get_num_threads() != number:
-            torch.set_num_threads(number)
-        return function()
-
-    return run
+def take_turns(turns, is_quick):
+    pair = images(128 if is_quick else 256)
+    ours, _ = plenoptax_cases(*pair)
+    theirs = plenoptic_cases(*pair)
+    check(ours, theirs, turns.agree)
+    turns.take_calls(ours, theirs)
 
 
 def main():
     size = int(sys.argv[1]) if len(sys.argv) > 1 else 256
-    rng = np.random.default_rng(0)
-    target, start = texture(size, rng), 0.5 + 0.1 * rng.random((size, size))
-    ours, seconds = plenoptax_cases(target, start)
-    theirs = plenoptic_cases(target, start)
+    pair = images(size)
+    ours, seconds = plenoptax_cases(*pair)
+    theirs = plenoptic_cases(*pair)
     check(ours, theirs)
     print(f"Portilla-Simoncelli, {size} x {size}, float32, CPU; milliseconds\n")
-    print("| | plenoptax | plenoptic, 1 thread | 2 threads | factor | compilation |")
-    print("|---|---|---|---|---|---|")
+    print_header("", more=["compilation, s"])
     for case in ours:
-        functions = {"plenoptax": ours[case]}
-        functions |= {number: with_threads(number, theirs[case]) for number in (1, 2)}
-        times = measure(functions)
-        cells = [f"{half:.1f} [{low:.1f}, {high:.1f}]" for low, half, high in times.values()]
-        factor = min(times[1][1], times[2][1]) / times["plenoptax"][1]
-        print(f"| {case} | {' | '.join(cells)} | {factor:.1f} | {seconds[case]:.1f} s |")
+        compare_calls([case], ours[case], theirs[case], more=[f"{seconds[case]:.1f}"])
 
 
 if __name__ == "__main__":

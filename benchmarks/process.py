@@ -4,11 +4,10 @@ Both take the same image, float32, with six scales and the filter of sum 1, as i
 Laplacian pyramid distance. Their results are compared first. Times are medians with quartiles, in
 milliseconds.
 
-    python benchmarks/process.py --sizes 256 512
+    python -m benchmarks.process --sizes 256 512
 """
 
 import argparse
-import time
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +15,7 @@ import numpy as np
 import plenoptic
 import torch
 
+from benchmarks.shared import agree, compare_calls, print_header
 from plenoptax.process import LaplacianPyramid
 
 
@@ -51,24 +51,18 @@ def plenoptic_cases(image):
     }
 
 
-def check(ours, theirs):
+def make_cases(size, agree=agree):
+    image = np.random.default_rng(0).uniform(size=(1, size, size)).astype(np.float32)
+    ours, theirs = plenoptax_cases(image), plenoptic_cases(image)
+    # Refuse to compare times of results that disagree.
     for case in ours:
         for one, other in zip(ours[case](), theirs[case](), strict=True):
-            other = np.squeeze(other.numpy())
-            np.testing.assert_allclose(np.squeeze(one), other, atol=1e-5 * abs(other).max())
+            agree(f"{case} of the Laplacian pyramid", one, other, 1e-5)
+    return ours, theirs
 
 
-def times(functions, rounds, block=10):
-    # In blocks: the threads of one library go on spinning for a while and slow the other down.
-    elapsed = [[] for _ in functions]
-    for _ in range(rounds):
-        for function, found in zip(functions, elapsed, strict=True):
-            function()
-            for _ in range(block):
-                start = time.perf_counter()
-                function()
-                found.append(1e3 * (time.perf_counter() - start))
-    return [np.percentile(found, (50, 25, 75)) for found in elapsed]
+def take_turns(turns, is_quick):
+    turns.take_calls(*make_cases(64 if is_quick else 256, turns.agree), block=10)
 
 
 def main():
@@ -76,18 +70,12 @@ def main():
     parser.add_argument("--sizes", type=int, nargs="+", default=[256, 512])
     parser.add_argument("--quick", action="store_true", help="one round, to see that it runs")
     options = parser.parse_args()
-    print(f"float32, {torch.get_num_threads()} torch threads\n")
-    print("| pixels | case | plenoptax | plenoptic | factor |")
-    print("|---|---|---|---|---|")
+    print_header("pixels", "case")
     for size in options.sizes:
-        image = np.random.default_rng(0).uniform(size=(1, size, size)).astype(np.float32)
-        ours, theirs = plenoptax_cases(image), plenoptic_cases(image)
-        check(ours, theirs)
+        ours, theirs = make_cases(size)
         for case in ours:
-            both = times([ours[case], theirs[case]], rounds=1 if options.quick else 10)
-            cells = [f"{median:.2f} [{low:.2f}, {high:.2f}]" for median, low, high in both]
-            factor = both[1][0] / both[0][0]
-            print(f"| {size} x {size} | {case} | {' | '.join(cells)} | {factor:.1f} |")
+            rounds = 1 if options.quick else 10
+            compare_calls([f"{size} x {size}", case], ours[case], theirs[case], rounds, 10)
 
 
 if __name__ == "__main__":

@@ -1,13 +1,11 @@
 """Time the steerable pyramid of plenoptax beside that of plenoptic, in alternation.
 
 Both take the same image, float32, with the default arguments of the pyramid, and their results are
-compared first. Run it with plenoptic installed: ``python benchmarks/steerable_pyramid.py [size]``.
-Times are medians in milliseconds.
+compared first. Run it with plenoptic installed: ``python -m benchmarks.steerable_pyramid [size]``.
+Times are medians and quartiles in milliseconds.
 """
 
-import statistics
 import sys
-import time
 
 import equinox as eqx
 import jax
@@ -16,6 +14,7 @@ import numpy as np
 import plenoptic
 import torch
 
+from benchmarks.shared import agree, compare_calls, print_header
 from plenoptax.process import SteerablePyramidFreq
 
 
@@ -51,50 +50,41 @@ def plenoptic_cases(pyramid, image):
     }
 
 
-def check(ours, theirs):
-    for key, level in theirs["forward"]().items():
-        ours_level = np.asarray(ours["forward"]()[key])
-        np.testing.assert_allclose(
-            ours_level, level[0].numpy(), rtol=0, atol=1e-4 * abs(level).max()
+def make_cases(size, agree=agree):
+    """By kind of pyramid and case, a call by either library."""
+    image = np.random.default_rng(0).uniform(size=(1, size, size)).astype(np.float32)
+    ours, theirs = {}, {}
+    for kind, is_complex in (("real", False), ("complex", True)):
+        found = plenoptax_cases(
+            SteerablePyramidFreq((size, size), is_complex=is_complex), jnp.asarray(image)
         )
-    for case in ("reconstruction", "gradient of the energy"):
-        scale = float(abs(theirs[case]()).max())
-        np.testing.assert_allclose(
-            ours[case](), theirs[case]()[0].numpy(), rtol=0, atol=1e-4 * scale
+        wanted = plenoptic_cases(
+            plenoptic.process.SteerablePyramidFreq((size, size), is_complex=is_complex),
+            torch.as_tensor(image)[None],
         )
+        # Refuse to compare times of results that disagree.
+        what = f"of the {kind} pyramid"
+        levels, others = found["forward"](), wanted["forward"]()
+        for key, level in others.items():
+            agree(f"forward {what}", levels[key], level, 1e-4)
+        for case in ("reconstruction", "gradient of the energy"):
+            agree(f"{case} {what}", found[case](), wanted[case](), 1e-4)
+        ours |= {f"{kind}, {case}": call for case, call in found.items()}
+        theirs |= {f"{kind}, {case}": call for case, call in wanted.items()}
+    return ours, theirs
 
 
-def median_times(functions, rounds=8, block=10):
-    # In blocks: the threads of one library go on spinning for a while and slow the other down.
-    times = [[] for _ in functions]
-    for _ in range(rounds):
-        for function, elapsed in zip(functions, times, strict=True):
-            function()
-            for _ in range(block):
-                start = time.perf_counter()
-                function()
-                elapsed.append(1e3 * (time.perf_counter() - start))
-    return [statistics.median(elapsed) for elapsed in times]
+def take_turns(turns, is_quick):
+    turns.take_calls(*make_cases(64 if is_quick else 256, turns.agree), block=10)
 
 
 def main():
     size = int(sys.argv[1]) if len(sys.argv) > 1 else 256
-    image = np.random.default_rng(0).uniform(size=(1, size, size)).astype(np.float32)
-    print(f"{size} x {size} pixels, float32, {torch.get_num_threads()} torch threads")
-    print(f"{'pyramid':8} {'case':24} {'plenoptax':>10} {'plenoptic':>10} {'ratio':>6}")
-    for is_complex in (False, True):
-        ours = plenoptax_cases(
-            SteerablePyramidFreq((size, size), is_complex=is_complex), jnp.asarray(image)
-        )
-        theirs = plenoptic_cases(
-            plenoptic.process.SteerablePyramidFreq((size, size), is_complex=is_complex),
-            torch.as_tensor(image)[None],
-        )
-        check(ours, theirs)
-        for case in ours:
-            mine, other = median_times([ours[case], theirs[case]])
-            kind = "complex" if is_complex else "real"
-            print(f"{kind:8} {case:24} {mine:10.2f} {other:10.2f} {other / mine:6.1f}")
+    print(f"{size} x {size} pixels, float32\n")
+    print_header("pyramid, case")
+    ours, theirs = make_cases(size)
+    for case in ours:
+        compare_calls([case], ours[case], theirs[case], block=10)
 
 
 if __name__ == "__main__":

@@ -10,84 +10,99 @@ plenoptax runs twice: cold, with an empty compilation cache, and warm, with the 
 Before the times, the two libraries' weighted losses of the starting image and of both results are
 compared.
 
-    python benchmarks/texture_metamer.py --seeds 3 --threads 1 2
+    python -m benchmarks.texture_metamer --seeds 3 --threads 1 2
 
 With ``--split`` it says instead where the time of the command line's ``metamer brick`` goes, for
 500 steps of plenoptax, cold and warm: wall and CPU seconds, medians (range) of three processes.
 
-    python benchmarks/texture_metamer.py --split --textures brick
+    python -m benchmarks.texture_metamer --split --textures brick
 """
 
 import argparse
-import contextlib
+import functools
 import json
-import os
 import pathlib
-import resource
-import statistics
-import subprocess
-import sys
 import tempfile
 import time
 
+from benchmarks.load import peak_memory
+from benchmarks.shared import (
+    agree,
+    keep_programs,
+    run_child,
+    summarize,
+    synthesize_plenoptic_texture,
+    take_syntheses,
+    use_threads,
+)
+
 
 LEVELS = {"brick": 0.006, "grass": 0.0011, "gravel": 0.0013}
+# The largest relative error of any group of statistics that both libraries reach.
+LARGEST_ERROR = 0.05
+
+
+def watch_groups(folder):
+    """Return a function of two representations: the largest relative error of a group."""
+    import numpy as np
+
+    labels = np.load(folder / "labels.npy")
+    members = [labels == name for name in np.unique(labels)]
+
+    def largest(found, wanted):
+        found, wanted = np.ravel(found), np.ravel(wanted)
+        errors = [
+            np.linalg.norm(found[own] - wanted[own]) / np.linalg.norm(wanted[own])
+            for own in members
+        ]
+        return float(max(errors))
+
+    return largest
 
 
 def run_plenoptic(options):
-    os.environ["OMP_NUM_THREADS"] = str(options.threads)
+    use_threads(options.threads[0])
     import numpy as np
-    import plenoptic as po
     import torch
 
-    torch.set_num_threads(options.threads)
     image = torch.from_numpy(np.load(options.folder / "target.npy"))[None]
     start = torch.from_numpy(np.load(options.folder / "start.npy"))[None]
-    model = po.models.PortillaSimoncelli(image.shape[-2:])
-    weighted = po.loss.portilla_simoncelli_loss_factory(model, image)
-    target = model(image)
-    start_loss = weighted(model(start), target).item()
-
-    class Reached(Exception):
-        pass
-
+    largest = watch_groups(options.folder) if options.error else None
     losses = []
 
-    def loss(*arguments):
-        value = weighted(*arguments)
-        losses.append(value.item())
-        if losses[-1] <= options.level:
-            raise Reached
-        return value
+    def watch(loss, found, wanted, image):
+        losses.append(loss)
+        if options.error:
+            return largest(found.numpy(), wanted.numpy()) <= options.error
+        return loss <= options.level
 
-    metamer = po.Metamer(image, model, loss_function=weighted)
-    metamer.setup(
-        start,
-        optimizer=torch.optim.LBFGS,
-        optimizer_kwargs={
-            "lr": 1,
-            "max_iter": 10,
-            "max_eval": 10,
-            "history_size": 100,
-            "line_search_fn": "strong_wolfe",
-        },
-    )
-    # Set after the checks of the constructor, whose evaluations are none of the synthesis'.
-    metamer._loss_function = loss
-    with contextlib.suppress(Reached):
-        metamer.synthesize(max_iter=options.max_evaluations // 10, stop_criterion=0)
-    np.save(options.folder / "plenoptic.npy", metamer.metamer.detach().numpy()[0])
-    return {"start_loss": start_loss, "losses": losses}
+    result = synthesize_plenoptic_texture(image, start, watch, options.max_evaluations)
+    np.save(options.folder / "plenoptic.npy", result)
+    return {"start_loss": losses[0], "losses": losses, "evaluations": len(losses)}
 
 
 def run_plenoptax(options):
-    import jax
-
     if options.cache:
-        jax.config.update("jax_compilation_cache_dir", str(options.cache))
-        jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+        keep_programs(options.cache)
     import jax.numpy as jnp
     import numpy as np
+
+    import plenoptax as plx
+
+    image = jnp.asarray(np.load(options.folder / "target.npy"))
+    start = jnp.asarray(np.load(options.folder / "start.npy"))
+    model = plx.models.PortillaSimoncelli(image.shape[-2:])
+    run = run_to_errors if options.error else run_to_level
+    made, losses = run(plx.Metamer(image, model), start, options)
+    np.save(options.folder / "plenoptax.npy", np.asarray(made))
+    # The covariance that whitens the loss takes 256 evaluations of the model, without a gradient.
+    return {"start_loss": losses[0], "losses": losses[:-1], "evaluations": len(losses) - 1}
+
+
+def run_to_level(problem, start, options):
+    """Run until the weighted loss is at or under a level; the image and the weighted losses."""
+    import jax
+    import jax.numpy as jnp
 
     import plenoptax as plx
 
@@ -105,23 +120,29 @@ def run_plenoptax(options):
         def fires(self, state):
             return state <= self.level
 
-    image = jnp.asarray(np.load(options.folder / "target.npy"))
-    start = jnp.asarray(np.load(options.folder / "start.npy"))
-    model = plx.models.PortillaSimoncelli(image.shape[-2:])
-    # The defaults of textures but for the stop rule.
+    # The defaults of textures except for the stop rule.
     solver = plx.Solver(plx.lbfgs(30), stop=Level(jnp.asarray(options.level)))
-    result = plx.metamer(
-        image,
-        model,
-        initial_image=start,
-        solver=solver,
-        max_steps=options.max_evaluations,
-        progress=False,
-    )
-    np.save(options.folder / "plenoptax.npy", np.asarray(result.image))
-    losses = result.trace.terms["weighted_loss"]
-    # The covariance that whitens the loss takes 256 evaluations of the model, without a gradient.
-    return {"start_loss": float(losses[0]), "losses": losses[:-1].tolist()}
+    state = plx.init(problem, solver, initial_image=start)
+    state, trace = plx.run(problem, solver, state, options.max_evaluations, progress=False)
+    return problem.decode(state.accepted_z), trace.terms["weighted_loss"].tolist()
+
+
+def run_to_errors(problem, start, options):
+    """Run until no group's error is above a limit, looked at after every 10 evaluations."""
+    import equinox as eqx
+
+    import plenoptax as plx
+
+    largest = watch_groups(options.folder)
+    measure = eqx.filter_jit(lambda problem, z: problem.model(problem.decode(z)))
+    solver = plx.Solver(plx.lbfgs(30), stop=plx.stop.Never())
+    state, losses, error = plx.init(problem, solver, initial_image=start), [], float("inf")
+    while error > options.error and len(losses) < options.max_evaluations:
+        state, trace = plx.run(problem, solver, state, 10, progress=False)
+        *found, last = trace.terms["weighted_loss"].tolist()
+        losses += found
+        error = largest(measure(problem, state.accepted_z), problem.target)
+    return problem.decode(state.accepted_z), [*losses, last]
 
 
 def run_split(options):
@@ -133,10 +154,9 @@ def run_split(options):
         parts[part] = [after - before for after, before in zip(now, last, strict=True)]
         last[:] = now
 
+    keep_programs(options.cache)
     import jax
 
-    jax.config.update("jax_compilation_cache_dir", str(options.cache))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
     import plenoptax as plx
     import plenoptax.cli
 
@@ -169,7 +189,8 @@ def split(options):
             with tempfile.TemporaryDirectory() as folder:
                 for label in runs:
                     cache = pathlib.Path(folder) / "cache"
-                    runs[label].append(child("split", folder, name=name, seed=0, cache=cache))
+                    common = {"folder": folder, "name": name, "seed": 0, "cache": cache}
+                    runs[label].append(run_child("texture_metamer", "split", **common))
         print(f"{name}, {runs['cold'][0]['steps']} steps; seconds")
         print("| part | cold, wall | CPU | warm, wall | CPU |\n|---|---|---|---|---|")
         parts = runs["cold"][0]["parts"]
@@ -189,10 +210,12 @@ def split(options):
 
 
 def judge(options):
-    """The weighted losses of both results by plenoptic."""
+    """By library, its result's weighted loss and its largest error of a group, by plenoptic."""
     import numpy as np
     import plenoptic as po
     import torch
+
+    largest = watch_groups(options.folder)
 
     image = torch.from_numpy(np.load(options.folder / "target.npy"))[None]
     model = po.models.PortillaSimoncelli(image.shape[-2:])
@@ -201,37 +224,29 @@ def judge(options):
     found = {}
     for name in ("plenoptic", "plenoptax"):
         result = torch.from_numpy(np.load(options.folder / f"{name}.npy"))[None]
-        found[name] = loss(model(result), target).item()
+        representation = model(result)
+        found[name] = {
+            "loss": loss(representation, target).item(),
+            "error": largest(representation.numpy(), target.numpy()),
+        }
     return found
 
 
-def child(role, folder, **options):
-    """Run a part in a process of its own; its numbers, its wall time and its peak memory."""
-    command = [sys.executable, __file__, "--role", role, "--folder", str(folder)]
-    for name, value in options.items():
-        command += [f"--{name.replace('_', '-')}", str(value)]
-    started = time.perf_counter()
-    output = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
-    return json.loads(output.splitlines()[-1]) | {"seconds": time.perf_counter() - started}
-
-
-def make_start(name, seed, folder):
+def make_start(options):
     """Write a photograph and its starting image; plenoptax's own, so that neither is favored."""
     import jax
     import numpy as np
 
     import plenoptax as plx
 
-    image = plx.data.get(name)
-    noise = jax.random.uniform(jax.random.key(seed), image.shape)
+    image = plx.data.get(options.name)[:, : options.size, : options.size]
+    noise = jax.random.uniform(jax.random.key(options.seed), image.shape)
     start = np.clip(np.asarray(image.mean() + 0.1 * (noise - 0.5)), 0, 1)
-    np.save(folder / "target.npy", np.asarray(image, np.float32))
-    np.save(folder / "start.npy", start.astype(np.float32))
+    np.save(options.folder / "target.npy", np.asarray(image, np.float32))
+    np.save(options.folder / "start.npy", start.astype(np.float32))
+    labels = plx.models.PortillaSimoncelli(image.shape[-2:]).statistic_groups
+    np.save(options.folder / "labels.npy", np.asarray(labels))
     return {}
-
-
-def summarize(values):
-    return f"{statistics.median(values):.1f} ({min(values):.1f}-{max(values):.1f})"
 
 
 def compare(options):
@@ -246,14 +261,12 @@ def compare(options):
             for seed in range(options.seeds):
                 folder = pathlib.Path(temporary) / f"{name}-{seed}"
                 folder.mkdir()
-                child("start", folder, name=name, seed=seed)
-                level = {"level": LEVELS[name], "max_evaluations": 3000}
-                cache = folder / "cache"
-                theirs = [child("plenoptic", folder, threads=t, **level) for t in options.threads]
-                cold = child("plenoptax", folder, cache=cache, **level)
-                warm = child("plenoptax", folder, cache=cache, **level)
-                verdict = child("judge", folder)
-                check(theirs[0], cold, verdict, LEVELS[name])
+                common = {"folder": folder, "name": name, "seed": seed, "level": LEVELS[name]}
+                run = functools.partial(run_child, "texture_metamer", **common)
+                run("start")
+                theirs = [run("plenoptic", threads=number) for number in options.threads]
+                cold, warm = (run("plenoptax", cache=folder / "cache") for _ in range(2))
+                check(theirs[0], cold, run("judge"), "loss", LEVELS[name])
                 best = min(theirs, key=lambda run: run["seconds"])
                 for label, run in (("cold", cold), ("warm", warm)):
                     ratios[label].append(best["seconds"] / run["seconds"])
@@ -269,14 +282,33 @@ def compare(options):
         print(f"peak resident set, {label}: median (range) {summarize(values)} MiB")
 
 
-def check(theirs, ours, verdict, level):
+def check(theirs, ours, verdict, quantity, level, agree=agree):
     """Refuse to compare times of results that disagree."""
-    difference = abs(theirs["start_loss"] / ours["start_loss"] - 1)
-    if difference > 1e-3:
-        raise SystemExit(f"the losses of the starting image differ by {difference:.2e}")
+    agree("loss of the starting image", ours["start_loss"], theirs["start_loss"], 1e-3)
     for name in ("plenoptic", "plenoptax"):
-        if verdict[name] > 1.1 * level:
-            raise SystemExit(f"{name} stopped at {verdict[name]:.6f}, above the level {level}")
+        value = verdict[name][quantity]
+        # The two libraries round differently.
+        if not value <= 1.02 * level:
+            raise SystemExit(f"The {quantity} of {name} ended at {value:.2g}, above {level:.2g}.")
+
+
+def take_turns(turns, is_quick):
+    """Measure whole syntheses to equal errors by group, a seed for each pair."""
+    error = 0.3 if is_quick else LARGEST_ERROR
+    common = {"size": 128 if is_quick else 256, "error": error}
+
+    def verify(theirs, ours, agree, case, folder):
+        verdict = run_child("texture_metamer", "judge", folder=folder)
+        check(theirs, ours, verdict, "error", error, agree)
+
+    def numbers(run):
+        return {"s": run["seconds"], "evaluations": run["evaluations"], "MiB": run["peak"]}
+
+    cases = {
+        name: functools.partial(lambda name, pair: {"name": name, "seed": pair, **common}, name)
+        for name in ("brick", "grass")
+    }
+    take_syntheses(turns, "texture_metamer", cases, verify, numbers)
 
 
 def main():
@@ -286,7 +318,9 @@ def main():
     parser.add_argument("--name")
     parser.add_argument("--seed", type=int)
     parser.add_argument("--level", type=float)
-    parser.add_argument("--max-evaluations", type=int)
+    parser.add_argument("--error", type=float, help="the largest error by group, not the loss")
+    parser.add_argument("--size", type=int, default=256)
+    parser.add_argument("--max-evaluations", type=int, default=3000)
     parser.add_argument("--cache", type=pathlib.Path)
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
@@ -296,19 +330,15 @@ def main():
     if options.role is None:
         (split if options.split else compare)(options)
         return
-    if options.role == "plenoptic":
-        options.threads = options.threads[0]
-        found = run_plenoptic(options)
-    elif options.role == "plenoptax":
-        found = run_plenoptax(options)
-    elif options.role == "split":
-        found = run_split(options)
-    elif options.role == "judge":
-        found = judge(options)
-    else:
-        found = make_start(options.name, options.seed, options.folder)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    print(json.dumps(found | {"peak": peak}))
+    roles = {
+        "plenoptic": run_plenoptic,
+        "plenoptax": run_plenoptax,
+        "split": run_split,
+        "judge": judge,
+        "start": make_start,
+    }
+    found = roles[options.role](options)
+    print(json.dumps(found | {"peak": peak_memory()}))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ TID2013 (Ponomarenko et al., Signal Processing: Image Communication 2015) has 25
 with 24 distortions of 5 strengths, and the mean opinion score of each of the 3000 images. As in
 plenoptic's tutorial, two distortions of color are left out, and the rest is compared in gray.
 
-``python benchmarks/tid2013.py [--quick] [FOLDER]``, where FOLDER has ``reference_images``,
+``python -m benchmarks.tid2013 [--quick] [FOLDER]``, where FOLDER has ``reference_images``,
 ``distorted_images`` and ``mos.txt``; without it, plenoptic's copy is downloaded, which takes about
 1 GB. The data are for research only. Prints a Markdown table of correlations, with the sign that
 makes 1 a perfect distance; plenoptic's tutorial found NLPD > MS-SSIM > SSIM > RMSE. Needs SciPy.

@@ -1,6 +1,6 @@
 """Make the picture of foveated metamers, from the images that the benchmark keeps.
 
-python benchmarks/foveated.py --images foveated.npz
+python -m benchmarks.foveated --images foveated.npz
 python docs/images/make_foveated.py foveated.npz
 """
 

@@ -1,6 +1,6 @@
 """Make the picture of textures by two models, from the images that a benchmark wrote.
 
-python benchmarks/gram_matrices.py --gram-steps 150 --folder FOLDER
+python -m benchmarks.gram_matrices --gram-steps 150 --folder FOLDER
 python docs/images/make_textures_by_two_models.py FOLDER
 """
 
