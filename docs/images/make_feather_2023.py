@@ -171,7 +171,7 @@ def draw(computed):
     images, numbers = computed
     left, step, head, foot = 10, SIDE + 14, 70, 96
     columns = [f"{network}, {stage}" for network, layers in LAYERS.items() for stage in layers]
-    page = Canvas(left + (1 + len(columns)) * step, head + len(TARGETS) * (SIDE + foot) + 470)
+    page = Canvas(left + (1 + len(columns)) * step, head + len(TARGETS) * (SIDE + foot) + 450)
     for i, title in enumerate(["photograph", *columns]):
         x = left + i * step + SIDE / 2
         page.text(x, head - 8, title.replace(", ", "\n"), size=15, va="bottom", weight="bold")
@@ -182,7 +182,7 @@ def draw(computed):
                 continue
             text, passes = words_below(numbers["metamers"][f"{title}, {target}"])
             color = "black" if passes else "#a04000"
-            page.image(x - SIDE / 2, y, images[f"{title}, {target}"])
+            page.image(left + i * step, y, images[f"{title}, {target}"])
             page.text(x, y + SIDE + 5, text, size=14, color=color)
     top = head + len(TARGETS) * (SIDE + foot) + 60
     for k, network in enumerate(LAYERS):
@@ -211,6 +211,7 @@ def draw_judges(axes, network, numbers):
             places, values, "-", marker=marker, color=color, markersize=9, label=f"by {judge}"
         )
         axes.axhline(other, linestyle=":", color=color)
+    axes.plot([], [], ":", color="gray", label="most similar other photograph")
     axes.set_xticks(places, LAYERS[network])
     axes.set_ylim(-0.05, 1.05)
     axes.set_title(f"metamers of {network}", fontsize=15)
