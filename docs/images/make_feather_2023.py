@@ -144,7 +144,7 @@ def compute():
     images["start"] = np.asarray(jnp.clip(start, 0, 1))
     return images, {
         "size": f"{SIDE} x {SIDE}, {STAGES} stages of {STEPS} steps",
-        "null": f"{len(flips)} photographs and their flips",
+        "null": f"{len(flips)} images: photographs and their flips",
         "versions": {"plenoptax": plx.__version__, "jax": jax.__version__},
         "start_recognized_by": {t: recognize(judges, known, start, t) for t in TARGETS},
         "metamers": runs,
