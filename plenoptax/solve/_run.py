@@ -67,6 +67,11 @@ class Record:
     best: bool = False
 
     def __post_init__(self) -> None:
+        if self.every is True:
+            raise ValueError(
+                "every (record=) must be a whole number, at least 0, got True. Give 1 to record "
+                "every image."
+            )
         object.__setattr__(self, "every", as_whole_number("every", self.every, at_least=0))
 
 
