@@ -24,7 +24,6 @@ from ._loop import (
     as_solver,
     BestSoFar,
     decode,
-    Info,
     State,
     traced_step,
     with_best,
@@ -33,7 +32,7 @@ from ._loop import (
 from ._optimizer import describe_optimizer
 from ._parts import is_share
 from ._problem import AnyProblem, check_problem, describe_problem, Stage, Status
-from ._trace import BatchedTrace, Trace
+from ._trace import BatchedTrace, Info, Trace
 
 
 Driver = Literal["auto", "host", "chunk"]
