@@ -23,14 +23,15 @@ from ._writing import write_atomically
 
 T = TypeVar("T")
 
-# Increment when files of the format before can no longer be loaded.
+# Increment when files of the format before can no longer be loaded. A class that is saved by its
+# fields may get others in the same format: `unpack` refuses it with the version that saved it.
 _FORMAT = 4
 _META = "plenoptax.json"
 _DIGEST = "plenoptax.sha256"
 # Older formats have no digest and no list of their arrays.
 _FIRST_WITH_DIGEST = 4
 
-_USE_OLD = (
+USE_OLD = (
     "Load it with that version. plenoptax.io.examine_saved_synthesis shows its contents, and "
     "NumPy reads its arrays."
 )
@@ -126,6 +127,7 @@ class Archive:
     Attributes:
         path: The file.
         meta: Its JSON text, parsed.
+        version: The version of plenoptax that saved it.
         arrays: The dtypes and shapes of its arrays, in words, by name.
     """
 
@@ -151,13 +153,13 @@ class Archive:
         with self.reading(RecursionError):
             self.meta: dict[str, Any] = _parse(str(self.read(_META)))
             found = look_up(self.meta, "format", int)
-            version = look_up(self.meta, "plenoptax", str)
+            self.version = look_up(self.meta, "plenoptax", str)
         if not oldest <= found <= _FORMAT:
-            advice = "Use that version or a later one." if found > _FORMAT else _USE_OLD
+            advice = "Use that version or a later one." if found > _FORMAT else USE_OLD
             raise ValueError(
                 f"{path} must have format {_FORMAT}, which plenoptax "
                 f"{metadata.version('plenoptax')} loads, got format {found} of plenoptax "
-                f"{version}. {advice}"
+                f"{self.version}. {advice}"
             )
         self.arrays = {
             name: describe(header)

@@ -67,11 +67,18 @@ def advise_on_size(size: Sequence[int]) -> str:
 
 @contextlib.contextmanager
 def advised_on_axes(shape: Sequence[int]) -> Iterator[None]:
-    """Add the advice to any error that a user's function raises for an image of this shape."""
+    """Add advice on the order of axes to any error that a user's function raises for an image."""
     try:
         yield
     except Exception as error:
         advice = advise_on_axes(shape)
+        # Messages of plenoptax itself begin like this, and say what to do.
+        if not advice and len(shape) == 3 and not str(error).startswith("The "):
+            advice = (
+                f" It was called with one image of shape {tuple(shape)}: channel, height, width, "
+                "without a batch axis. For a network that needs another order, move the axes "
+                "first, as the transform of plenoptax.models.features.FeatureExtractor does."
+            )
         if advice and advice not in str(error):
             error.add_note(advice.strip())
         raise

@@ -4,6 +4,7 @@ import dataclasses
 import types
 import typing
 from collections.abc import Mapping
+from importlib import metadata
 from typing import Any, NamedTuple
 
 import jax
@@ -11,7 +12,7 @@ import jax.numpy as jnp
 import jaxtyping
 import numpy as np
 
-from ._archive import Archive
+from ._archive import Archive, USE_OLD
 from ._tree import describe, is_array
 
 
@@ -106,20 +107,33 @@ def unpack(packed: Any, archive: Archive, kinds: Kinds) -> Any:
             with archive.reading():
                 if name not in classes:
                     raise ValueError(f"its text names the class {name}")
+            _check_parts(archive, classes[name], fields)
+            with archive.reading():
                 return _build(classes[name], fields)
     with archive.reading():
         raise ValueError("its text has another form")
 
 
-def _build(kind: type, fields: Mapping[str, Any]) -> Any:
-    """Make an object of its fields, which must be as the class annotates them."""
+def _check_parts(archive: Archive, kind: type, fields: Mapping[str, Any]) -> None:
+    """Refuse the fields of a class of another version, such as a trace with other numbers.
+
+    The digest of the file has been checked, so it is not damaged.
+    """
     wanted = {field.name for field in dataclasses.fields(kind)}
     if set(fields) != wanted:
-        raise ValueError(f"a {kind.__name__} has the parts {sorted(fields)}")
+        raise ValueError(
+            f"{archive.path} must have been saved with the {kind.__name__} of plenoptax "
+            f"{metadata.version('plenoptax')}, got that of another version, {archive.version}, "
+            f"which differs in {', '.join(sorted(wanted ^ set(fields)))}. {USE_OLD}"
+        )
+
+
+def _build(kind: type, fields: Mapping[str, Any]) -> Any:
+    """Make an object of its fields, which must be as the class annotates them."""
     hints = typing.get_type_hints(kind)
     # The names of axes mean one size throughout the object.
     with jaxtyping.jaxtyped("context"):
-        for name in sorted(wanted):
+        for name in sorted(fields):
             if not _fits(fields[name], hints[name]):
                 raise ValueError(f"{name} of a {kind.__name__} has another type or shape")
     return kind(**fields)

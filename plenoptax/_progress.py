@@ -23,13 +23,17 @@ class ProgressBar:
 
     def __init__(self, total: int | None, unit: str, *, initial: int = 0, visible: bool):
         named: dict[str, Any] = {} if visible else {"disable": True}
-        if not (_is_notebook() or sys.stderr.isatty()):
+        is_notebook = tqdm is not tqdm_asyncio
+        if not (is_notebook or sys.stderr.isatty()):
             named["mininterval"] = _NEVER
         self._bar = tqdm(total=total, unit=unit, initial=initial, **named)
 
     def update(self, count: int, shown: dict[str, Any]) -> None:
         """Count steps, and show the newest numbers."""
-        texts = {name: _format(value) for name, value in shown.items()}
+        texts = {
+            name: value if isinstance(value, str) else f"{float(np.mean(value)):.4e}"
+            for name, value in shown.items()
+        }
         self._bar.set_postfix(texts, refresh=False)
         self._bar.update(count)
 
@@ -38,14 +42,6 @@ class ProgressBar:
 
     def __exit__(self, *exception: object) -> None:
         self._bar.close()
-
-
-def _is_notebook() -> bool:
-    return tqdm is not tqdm_asyncio
-
-
-def _format(value: Any) -> str:
-    return value if isinstance(value, str) else f"{float(np.mean(value)):.4e}"
 
 
 class Watch(NamedTuple):

@@ -191,11 +191,8 @@ def _in_order_of_signature(
     found = _without_helpers(variables, names)
     ordered = {n: found[n] for n in names if n in found}
     rest = {n: found[n] for n in sorted(found) if n not in names}
-    return ordered | {n: part for n, part in rest.items() if not _is_empty(part)}
-
-
-def _is_empty(part: Any) -> bool:
-    return part is None or (isinstance(part, dict) and not part)
+    empty = {n for n, part in rest.items() if part is None or (isinstance(part, dict) and not part)}
+    return ordered | {n: part for n, part in rest.items() if n not in empty}
 
 
 def _without_helpers(variables: dict[str, Any], arguments: list[str]) -> dict[str, Any]:

@@ -189,7 +189,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=version)
     commands = parser.add_subparsers(dest="command", required=True)
     command = _add(
-        commands, "metamer", _metamer, "make an image that a model cannot distinguish from it"
+        commands,
+        "metamer",
+        _metamer,
+        "make an image that a model cannot distinguish from the given one",
     )
     _add_model(command, "portilla-simoncelli", "the representation that both images share")
     _add_steps(command, 500)
@@ -380,13 +383,16 @@ def _made_of(result: Result) -> _Made:
         "success": None if report is None else report.success,
         "criterion": None if report is None else report.criterion,
         "cautions": [] if report is None else report.cautions,
+        "stages": "" if report is None else report.stages,
     }
+    # Without them, the small loss of an early stage looks like a finished synthesis.
+    stages = [f"stages: {facts['stages']}"] if facts["stages"] else []
     summary = f"loss {trace.losses[-1]:.6g} after {len(trace)} steps"
     return _Made(
         {"": result.image},
         facts,
         lambda: plot.synthesis_status(result),
-        [*facts["cautions"], summary],
+        [*facts["cautions"], *stages, summary],
         is_interrupted,
     )
 

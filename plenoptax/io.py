@@ -13,7 +13,7 @@ from ._archive import Archive, check_curves, look_up
 from ._archive import DamagedFileError as DamagedFileError
 from ._tree import describe
 from .solve import AnyProblem, AnySolver, Batched, BatchedTrace, State, Trace
-from .solve._files import check_synthesis, read_part, read_synthesis, read_trace, write_synthesis
+from .solve._files import check_synthesis, read_part, read_synthesis, write_synthesis
 from .solve._files import load as load
 from .solve._files import load_trace as load_trace
 from .solve._parts import find_parts, own_path
@@ -238,15 +238,21 @@ def _run_sections(archive: Archive) -> dict[str, Mapping[str, Any]]:
 
 def _elements_of_trace(archive: Archive) -> list[tuple[np.ndarray, dict[str, Any]]]:
     """Return the losses and the provenance of each element."""
+    trace = look_up(archive.meta, "trace", dict)
     if archive.meta["format"] < 3:
-        found = look_up(look_up(archive.meta, "trace", dict), "elements", list)
-        provenances = [look_up(one, "provenance", dict) for one in found]
-        losses = [archive.read(f"trace[{index}].losses") for index in range(len(found))]
-        elements = list(zip(losses, provenances, strict=True))
+        found = look_up(trace, "elements", list)
+        names = [f"trace[{index}].losses" for index in range(len(found))]
     else:
-        elements = [(one.losses, one.provenance) for one in read_trace(archive).elements]
-    check_curves([losses for losses, _ in elements])
-    return elements
+        # No trace is built: other versions may record other numbers.
+        parts = look_up(trace, "named", dict)
+        texts = look_up(parts["elements"], "tuple", list) if "elements" in parts else [trace]
+        found = [look_up(one, "named", dict) for one in texts]
+        infos = [look_up(look_up(one, "infos", dict), "named", dict) for one in found]
+        names = [look_up(look_up(one, "loss", dict), "array", str) for one in infos]
+    losses = list(map(archive.read, names))
+    check_curves(losses)
+    provenances = [_plain(look_up(one, "provenance", dict)) for one in found]
+    return list(zip(losses, provenances, strict=True))
 
 
 def _result_section(archive: Archive) -> dict[str, Mapping[str, Any]]:

@@ -121,6 +121,23 @@ def test_what_a_model_of_the_users_says_gets_a_note(color):
     assert "jnp.moveaxis(image, -1, 0)" in "".join(caught.value.__notes__)
 
 
+def test_a_network_of_channels_last_gets_a_note_about_its_image():
+    image = jnp.zeros((3, 40, 36))
+
+    def of_channels_last(image):
+        return image @ jnp.ones((3, 2))
+
+    with pytest.raises(TypeError) as caught:
+        plx.metamer(image, of_channels_last, key=jax.random.key(0))
+    note = caught.value.__notes__[-1]
+    assert "(3, 40, 36): channel, height, width" in note
+    assert "FeatureExtractor" in note
+    # What plenoptax itself says needs no such note.
+    with pytest.raises(ValueError) as caught:
+        plx.metamer(image, plx.models.Gaussian(3), key=jax.random.key(0))
+    assert "FeatureExtractor" not in "".join(getattr(caught.value, "__notes__", []))
+
+
 @pytest.mark.parametrize("model", [plx.models.Gaussian(3), of_three_channels])
 def test_batches_are_named_too(model, color):
     images = jnp.stack([color, color])

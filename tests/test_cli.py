@@ -7,8 +7,10 @@ import signal
 import subprocess
 import sys
 
+import equinox as eqx
 import imageio.v3 as iio
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pooch
 import pytest
@@ -547,6 +549,35 @@ def test_an_image_file_that_cannot_be_read_is_said_in_one_line(folder, capsys, m
         error = capsys.readouterr().err
         assert error.startswith(f"plenoptax: {name} cannot be read: ")
         assert error.count("\n") == 1
+
+
+class Bands(eqx.Module):
+    """A model of two scales."""
+
+    scales = ("coarse", "fine")
+
+    def __call__(self, image, scales=scales):
+        coarse = image.reshape(1, 8, 2, 8, 2).mean((2, 4))
+        return jnp.concatenate([{"coarse": coarse, "fine": image}[s].ravel() for s in scales])
+
+
+def test_stages_that_never_began_are_named_beside_the_small_loss():
+    image = plx.data.brick()[:, :16, :16]
+    result = plx.metamer_ctf(image, Bands(), key=jax.random.key(0), max_steps=2, progress=False)
+    made = cli._made_of(result)
+    assert made.facts["stages"] == "under way coarse (2 steps); never begun all"
+    assert made.lines[-2:] == [
+        "stages: under way coarse (2 steps); never begun all",
+        f"loss {result.trace.losses[-1]:.6g} after 2 steps",
+    ]
+    assert (
+        "stages"
+        not in cli._made_of(
+            plx.metamer(
+                image, plx.models.Gaussian(3), key=jax.random.key(0), max_steps=2, progress=False
+            )
+        ).lines[-2:][0]
+    )
 
 
 COMMANDS = ("metamer", "metamer-ctf", "eigendistortions", "mad")

@@ -274,6 +274,7 @@ REFUSED = {
     "negative checkpoint": (lambda: plx.Checkpoint("run.npz", -1), "seconds must be a finite"),
     "checkpoint in words": (lambda: plx.Checkpoint("run.npz", "30"), "seconds must be a finite"),
     "record": (lambda: plx.Record(every=2.0), "every must be a whole number, at least 0"),
+    "record as in plenoptic": (lambda: plx.Record(every=True), "Give 1 to record every image"),
     "band": (
         lambda: plx.process.SteerablePyramidFreq((16, 16), 1, 1).recon_pyr({}, bands=1.0),
         "bands must be a whole number",

@@ -111,7 +111,9 @@ def circular_gaussian2d(
         >>> [f"{total:.3f}" for total in filters.sum(axis=(1, 2, 3))]
         ['1.000', '1.000']
     """
-    height, width = _check_kernel_size(kernel_size)
+    if np.shape(kernel_size) not in ((), (2,)):
+        raise ValueError(f"kernel_size must be one number or two, got {kernel_size!r}.")
+    height, width = as_pair(kernel_size)
     std = _check_std(std, out_channels)
     vertical, horizontal = gaussian_window(height, std), gaussian_window(width, std)
     return vertical[:, None, :, None] * horizontal[:, None, None, :]
@@ -187,12 +189,6 @@ def filter_taps(filtname: str) -> Float[np.ndarray, " taps"]:
         names = ["binomN (N > 1)", *_BINOMIAL, *_ODD_QMF, *_EVEN_QMF, *_DAUBECHIES]
         raise ValueError(f"filtname must be one of {', '.join(names)}, got {filtname!r}.")
     return np.sqrt(2) * np.array(taps)
-
-
-def _check_kernel_size(kernel_size: int | tuple[int, int]) -> tuple[int, int]:
-    if np.shape(kernel_size) not in ((), (2,)):
-        raise ValueError(f"kernel_size must be one number or two, got {kernel_size!r}.")
-    return as_pair(kernel_size)
 
 
 def _check_std(std: ArrayLike | list[float], out_channels: int | None) -> Float[Array, " channel"]:

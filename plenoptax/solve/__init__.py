@@ -10,7 +10,6 @@ from ._loop import advance as advance
 from ._loop import AnySolver as AnySolver
 from ._loop import BestSoFar as BestSoFar
 from ._loop import decode as decode
-from ._loop import Info as Info
 from ._loop import init as init
 from ._loop import Solver as Solver
 from ._loop import State as State
@@ -33,4 +32,5 @@ from ._run import NonfiniteError as NonfiniteError
 from ._run import Record as Record
 from ._run import run as run
 from ._trace import BatchedTrace as BatchedTrace
+from ._trace import Info as Info
 from ._trace import Trace as Trace

@@ -15,7 +15,7 @@ from .._rules import checked, NOT_NEGATIVE
 from .._tree import check_alike, describe, leaves_by_path
 from .._types import PyTree
 from .._warnings import warn_caller
-from ._loop import AbstractSolver, AnySolver, as_solver, decode, Info, State
+from ._loop import AbstractSolver, AnySolver, as_solver, decode, State
 from ._parts import own_path
 from ._probe import check_probe, LoadWarning, probe
 from ._problem import (
@@ -26,7 +26,7 @@ from ._problem import (
     describe_problem,
     Status,
 )
-from ._trace import BatchedTrace, Trace
+from ._trace import BatchedTrace, Info, Trace
 
 
 KINDS = Kinds((Trace, BatchedTrace, Info))

@@ -145,11 +145,13 @@ class OptaxOptimizer(AbstractOptimizer):
         # searches have scalars that are sometimes infinite.
         was_finite, is_finite = (all_finite([x for x in tree if x.ndim]) for tree in (old, found))
         finite = jnp.isfinite(value) & ~(was_finite & ~is_finite)
+        searches = [node.info for node in _nodes(new, _SEARCHES) if node.info]
+        trials = [info.num_linesearch_steps for info in searches]
         outcome = Outcome(
             accepted=finite,
             exhausted=~finite,
             finite=finite,
-            num_evaluations=1 + _count_trials(new),
+            num_evaluations=1 + jnp.asarray(sum(trials), jnp.int32),
             learning_rate=self._learning_rate(new, value.dtype),
         )
         return updates, tree_where(finite, new, state), outcome
@@ -243,12 +245,6 @@ def _nodes(state: PyTree, kinds: type | tuple[type, ...]) -> list:
         return isinstance(node, kinds)
 
     return [node for node in jax.tree.leaves(state, is_leaf=is_one) if is_one(node)]
-
-
-def _count_trials(state: PyTree) -> Array:
-    """Return the number of evaluations by optax's line searches in the last update."""
-    counts = [node.info.num_linesearch_steps for node in _nodes(state, _SEARCHES) if node.info]
-    return jnp.asarray(sum(counts), jnp.int32)
 
 
 def _find_schedules(part: PyTree) -> list[Callable]:

@@ -24,7 +24,6 @@ from ._loop import (
     as_solver,
     BestSoFar,
     decode,
-    Info,
     State,
     traced_step,
     with_best,
@@ -33,7 +32,7 @@ from ._loop import (
 from ._optimizer import describe_optimizer
 from ._parts import is_share
 from ._problem import AnyProblem, check_problem, describe_problem, Stage, Status
-from ._trace import BatchedTrace, Trace
+from ._trace import BatchedTrace, Info, Trace
 
 
 Driver = Literal["auto", "host", "chunk"]
@@ -67,6 +66,11 @@ class Record:
     best: bool = False
 
     def __post_init__(self) -> None:
+        if self.every is True:
+            raise ValueError(
+                "every (record=) must be a whole number, at least 0, got True. Give 1 to record "
+                "every image."
+            )
         object.__setattr__(self, "every", as_whole_number("every", self.every, at_least=0))
 
 

@@ -2,11 +2,36 @@ import dataclasses
 import warnings
 from typing import Any, Literal
 
+import equinox as eqx
 import jax
 import numpy as np
+from jaxtyping import Array, Bool, Float, Int
 
 from .._rules import checked, INDEX
-from ._loop import Info
+
+
+class Info(eqx.Module):
+    """The report of one step, or of many steps in a `Trace`, stacked by NumPy.
+
+    Attributes:
+        loss: The full objective at the point that the step evaluated.
+        penalty: The penalty there, before its weight.
+        gradient_norm: The norm of the gradient with respect to ``z``.
+        pixel_change_norm: The norm of the change of the image, in units of pixel values.
+        learning_rate: The learning rate of the optimizer, if it is known (see `Solver`); else NaN.
+        num_evaluations: Evaluations of the objective: 1, plus those of an inner line search.
+        accepted: Whether the point was accepted. Optimizers without trials accept finite points.
+        terms: The other terms of the problem, and the index of the ``"stage"`` if it has stages.
+    """
+
+    loss: Float[Array | np.ndarray, "..."]
+    penalty: Float[Array | np.ndarray, "..."]
+    gradient_norm: Float[Array | np.ndarray, "..."]
+    pixel_change_norm: Float[Array | np.ndarray, "..."]
+    learning_rate: Float[Array | np.ndarray, "..."]
+    num_evaluations: Int[Array | np.ndarray, "..."]
+    accepted: Bool[Array | np.ndarray, "..."]
+    terms: dict[str, Any]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -86,8 +86,8 @@ def eigendistortions(
         rtol: The tolerance of the top: a pair is accepted if ``|F v - l v| <= rtol l_max``. For the
             bottom see `plenoptax.linalg.BlockLanczos`.
         max_products: The maximum number of products with the Fisher information, including those
-            before `resume`; 3000 by default. Ignored by ``"exact"``, ``"power"`` and
-            ``"randomized_svd"``.
+            before `resume`; 3000 by default. Ignored by ``"exact"``, and refused with ``"power"``
+            and ``"randomized_svd"``, which have other limits.
         p: For ``"randomized_svd"``: the number of extra directions to draw.
         q: For ``"randomized_svd"``: the number of further products.
         max_iter: For ``"power"``: the maximum number of iterations at each end.
@@ -126,6 +126,12 @@ def eigendistortions(
     image = as_image(image)
     validate_input(image, allowed_range=None)
     _check_options(image, noise, subspace, resume, batch=batch)
+    # plenoptic's methods have limits of their own, and a limit that does nothing would surprise.
+    if max_products is not None and method in ("power", "randomized_svd"):
+        raise ValueError(
+            f"max_products must be None for method={method!r}, got {max_products}. Give "
+            f"{'max_iter' if method == 'power' else 'p and q'} to limit it."
+        )
     validate_model(model, image.shape[1:] if batch else image.shape, image.dtype)
     options = Options(
         k, which, rtol, max_products or 3000, p, q, max_iter, stop_criterion, resume, progress

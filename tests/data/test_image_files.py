@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from plenoptax import data
+from plenoptax.data._save import encode_image
 
 
 def integers(rng, *shape, dtype=np.uint8):
@@ -236,6 +237,11 @@ def test_save_image_comes_back_from_16_bits(tmp_path, rng, name, channels, x64):
     data.save_image(tmp_path / name, jnp.asarray(image), dtype=np.uint16)
     loaded = data.load_images(tmp_path / name, as_gray=channels == 1)
     np.testing.assert_allclose(loaded, image, atol=0.5001 / 65535)
+
+
+def test_save_image_says_what_to_do_with_several_images(tmp_path):
+    with pytest.raises(ValueError, match=r"got \(5, 3, 4, 4\)\. .* write each to a file"):
+        encode_image(tmp_path / "a.png", np.zeros((5, 3, 4, 4)))
 
 
 def test_save_image_takes_netpbm_by_channels(tmp_path):

@@ -225,9 +225,7 @@ def test_eigenvectors_are_finite_unless_the_status_says_otherwise(results, tmp_p
 def test_parts_that_do_not_fit_together_are_refused(results, saved):
     for change, match in (
         (lambda m, a: a.update({"trace.image_steps": np.zeros(7, np.int64)}), "trace.image_steps"),
-        (lambda m, a: m["trace"]["named"].pop("infos"), "has the parts"),
         (lambda m, a: m["trace"]["named"].update(provenance=3), "provenance of a Trace"),
-        (lambda m, a: m.update(trace={"class": "Info", "named": {}}), "Info has the parts"),
         (lambda m, a: m.update(more=1), "has the entries"),
         (lambda m, a: m["state"].update({".z": "float32[10000, 1000, 1000]"}), r"leaf \.z"),
         (lambda m, a: a["state.status._value"].__setitem__((), 77), "status is 77"),
@@ -260,3 +258,19 @@ def test_a_wrong_list_of_the_elements_of_a_part_is_refused(results, tmp_path):
         _archive.write_archive(path, meta | {"part": part}, arrays)
         refuses(path, match)
         _archive.write_archive(path, meta, arrays)
+
+
+def test_a_class_with_other_parts_is_that_of_another_version_and_can_be_examined(saved, capsys):
+    meta, arrays = read_parts(saved)
+    infos = meta["trace"]["named"]["infos"]["named"]
+    infos["update_norm"] = infos["gradient_norm"]
+    meta["plenoptax"] = "9.8.7"
+    _archive.write_archive(saved, meta, arrays)
+    for read in (plx.io.load_result, plx.io.load_trace):
+        with pytest.raises(
+            ValueError, match=r"Info of .* 9\.8\.7, which differs in update_norm\."
+        ) as caught:
+            read(saved)
+        assert caught.type is ValueError
+    plx.io.examine_saved_synthesis(saved)
+    assert f"in {len(arrays['trace.infos.loss']) - 1} steps" in capsys.readouterr().out

@@ -252,6 +252,8 @@ def test_wrong_arguments_are_refused(unchecked):
         plx.eigendistortions(image, model, method="lanczos")
     with pytest.raises(ValueError, match="which must be 'top' or 'both'"):
         plx.eigendistortions(image, model, method="randomized_svd", which="bottom")
+    with pytest.raises(ValueError, match=r"max_products must be None .*'power'.* Give max_iter"):
+        plx.eigendistortions(image, model, method="power", max_products=40)
     with pytest.raises(ValueError, match="stochastic"):
         plx.eigendistortions(image, lambda x: x * np.random.default_rng().uniform())
     with pytest.raises(ValueError, match="not a number"):
