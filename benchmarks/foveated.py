@@ -17,6 +17,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,31 +29,55 @@ import plenoptax as plx
 GOAL = 0.05
 EVERY = 50
 STARTS = ("noise", "photograph", "twice the scaling")
-# The size, the scaling of windows, and the limit of evaluations.
-SETTINGS = {
-    "luminance": (256, 0.058, 600),
-    "energy": (256, 0.27, 600),
-    "texture": (128, 1.5, 500),
-}
-# Pixels of the photograph, where a person would look.
+# Row and column where a person would look.
 FIXATION = (78.0, 112.0)
 
 
-def crop(photograph, size):
-    """The upper part around the point of fixation."""
-    first = (0, 0) if size == 256 else (30, 50)
-    return photograph[:, first[0] : first[0] + size, first[1] : first[1] + size], first
+class Setting(NamedTuple):
+    """A model and its target.
+
+    Attributes:
+        photograph: The name of the target.
+        scaling: The scaling of the windows.
+        pinned: The eccentricity below which pixels are those of the photograph. By default there
+            windows are narrower than two pixels.
+        limit: The limit of evaluations.
+    """
+
+    photograph: str
+    scaling: float
+    pinned: float | None
+    limit: int
 
 
-def make(kind, scaling, size):
-    """The windows, the model, and the eccentricity where windows are two pixels wide."""
-    _, first = crop(plx.data.camera(), size)
-    center = (FIXATION[0] - first[0], FIXATION[1] - first[1])
-    profile = "raised_cosine" if kind == "texture" else "gaussian"
-    aspect = 2
-    narrow = 2 * aspect / scaling
+# Texture needs windows of several pixels for each statistic. Windows of "sky" are nearly constant.
+SETTINGS = {
+    "luminance": Setting("camera", 0.058, None, 600),
+    "energy": Setting("camera", 0.27, None, 600),
+    "texture": Setting("chelsea", 1.0, 48.0, 1000),
+    "sky": Setting("camera", 1.0, 48.0, 1000),
+}
+
+
+def make(kind, factor=1.0):
+    """The windows, the model, and the pixels that a synthesis may change.
+
+    Args:
+        kind: Which setting.
+        factor: Multiplies the scaling.
+    """
+    setting = SETTINGS[kind]
+    scaling, aspect = factor * setting.scaling, 2
+    inner = setting.pinned or 2 * aspect / scaling
+    is_texture = kind in ("texture", "sky")
     windows = plx.models.log_polar_windows(
-        (size, size), scaling, narrow, size, aspect=aspect, center=center, profile=profile
+        (256, 256),
+        scaling,
+        inner,
+        256,
+        aspect=aspect,
+        center=FIXATION,
+        profile="raised_cosine" if is_texture else "gaussian",
     )
     if kind == "luminance":
         model = plx.models.PooledLuminance(windows)
@@ -60,8 +85,8 @@ def make(kind, scaling, size):
         model = plx.models.PooledEnergy(windows)
     else:
         model = plx.models.PooledPortillaSimoncelli(windows, 3, 4, 5)
-    y, x = np.mgrid[:size, :size]
-    return windows, model, np.hypot(y - center[0], x - center[1])[None] > narrow
+    y, x = np.mgrid[:256, :256]
+    return windows, model, np.hypot(y - FIXATION[0], x - FIXATION[1])[None] > inner
 
 
 class Judge:
@@ -70,8 +95,8 @@ class Judge:
     def __init__(self, kind, windows, model, image):
         self.model = jax.jit(lambda image: model(image))
         self.target = self.measure(image)
-        names = [name for name in plx.data.PHOTOGRAPHS if name != "camera"]
-        photographs = [crop(plx.data.get(name, as_gray=True), image.shape[-1])[0] for name in names]
+        names = [name for name in plx.data.PHOTOGRAPHS if name != SETTINGS[kind].photograph]
+        photographs = [plx.data.get(name, as_gray=True) for name in names]
         self.variance = np.var([self.measure(one) for one in photographs], axis=0, ddof=1)
         groups = ("luminance",) if kind == "luminance" else model.statistic_groups
         self.groups = np.array(groups)
@@ -103,35 +128,35 @@ class Judge:
 
 def synthesize(kind, start, file):
     """Print one row, and keep the image."""
-    size, scaling, limit = SETTINGS[kind]
-    image, _ = crop(plx.data.camera(), size)
-    windows, model, is_free = make(kind, scaling, size)
+    setting = SETTINGS[kind]
+    image = plx.data.get(setting.photograph, as_gray=True)
+    windows, model, is_free = make(kind)
     judge = Judge(kind, windows, model, image)
-    other = crop(plx.data.astronaut(as_gray=True), size)[0]
+    other = plx.data.astronaut(as_gray=True)
     noise = jax.random.uniform(jax.random.key(0), image.shape)
     initial = other if start == "photograph" else noise
     used, is_used_free = model, is_free
     if start == "twice the scaling":
-        _, used, is_used_free = make(kind, 2 * scaling, size)
+        _, used, is_used_free = make(kind, 2.0)
     began, began_cpu = time.perf_counter(), time.process_time()
     fixed = plx.parametrize.Masked(is_used_free, image)
     problem = plx.Metamer(image, used, parametrization=fixed)
     solver = plx.Solver(plx.lbfgs(30), stop=plx.stop.Never())
     state = plx.init(problem, solver, initial_image=initial)
     first, count = judge(problem.decode(state.accepted_z)), 0
-    while count < (limit if used is model else limit // 2):
+    while count < (setting.limit if used is model else setting.limit // 2):
         state, _ = plx.run(problem, solver, state, EVERY)
         count += EVERY
         made = problem.decode(state.accepted_z)
         worst = judge(made)
         if used is model and max(worst)[0] < GOAL:
             break
-    number = int(model.is_measured.sum()) if kind == "texture" else judge.target.size
+    number = int(model.is_measured.sum()) if kind in ("texture", "sky") else judge.target.size
     wall, cpu = time.perf_counter() - began, time.process_time() - began_cpu
     memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     cells = [
         kind,
-        f"{size}, {scaling:g}",
+        f"{setting.scaling:g}",
         start,
         f"{number} / {int(is_free.sum())}",
         " ".join(f"{100 * error:.0f}" for error, _ in first),
@@ -156,14 +181,14 @@ def main():
         synthesize(*options.row)
         return
     print(
-        "| model | pixels, scaling | start | statistics / free pixels | start, % | end, % | "
+        "| model | scaling | start | statistics / free pixels | start, % | end, % | "
         "largest in | evaluations | CPU s | wall s | peak MiB |"
     )
     print("|---|---|---|---|---|---|---|---|---|---|---|", flush=True)
     images = {}
     with tempfile.TemporaryDirectory() as folder:
         for kind in options.kinds:
-            for start in STARTS:
+            for start in STARTS if kind != "sky" else STARTS[:1]:
                 file = pathlib.Path(folder) / "row.npz"
                 row = [sys.executable, __file__, "--row", kind, start, str(file)]
                 subprocess.run(row, check=True)

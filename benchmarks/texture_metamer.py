@@ -166,7 +166,7 @@ def run_split(options):
     finish("image and masks")
     base = plx.loss.portilla_simoncelli_loss_factory(model, image)
     finish("target and weights")
-    loss = plx.loss.whitened_loss_factory(model, image, base, channelwise=True)
+    loss = plx.loss.whitened_loss_factory(model, image, base, separate_axes=1)
     jax.block_until_ready(loss)
     finish("whitening")
     key = jax.random.key(options.seed)

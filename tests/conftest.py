@@ -83,14 +83,14 @@ def forget_after_a_module():
     maps = pathlib.Path("/proc/self/maps")
     # Linux ends a process of 65,530 maps of memory.
     num_maps = len(maps.read_bytes().splitlines()) if maps.exists() else 0
-    if memory_in_use() > 1.0e9 or num_maps > 20_000:
+    if memory_in_use() > 0.85e9 or num_maps > 20_000:
         forget_programs()
 
 
 @pytest.fixture(autouse=True)
 def forget_after_a_test():
     yield
-    if memory_in_use() > 1.6e9:
+    if memory_in_use() > 1.25e9:
         forget_programs()
 
 

@@ -83,7 +83,7 @@ def test_samples_measure_the_covariance(linear, rng):
 def test_channels_have_covariances_of_their_own(x64, rng):
     model = Channels(jnp.asarray(rng.normal(size=(3, 16))))
     image, other = jnp.asarray(rng.normal(size=(2, 2, 4, 4)))
-    exact = {"num_samples": None, "channelwise": True}
+    exact = {"num_samples": None, "separate_axes": 1}
     loss = whitened_loss_factory(model, image, **exact)
     assert loss.whitening.shape == (2, 3, 3)
     alone = [
@@ -99,13 +99,40 @@ def test_channels_have_covariances_of_their_own(x64, rng):
     np.testing.assert_allclose(together(*arguments), apart(*arguments), rtol=1e-8)
 
 
+def test_windows_of_channels_have_covariances_of_their_own(x64, rng):
+    """Each block is whitened by the inverse root of the covariance of its own statistics."""
+    matrix = jnp.asarray(rng.normal(size=(2, 3, 16)))
+    image, other = jnp.asarray(rng.normal(size=(2, 2, 4, 4)))
+
+    def blocks(image):
+        return jnp.einsum("wsp,cp->cws", matrix, image.reshape(len(image), -1))
+
+    weights = jnp.asarray(rng.uniform(1, 2, size=(2, 2, 3)))
+    loss = whitened_loss_factory(
+        blocks, image, WeightedL2Norm(weights), num_samples=None, ridge=0.0, separate_axes=2
+    )
+    assert loss.whitening.shape == (2, 2, 3, 3)
+    difference = np.asarray(weights * (blocks(other) - blocks(image)))
+    total = 0.0
+    for channel, window in np.ndindex(2, 2):
+        rows = np.asarray(weights[channel, window][:, None] * matrix[window])
+        one = difference[channel, window]
+        total += 0.5 * one @ np.linalg.solve(rows @ rows.T, one)
+    np.testing.assert_allclose(loss(blocks(other), blocks(image)), total, rtol=1e-8)
+
+
+def test_more_separate_axes_than_there_are_are_refused(linear):
+    with pytest.raises(ValueError, match="separate_axes must be at most the 1 axes"):
+        whitened_loss_factory(linear, jnp.ones((1, 4, 4)), separate_axes=2)
+
+
 @pytest.mark.parametrize("num_samples", [None, 256])
 def test_texture_metamers_come_about_in_fewer_evaluations(num_samples):
     image = plx.data.brick()[:, :48, :48]
     model = plx.models.PortillaSimoncelli((48, 48), 2, 2, spatial_corr_width=3)
     weighted = plx.loss.portilla_simoncelli_loss_factory(model, image)
     whitened = whitened_loss_factory(
-        model, image, weighted, num_samples=num_samples, channelwise=True
+        model, image, weighted, num_samples=num_samples, separate_axes=1
     )
     start = jnp.clip(image.mean() + 0.1 * jax.random.normal(jax.random.key(0), image.shape), 0, 1)
     options = {"initial_image": start, "progress": False}

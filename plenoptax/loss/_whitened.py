@@ -1,3 +1,4 @@
+import math
 from collections.abc import Callable
 from typing import ClassVar, final
 
@@ -11,7 +12,7 @@ from jaxtyping import Array, Float, Int
 from .._compiled import call_compiled, compiled
 from .._function import AbstractFunction
 from .._precision import in_single_precision, refuse_half
-from .._rules import checked, COUNT, NOT_NEGATIVE
+from .._rules import checked, COUNT, NOT_NEGATIVE, Whole
 from .._safe import safe_divisor
 from .._types import Key, Scalar
 from ..linalg import linearize
@@ -45,8 +46,8 @@ class WhitenedLoss(AbstractFunction):
         base: The loss that weights the difference before it is whitened. Weight 0 leaves a
             statistic out.
         whitening: The matrix that transforms the weighted difference to covariance 1 under white
-            noise of standard deviation 1 in the image. One for each channel, if channels are
-            whitened separately.
+            noise of standard deviation 1 in the image. One for each channel, or each window of each
+            channel, if these are whitened separately.
         lbfgs_memory: The number of pairs that L-BFGS stores by default.
 
     Example:
@@ -58,7 +59,7 @@ class WhitenedLoss(AbstractFunction):
     """
 
     base: WeightedL2Norm
-    whitening: Float[Array, "*channel number number"]
+    whitening: Float[Array, "*block number number"]
     # Without long valleys, more memory helps little: 100 pairs save a tenth of the steps.
     lbfgs_memory: ClassVar[int] = 30
 
@@ -77,7 +78,7 @@ class WhitenedLoss(AbstractFunction):
         return {"weighted_loss": self.base(synth_rep, ref_rep)}
 
 
-@checked(num_samples=COUNT, ridge=NOT_NEGATIVE)
+@checked(num_samples=COUNT, ridge=NOT_NEGATIVE, separate_axes=Whole(0))
 def whitened_loss_factory(
     model: Callable[[Array], Array],
     image: Float[Array, "..."],
@@ -85,7 +86,7 @@ def whitened_loss_factory(
     *,
     num_samples: int | None = 256,
     ridge: float = 5e-4,
-    channelwise: bool = False,
+    separate_axes: int = 0,
     key: Key | None = None,
 ) -> WhitenedLoss:
     """Make a loss that measures a difference by the smallest image change that explains it.
@@ -99,7 +100,8 @@ def whitened_loss_factory(
     measure exactly, or load the file with ``raise_on_checks=False``.
 
     Args:
-        model: A function from an image to one array of at most 4096 real numbers (in each channel).
+        model: A function from an image to one array of at most 4096 real numbers, without the axes
+            whose entries are whitened separately.
         image: The target image.
         base: Weights for the statistics; weight 0 leaves one out. By default all weights are 1.
         num_samples: Number of noisy images to measure the covariance with, each one evaluation of
@@ -109,8 +111,11 @@ def whitened_loss_factory(
         ridge: Value to add to the covariance for each statistic, relative to its (Frobenius) norm.
             It limits the influence of statistics that hardly depend on the image. With an exact
             covariance 1e-4 may be better.
-        channelwise: Whether the first axis of the representation is a channel axis, with each
-            channel depending on one channel of the image, as in Portilla-Simoncelli.
+        separate_axes: The number of leading axes of the representation whose entries are whitened
+            separately, each with the covariance of its own statistics: 1 if the first axis is that
+            of channels, each of which depends on one channel of the image, as in
+            Portilla-Simoncelli; 2 for channels and windows. Windows that overlap are related, but
+            the statistics of one window are so much more.
         key: Random key that draws the noise; by default key 0.
 
     Returns:
@@ -132,31 +137,37 @@ def whitened_loss_factory(
     """
     refuse_half("The target image of a loss", image.dtype)
     response = call_compiled(model, image)
-    _check(response, channelwise)
+    _check(response, separate_axes)
     base = WeightedL2Norm(jnp.ones_like(response)) if base is None else base
     eqx.filter_eval_shape(base.weigh, response, response)
     weights = jnp.asarray(base.weights, response.dtype)
-    channels = len(response) if channelwise else 1
+    blocks = response.shape[:separate_axes]
     if num_samples is None:
         rows = weights.reshape(-1, 1) * linearize(model, image).dense()
-        changes, shrinkage = rows.reshape(channels, -1, rows.shape[-1]), 0.0
+        changes, shrinkage = rows.reshape(math.prod(blocks), -1, rows.shape[-1]), 0.0
     else:
         key = jax.random.key(0) if key is None else key
         samples = _respond_to_noise(model, image, num_samples, key)
-        changes, shrinkage = _as_changes(image, response, samples, weights, channels), _SHRINKAGE
+        changes = _as_changes(image, response, samples, weights, math.prod(blocks))
+        shrinkage = _SHRINKAGE
     whitening = _whiten(
         changes, jnp.asarray(ridge, changes.dtype), jnp.asarray(shrinkage, changes.dtype)
     )
-    return WhitenedLoss(base, whitening if channelwise else whitening[0])
+    return WhitenedLoss(base, whitening.reshape(*blocks, *whitening.shape[1:]))
 
 
-def _check(response: Array, channelwise: bool) -> None:
+def _check(response: Array, separate_axes: int) -> None:
     if not isinstance(response, jax.Array) or not jnp.issubdtype(response.dtype, jnp.floating):
         raise ValueError(
             "A whitened representation must be one array of real numbers, got "
             f"{eqx.tree_pformat(response)}. Wrap the model in a function that returns one array."
         )
-    size = response[0].size if channelwise else response.size
+    if separate_axes > response.ndim:
+        raise ValueError(
+            f"separate_axes must be at most the {response.ndim} axes of the representation, got "
+            f"{separate_axes}. Count its leading axes."
+        )
+    size = math.prod(response.shape[separate_axes:])
     if size > _LARGEST:
         raise ValueError(
             f"A whitened representation must have at most {_LARGEST} values, got {size}. Use "
@@ -192,18 +203,18 @@ def _as_changes(
     response: Array,
     samples: Float[Array, "sample ..."],
     weights: Array,
-    channels: int,
-) -> Float[Array, "channel number sample"]:
+    num_blocks: int,
+) -> Float[Array, "block number sample"]:
     """Compute the changes under white noise of standard deviation 1, by finite differences."""
     changes = weights[None] * (samples - response[None]) / _noise_level(image)
-    changes = jnp.moveaxis(changes.reshape(len(samples), channels, -1), 0, -1)
+    changes = jnp.moveaxis(changes.reshape(len(samples), num_blocks, -1), 0, -1)
     return changes / len(samples) ** 0.5
 
 
 @compiled(lambda changes, *_: changes.shape[-2])
 def _whiten(
-    changes: Float[Array, "channel number sample"], ridge: Scalar, shrinkage: Scalar
-) -> Float[Array, "channel number number"]:
+    changes: Float[Array, "block number sample"], ridge: Scalar, shrinkage: Scalar
+) -> Float[Array, "block number number"]:
     """Return the inverse of the Cholesky factor of the regularized covariance."""
     covariance = jnp.matmul(
         changes, jnp.swapaxes(changes, -2, -1), precision=jax.lax.Precision.HIGHEST

@@ -1,4 +1,4 @@
-"""The default loss of models that average over windows."""
+"""The default losses of models that average over windows."""
 
 from collections.abc import Callable, Sequence
 
@@ -15,7 +15,15 @@ from ._windows import AbstractPoolingWindows
 def natural_loss(
     model: Callable, windows: AbstractPoolingWindows, image: Array, groups: Sequence[str]
 ) -> ZScored:
-    """Return the mean squared difference in units of the spread over photographs.
+    """Return the mean squared difference in units of `natural_deviation`."""
+    deviation = natural_deviation(model, windows, image, groups)
+    return ZScored(jnp.zeros_like(deviation), deviation)
+
+
+def natural_deviation(
+    model: Callable, windows: AbstractPoolingWindows, image: Array, groups: Sequence[str]
+) -> Float[Array, "..."]:
+    """Return a unit for each number of the representation: the spread over photographs.
 
     Each group of statistics has one unit, the root mean square of its standard deviations over the
     photographs of this package, so all groups have the same weight. A window has a weight in
@@ -47,7 +55,7 @@ def natural_loss(
         units[members] = np.sqrt(share * means[members].mean())
     deviation = units / np.sqrt(pixels)[:, None]
     deviation = np.broadcast_to(deviation.reshape(representations[0].shape[1:]), shape)
-    return ZScored(jnp.zeros(shape, image.dtype), jnp.asarray(deviation, image.dtype))
+    return jnp.asarray(deviation, image.dtype)
 
 
 def _fit(

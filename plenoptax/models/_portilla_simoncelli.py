@@ -165,7 +165,7 @@ class PortillaSimoncelli(AbstractTextureStatistics):
     def default_loss(self, image: Array) -> Callable:
         """Return the metamer loss: the stage loss, whitened, which needs a third of the steps."""
         base = portilla_simoncelli_loss_factory(self, image)
-        return whitened_loss_factory(self, image, base, channelwise=True)
+        return whitened_loss_factory(self, image, base, separate_axes=1)
 
     def default_stage_loss(self, image: Array) -> Callable:
         """Return the coarse-to-fine loss: `plenoptax.loss.portilla_simoncelli_loss_factory`."""

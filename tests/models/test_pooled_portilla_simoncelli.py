@@ -7,6 +7,7 @@ import pytest
 
 import plenoptax as plx
 from plenoptax.models import (
+    _pooled_portilla_simoncelli,
     DenseWindows,
     grid_windows,
     log_polar_windows,
@@ -14,6 +15,7 @@ from plenoptax.models import (
     PortillaSimoncelli,
     uniform_window,
 )
+from plenoptax.models._pooled_loss import natural_loss
 from plenoptax.models._pooled_portilla_simoncelli_statistics import frame_image, level_weights
 
 
@@ -264,6 +266,37 @@ def test_small_windows_have_fewer_scales_and_shifts():
     assert len(low) == 12
     found = jax.jit(model.__call__)(plx.data.camera()[:, :64, :64])
     assert (np.asarray(found[0, middle])[~is_measured] == 0).all()
+
+
+def test_windows_that_the_border_cuts_have_the_statistics_of_what_is_inside():
+    windows = log_polar_windows((96, 96), 1.5, 24, 96, center=(10, 60), profile="raised_cosine")
+    model = PooledPortillaSimoncelli(windows, 2, 2, 5)
+    scales = np.array([str(one) for one in model.statistic_scales])
+    has_scale = np.asarray(model.is_measured)[:, scales == "1"].any(1)
+    np.testing.assert_array_equal(has_scale, windows.effective_pixels / 4 >= 4)
+    # In one of them many pixels inside have almost equal weights.
+    weights = np.asarray(windows.weigh_pixels(np.arange(windows.num_windows)))
+    assert ((1 / (weights**2).sum((1, 2)) > 16) & ~has_scale).any()
+
+
+def test_the_default_loss_whitens_each_window():
+    windows = log_polar_windows((64, 64), 2.0, 12, 64, profile="raised_cosine")
+    model = PooledPortillaSimoncelli(windows, 2, 2, 3)
+    image = plx.data.brick()[:, :64, :64]
+    whitened = model.default_loss(image)
+    assert whitened.whitening.shape == (1, windows.num_windows, *2 * (len(model.statistic_groups),))
+    plain = natural_loss(model, windows, image, model.statistic_groups)
+    start = jnp.clip(image.mean() + 0.1 * jax.random.normal(jax.random.key(0), image.shape), 0, 1)
+    options = {"initial_image": start, "max_steps": 100, "progress": False}
+    found, other = (plx.metamer(image, model, loss, **options) for loss in (whitened, plain))
+    target = model(image)
+    assert plain(model(found.image), target) < 0.6 * plain(model(other.image), target)
+
+
+def test_many_windows_are_not_whitened(monkeypatch):
+    monkeypatch.setattr(_pooled_portilla_simoncelli, "_LARGEST_WHITENING", 100)
+    model = PooledPortillaSimoncelli(uniform_window((32, 32)), 2, 2, 3)
+    assert isinstance(model.default_loss(plx.data.brick()[:, :32, :32]), plx.loss.ZScored)
 
 
 @pytest.mark.parametrize("fill", [0.0, 0.5])
