@@ -14,7 +14,7 @@ import plenoptax as plx
 
 
 sys.path.append(str(pathlib.Path(__file__).parents[2] / "benchmarks"))
-from foveated import crop, FIXATION, make, SETTINGS
+from foveated import FIXATION, make, SETTINGS
 
 
 SIDE, GAP, HEAD = 256, 12, 34
@@ -22,16 +22,14 @@ SIDE, GAP, HEAD = 256, 12, 34
 
 def draw_windows(page, place, kind):
     """The photograph with the contours of windows, about as far apart as they are wide."""
-    size, scaling, _ = SETTINGS[kind]
-    windows, _, _ = make(kind, scaling, size)
-    image, first = crop(plx.data.camera(), size)
+    windows, *_ = make(kind)
+    image = plx.data.get(SETTINGS[kind].photograph, as_gray=True)
     step = 1 if kind == "texture" else 2
     ring, direction = np.divmod(np.asarray(windows.kept), windows.layout.num_directions)
     chosen = np.flatnonzero((ring % step == 0) & (direction % step == 0))
     axes = page.axes(*place, SIDE, SIDE)
-    plx.plot.windows(windows, image, SIDE // size, ax=axes, indices=chosen, linewidths=0.6)
-    row, column = np.subtract(FIXATION, first)
-    axes.plot(column, row, "+", color="red", markersize=6)
+    plx.plot.windows(windows, image, ax=axes, indices=chosen, linewidths=0.6)
+    axes.plot(*FIXATION[::-1], "+", color="red", markersize=6)
 
 
 def draw(images):
@@ -43,20 +41,19 @@ def draw(images):
     )
     for index, (kind, names) in enumerate(rows):
         top = HEAD + index * (SIDE + HEAD + GAP)
-        size, scaling, _ = SETTINGS[kind]
         which = "windows" if kind == "texture" else "every other window"
-        words = f"photograph, {size} x {size} pixels;\n{kind} model: {which}, {scaling:g}"
+        words = f"photograph;\n{kind} model: {which}, {SETTINGS[kind].scaling:g}"
         page.text(2 + SIDE / 2, top - 5, words, va="bottom")
         draw_windows(page, (2, top), kind)
         for column, name in enumerate(names, start=1):
             model, start = name.split(", ")
             left = 2 + column * (SIDE + GAP)
-            image = images[name][0]
-            page.image(left, top, image, SIDE // len(image))
+            page.image(left, top, images[name][0], 1)
             start = {"noise": "white noise", "photograph": "another photograph"}[start]
             # Texture has not converged; see the benchmark.
             same = "near the same" if model == "texture" else "same"
-            words = f"{same} {model} in windows\nof scaling {SETTINGS[model][1]:g}, from {start}"
+            scaling = SETTINGS[model].scaling
+            words = f"{same} {model} in windows\nof scaling {scaling:g}, from {start}"
             page.text(left + SIDE / 2, top - 5, words, va="bottom")
     page.save(pathlib.Path(__file__).with_name("foveated.png"))
 
