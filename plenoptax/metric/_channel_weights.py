@@ -64,6 +64,13 @@ def _compare(metric: AbstractLearnedMetric, img1: Array, img2: Array) -> Scalar:
     return metric.compare(img1, img2)
 
 
+def channels_last(
+    responses: Float[Array, "channel height width"],
+) -> Float[Array, "height width channel"]:
+    """Return responses in the layout of the convolutions, where means need no transposition."""
+    return jnp.moveaxis(responses, 0, -1)
+
+
 def load_channel_weights(
     given: Weights, shapes: Mapping[str, tuple[int, ...]], packages: Mapping[str, Package]
 ) -> dict[str, np.ndarray]:

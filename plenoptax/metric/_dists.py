@@ -13,7 +13,7 @@ from ..models.networks._networks import AbstractNetwork
 from ..models.networks._steps import pool_maximum, pool_root_mean_square
 from ..models.networks._tables import Package, Table, VGG16
 from ..models.networks._weights import place, Weights
-from ._channel_weights import AbstractLearnedMetric, load_channel_weights
+from ._channel_weights import AbstractLearnedMetric, channels_last, load_channel_weights
 
 
 _LAYERS = {"relu1_2": 64, "relu2_2": 128, "relu3_3": 256, "relu4_3": 512, "relu5_3": 512}
@@ -127,17 +127,18 @@ class DISTS(AbstractLearnedMetric):
         self, img1: Float[Array, "3 height width"], img2: Float[Array, "3 height width"]
     ) -> Scalar:
         """Return the weighted sum of the differences of means and of covariances."""
-        layers1, layers2 = ([img, *self.features(img).values()] for img in (img1, img2))
+        layers1, layers2 = (
+            [*map(channels_last, (img, *self.features(img).values()))] for img in (img1, img2)
+        )
         weights = self.texture_weights, self.structure_weights
         distance = jnp.zeros((), img1.dtype)
         for first, second, *both in zip(layers1, layers2, *weights, strict=True):
             texture, structure = (x.astype(img1.dtype) for x in both)
-            mean1, mean2 = (x.mean((-2, -1), keepdims=True) for x in (first, second))
-            first, second = first - mean1, second - mean2
-            mean1, mean2 = mean1[:, 0, 0], mean2[:, 0, 0]
+            mean1, mean2 = (x.mean((0, 1)) for x in (first, second))
+            first, second = first - mean1[None, None], second - mean2[None, None]
             # 1 - S of means, and 1 - S of covariances, each as one fraction.
             difference = (mean1 - mean2) ** 2 / (mean1**2 + mean2**2 + _MEAN_CONSTANT)
-            variances = (first**2 + second**2).mean((-2, -1))
-            remainder = ((first - second) ** 2).mean((-2, -1)) / (variances + _VARIANCE_CONSTANT)
+            variances = (first**2 + second**2).mean((0, 1))
+            remainder = ((first - second) ** 2).mean((0, 1)) / (variances + _VARIANCE_CONSTANT)
             distance += texture @ difference + structure @ remainder
         return distance

@@ -1,10 +1,12 @@
+import functools
 import math
+from collections.abc import Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Complex, Float
 
 from .._answers import cites
 from .._compiled import warn_of_deadlock
@@ -166,22 +168,39 @@ def _phase_congruency(
     epsilon = float(jnp.finfo(img.dtype).eps)
     # No filter passes the mean, which would leave rounding errors in an image without contrast.
     spectrum = jnp.fft.fft2(img - img.mean())
-    responses = jnp.fft.ifft2(spectrum[None, None] * jnp.asarray(filters, spectrum.dtype))
-    even, odd = responses.real, responses.imag
-    amplitude = safe_sqrt(even**2 + odd**2)
-    sum_even, sum_odd = (x.sum(1, keepdims=True) for x in (even, odd))
-    length = safe_sqrt(sum_even**2 + sum_odd**2) + epsilon
-    mean_even, mean_odd = sum_even / length, sum_odd / length
-    energy = even * mean_even + odd * mean_odd - jnp.abs(even * mean_odd - odd * mean_even)
-    energy = energy.sum(1)
+    # On CPU, value and gradient take a quarter of the time of one array with all responses.
+    responses = [
+        [jnp.fft.ifft2(spectrum * jnp.asarray(one, spectrum.dtype)) for one in scales]
+        for scales in filters
+    ]
     # Of the squared amplitude of the finest filter; the mean of its distribution from the median.
-    median = _median((even[:, 0] ** 2 + odd[:, 0] ** 2).reshape(len(filters), -1))
+    finest = jnp.stack([x.real**2 + x.imag**2 for x, *_ in responses])
+    median = _median(finest.reshape(len(filters), -1))
     noise_power = median / math.log(2) / jnp.asarray(powers, img.dtype)
     rayleigh = safe_sqrt(noise_power * jnp.asarray(noise, img.dtype))
     deviations = math.sqrt(math.pi / 2) + _NOISE_DEVIATIONS * math.sqrt(2 - math.pi / 2)
     threshold = rayleigh * deviations / _NOISE_DIVISOR
-    energy = jnp.maximum(energy - threshold[:, None, None], 0).sum(0)
-    return (energy + epsilon) / (amplitude.sum((0, 1)) + epsilon)
+    total_energy = total_amplitude = jnp.full_like(img, epsilon)
+    for scales, least in zip(responses, threshold, strict=True):
+        energy, amplitude = _local_energy(scales, epsilon)
+        total_energy += jnp.maximum(energy - least, 0)
+        total_amplitude += amplitude
+    return total_energy / total_amplitude
+
+
+def _local_energy(
+    responses: Sequence[Complex[Array, "height width"]], epsilon: float
+) -> tuple[Float[Array, "height width"], Float[Array, "height width"]]:
+    """Return the energy and the sum of the amplitudes of the scales of one orientation."""
+    even, odd = ([part(x) for x in responses] for part in (jnp.real, jnp.imag))
+    sum_even, sum_odd = (functools.reduce(jnp.add, x) for x in (even, odd))
+    length = safe_sqrt(sum_even**2 + sum_odd**2) + epsilon
+    mean_even, mean_odd = sum_even / length, sum_odd / length
+    energy, amplitude = sum_even * mean_even + sum_odd * mean_odd, jnp.zeros_like(length)
+    for x, y in zip(even, odd, strict=True):
+        energy -= jnp.abs(x * mean_odd - y * mean_even)
+        amplitude += safe_sqrt(x**2 + y**2)
+    return energy, amplitude
 
 
 def _median(x: Float[Array, "row number"]) -> Float[Array, " row"]:

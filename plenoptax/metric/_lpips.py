@@ -2,6 +2,7 @@ from collections.abc import Mapping
 from typing import final, Literal
 
 import equinox as eqx
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
@@ -15,7 +16,7 @@ from ..models.networks import AlexNet, VGG16
 from ..models.networks._tables import ALEXNET, Package, Table
 from ..models.networks._tables import VGG16 as VGG16_TABLE
 from ..models.networks._weights import place, Weights
-from ._channel_weights import AbstractLearnedMetric, load_channel_weights
+from ._channel_weights import AbstractLearnedMetric, channels_last, load_channel_weights
 
 
 _NETWORKS = {"alex": AlexNet, "vgg": VGG16}
@@ -136,11 +137,11 @@ class LPIPS(AbstractLearnedMetric):
         self, img1: Float[Array, "3 height width"], img2: Float[Array, "3 height width"]
     ) -> Scalar:
         """Return the sum over the layers of the weighted differences of normalized responses."""
-        first, second = self.features(img1), self.features(img2)
+        first, second = (jax.tree.map(channels_last, self.features(x)) for x in (img1, img2))
         distance = jnp.zeros((), img1.dtype)
         for layer, weights in self.channel_weights.items():
             difference = _normalized(first[layer]) - _normalized(second[layer])
-            weighted = jnp.einsum("c,chw->hw", weights.astype(img1.dtype), difference**2)
+            weighted = jnp.einsum("c,hwc->hw", weights.astype(img1.dtype), difference**2)
             distance += weighted.mean()
         return distance
 
@@ -161,5 +162,5 @@ class _UndoNormalization(AbstractFunction):
         return mean + deviation * (2 * image - 1)
 
 
-def _normalized(responses: Float[Array, "channel height width"]) -> Array:
-    return responses * lax.rsqrt((responses**2).sum(0, keepdims=True) + 1e-10)
+def _normalized(responses: Float[Array, "height width channel"]) -> Array:
+    return responses * lax.rsqrt((responses**2).sum(-1, keepdims=True) + 1e-10)

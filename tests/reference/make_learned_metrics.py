@@ -98,7 +98,8 @@ def load(module, arrays):
             state[key] = torch.tensor(np.ascontiguousarray(value), dtype=torch.float64)
     assert len(state) >= len(arrays), (len(state), len(arrays))
     module.double().load_state_dict(state, strict=False)
-    return module.eval()
+    # With derivatives by the weights, value and gradient of LPIPS would take torch twice the time.
+    return module.eval().requires_grad_(False)
 
 
 def make_lpips(net, version, real, single=False):
