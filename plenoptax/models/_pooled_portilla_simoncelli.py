@@ -72,6 +72,10 @@ class PooledPortillaSimoncelli(AbstractStatisticGroups):
     in Freeman and Simoncelli's program. A window that the border cuts has the size of what is
     inside.
 
+    A pixel outside of a window has no influence on its pixel statistics. Filters have no border, so
+    it has some on the others: by photographs, less than 1 % of that of the most influential pixel
+    at a distance of 16 pixels at scale 0 and of 36 at scale 1, and more than 48 at coarser scales.
+
     Each channel is measured separately, and no statistic relates channels.
 
     Attributes:

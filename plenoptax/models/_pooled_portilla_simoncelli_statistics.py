@@ -141,7 +141,8 @@ def measure_windows(
     levels = jax.tree.map(partial(jnp.asarray, dtype=image.dtype), levels)
     # The FFT makes errors of a few eps of the root mean square. Smaller values are not signal.
     rounding = (8 * float(jnp.finfo(image.dtype).eps)) ** 2 * jnp.mean(image**2)
-    mean = jnp.mean(image)
+    # The statistics do not depend on it, so no pixel outside of a window has a gradient by it.
+    mean = lax.stop_gradient(jnp.mean(image))
     centered = image - mean
     variance = jnp.mean(centered**2)
     spectrum = jnp.fft.fft2(frame.pad(image))

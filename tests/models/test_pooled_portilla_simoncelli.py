@@ -299,6 +299,36 @@ def test_many_windows_are_not_whitened(monkeypatch):
     assert isinstance(model.default_loss(plx.data.brick()[:, :32, :32]), plx.loss.ZScored)
 
 
+def test_pixels_outside_of_a_hard_window_hardly_matter():
+    """Pixel statistics do not see them; filters reach as far as they are wide."""
+    window = np.zeros((1, 128, 128))
+    window[0, 48:80, 48:80] = 1
+    model = PooledPortillaSimoncelli(DenseWindows(window), 2, 4, 3)
+    image = plx.data.camera()[:, 60:188, 60:188]
+    groups = np.array(model.statistic_groups)
+    scales = np.array([str(one) for one in model.statistic_scales])
+
+    @jax.jit
+    def sensitivity(weights):
+        """How much each pixel changes a sum of statistics."""
+        return jax.grad(lambda image: (model(image)[0, 0] * weights).sum())(image)[0]
+
+    def largest(weights, distance):
+        """The largest gradient outside, so many pixels away, relative to the largest of all."""
+        gradient = np.abs(sensitivity(jnp.asarray(weights, jnp.float32)))
+        near = np.zeros((128, 128), bool)
+        near[48 - distance : 80 + distance, 48 - distance : 80 + distance] = True
+        return gradient[~near].max() / gradient.max()
+
+    for index in np.flatnonzero(groups == "pixel_statistics"):
+        assert largest(np.arange(len(groups)) == index, 0) == 0
+    for scale, distance in (("0", 16), ("1", 36)):
+        for index in np.flatnonzero(scales == scale)[::7]:
+            weights = np.arange(len(groups)) == index
+            assert largest(weights, 0) > 1e-2
+            assert largest(weights, distance) < 1e-2
+
+
 @pytest.mark.parametrize("fill", [0.0, 0.5])
 def test_constant_images_have_finite_statistics_and_gradients(fill):
     model = PooledPortillaSimoncelli(grid_windows((32, 32), (24, 24)), 2, 2, 3)
