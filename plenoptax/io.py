@@ -242,6 +242,7 @@ def _elements_of_trace(archive: Archive) -> list[tuple[np.ndarray, dict[str, Any
     if archive.meta["format"] < 3:
         found = look_up(trace, "elements", list)
         names = [f"trace[{index}].losses" for index in range(len(found))]
+        provenances = [look_up(one, "provenance", dict) for one in found]
     else:
         # No trace is built: other versions may record other numbers.
         parts = look_up(trace, "named", dict)
@@ -249,9 +250,9 @@ def _elements_of_trace(archive: Archive) -> list[tuple[np.ndarray, dict[str, Any
         found = [look_up(one, "named", dict) for one in texts]
         infos = [look_up(look_up(one, "infos", dict), "named", dict) for one in found]
         names = [look_up(look_up(one, "loss", dict), "array", str) for one in infos]
+        provenances = [_plain(look_up(one, "provenance", dict)) for one in found]
     losses = list(map(archive.read, names))
     check_curves(losses)
-    provenances = [_plain(look_up(one, "provenance", dict)) for one in found]
     return list(zip(losses, provenances, strict=True))
 
 
