@@ -77,7 +77,7 @@ def write_archive(
         for name, content in members.items():
             # Without a date, the same content gives the same file.
             file.writestr(zipfile.ZipInfo(f"{name}.npy"), content)
-    write_atomically({pathlib.Path(path): buffer.getbuffer()})
+    write_atomically({pathlib.Path(path): buffer.getvalue()})
 
 
 def look_up(text: Any, name: str, kind: type[T]) -> T:

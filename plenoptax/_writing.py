@@ -22,7 +22,7 @@ def cache_folder() -> pathlib.Path:
     return pathlib.Path(os.environ.get("PLENOPTAX_CACHE_DIR", pooch.os_cache("plenoptax")))
 
 
-def write_atomically(files: Mapping[pathlib.Path, bytes | memoryview]) -> None:
+def write_atomically(files: Mapping[pathlib.Path, bytes]) -> None:
     """Write temporary files beside the targets and rename them when all are complete.
 
     A new file has the permissions that the umask gives, a replaced file keeps its own, and a
@@ -93,7 +93,7 @@ def _prefix() -> str:
     return f".plenoptax-{host[:40]}-"
 
 
-def _write_part(part: pathlib.Path, content: bytes | memoryview, target: pathlib.Path) -> None:
+def _write_part(part: pathlib.Path, content: bytes, target: pathlib.Path) -> None:
     with part.open("xb") as file:
         file.write(content)
         file.flush()

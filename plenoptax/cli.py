@@ -146,7 +146,7 @@ def _draw(made: _Made, path: pathlib.Path) -> bool:
     content = io.BytesIO()
     try:
         made.draw().savefig(content, format="png")
-        write_atomically({path: content.getbuffer()})
+        write_atomically({path: content.getvalue()})
     except KeyboardInterrupt:
         _say(f"plenoptax: interrupted; the figure {path} was not drawn", sys.stderr)
         return False

@@ -31,17 +31,22 @@ def draw_image(size):
 
 
 def draw_weights(shapes):
-    """Return float32 weights by name, each from a seed of its own."""
+    """Return float32 weights by name, each from a seed of its own.
+
+    They are uniform, because versions of NumPy round normal numbers differently.
+    """
+    # Between bounds that give the standard deviation 1.
+    bound = np.float32(np.sqrt(3))
     weights = {}
     for name, shape in shapes.items():
         rng = np.random.default_rng(zlib.crc32(name.encode()))
         if len(shape) > 1:
             scale = np.float32(np.sqrt(2 / np.prod(shape[1:])))
-            weights[name] = scale * rng.standard_normal(shape, np.float32)
+            weights[name] = scale * bound * (2 * rng.random(shape, np.float32) - 1)
         elif name.endswith((".running_var", ".weight")):
             weights[name] = 0.5 + rng.random(shape, np.float32)
         else:
-            weights[name] = np.float32(0.1) * rng.standard_normal(shape, np.float32)
+            weights[name] = np.float32(0.1) * bound * (2 * rng.random(shape, np.float32) - 1)
     return weights
 
 
