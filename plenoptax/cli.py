@@ -132,7 +132,7 @@ def _write(
     made: _Made, facts: dict[str, Any], options: argparse.Namespace, out: pathlib.Path
 ) -> list[str]:
     """Write the images and the numbers, all or none; return the names of the files."""
-    files: dict[pathlib.Path, bytes | memoryview] = {
+    files: dict[pathlib.Path, bytes] = {
         path: encode_image(path, made.images[end], clip=True)
         for path, end in _images(options, out).items()
     }
