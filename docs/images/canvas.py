@@ -1,5 +1,6 @@
 """What the scripts beside this one draw with: images pixel by pixel, text and axes."""
 
+import json
 import pathlib
 
 import matplotlib
@@ -15,6 +16,11 @@ DPI = 100
 
 
 GAP = 8
+
+
+def write_numbers(path, numbers):
+    """Write the numbers of a picture beside it."""
+    path.with_suffix(".json").write_text(json.dumps(numbers, indent=1) + "\n")
 
 
 def column_of_ends(index, side):

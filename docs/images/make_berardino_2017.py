@@ -10,7 +10,7 @@ import time
 import jax
 import jax.numpy as jnp
 import numpy as np
-from canvas import Canvas
+from canvas import Canvas, write_numbers
 
 import plenoptax as plx
 from plenoptax.models.features import FeatureExtractor
@@ -207,12 +207,7 @@ def draw_table(axes, table):
     )
 
 
-def write(numbers):
-    """Write the numbers beside the picture."""
-    PATH.with_suffix(".json").write_text(json.dumps(numbers, indent=1) + "\n")
-
-
 if __name__ == "__main__":
     computed = compute()
-    write(computed[-1])
+    write_numbers(PATH, computed[-1])
     draw(computed)

@@ -11,16 +11,16 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
-from canvas import Canvas
+from canvas import Canvas, write_numbers
+from make_network_metamers import STAGES, STEPS, synthesize
 
 import plenoptax as plx
 from plenoptax.models.features import FeatureExtractor
 
 
 PATH = pathlib.Path(__file__).with_name("feather_2023")
-# The paper's size. It took 3000 steps in each stage.
-SIDE, STAGES, STEPS = 224, 8, 60
+# The paper's size.
+SIDE = 224
 TARGETS = ("chelsea", "astronaut")
 LAYERS = {
     "AlexNet": {"early": "relu1", "middle": "relu3", "late": "relu5"},
@@ -45,25 +45,6 @@ def crop(name):
     first = (image.shape[-1] - SIDE) // 2
     image = image[:, first : first + SIDE, first : first + SIDE]
     return jnp.clip(jnp.broadcast_to(image, (3, SIDE, SIDE)), 0, 1)
-
-
-def synthesize(model, image, start):
-    """A metamer by the recipe of the paper, with fewer steps."""
-    schedule = optax.piecewise_constant_schedule(1.0, {i * STEPS: 0.5 for i in range(1, STAGES)})
-    optimizer = optax.chain(
-        optax.normalize_by_update_norm(), optax.scale_by_learning_rate(schedule)
-    )
-    return plx.metamer(
-        image,
-        model,
-        plx.loss.groupwise_relative_l2_norm_factory(model, image),
-        penalty_lambda=0.0,
-        parametrization=plx.parametrize.Pixels(bounds=(0, 1)),
-        initial_image=start,
-        solver=plx.Solver(optimizer, stop=plx.stop.Never()),
-        max_steps=STAGES * STEPS,
-        progress=False,
-    )
 
 
 def judge(result, null):
@@ -219,12 +200,7 @@ def draw_judges(axes, network, numbers):
     axes.tick_params(labelsize=14)
 
 
-def write(numbers):
-    """Write the numbers beside the picture."""
-    PATH.with_suffix(".json").write_text(json.dumps(numbers, indent=1) + "\n")
-
-
 if __name__ == "__main__":
     computed = compute()
-    write(computed[-1])
+    write_numbers(PATH, computed[-1])
     draw(computed)

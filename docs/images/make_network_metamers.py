@@ -3,6 +3,7 @@
 python docs/images/make_network_metamers.py
 """
 
+import functools
 import pathlib
 import time
 
@@ -78,9 +79,8 @@ def recipe():
     return plx.Solver(optimizer, stop=plx.stop.Never())
 
 
-def synthesize(network, image, start, layer, relu_gradient):
-    """A metamer of one layer by the recipe."""
-    model = plx.models.features.FeatureExtractor(network, layer, relu_gradient=relu_gradient)
+def synthesize(model, image, start):
+    """A metamer by the recipe."""
     return plx.metamer(
         image,
         model,
@@ -139,11 +139,16 @@ def compute():
         ("photograph", image, NAMES[int(classify(network, image))], None),
         ("start", jnp.clip(start, 0, 1), "mid gray plus noise", None),
     ]
+    extract = functools.partial(plx.models.features.FeatureExtractor, network)
     runs = {
-        name: (layer, lambda layer=layer: synthesize(network, image, start, layer, "identity"))
+        name: (
+            layer,
+            functools.partial(synthesize, extract(layer, relu_gradient="identity"), image, start),
+        )
         for layer, name in LAYERS.items()
     }
-    runs["last, exact gradient"] = LAST, lambda: synthesize(network, image, start, LAST, "exact")
+    exact = extract(LAST, relu_gradient="exact")
+    runs["last, exact gradient"] = LAST, lambda: synthesize(exact, image, start)
     runs["last, Adam from noise"] = LAST, lambda: synthesize_by_default(network, image)
     for name, (layer, run) in runs.items():
         began = time.process_time()

@@ -117,9 +117,10 @@ def _integer_type(dtype: DTypeLike) -> np.dtype:
 
 def _check_format(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> None:
     if len(shape) != 3 or shape[0] not in (1, 3) or 0 in shape:
+        several = " It holds several images: write each to a file of its own." * (len(shape) > 3)
         raise ValueError(
             "The image must have the shape (1, height, width) or (3, height, width), got "
-            f"{shape}.{advise_on_axes(shape) or _advise_on_number(shape)}"
+            f"{shape}.{advise_on_axes(shape) or several}"
         )
     extensions = _EXTENSIONS[shape[0], 8 * dtype.itemsize]
     if path.suffix.lower() not in extensions:
@@ -127,13 +128,6 @@ def _check_format(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> None:
             f"The extension for {shape[0]} channel(s) of {8 * dtype.itemsize} bits must be one of "
             f"{', '.join(extensions)}, which are lossless, got {path}."
         )
-
-
-def _advise_on_number(shape: tuple[int, ...]) -> str:
-    """Return a final sentence for a message about a sequence of images, or nothing."""
-    if len(shape) < 4:
-        return ""
-    return " It holds several images: write each to a file of its own."
 
 
 def _encode(levels: np.ndarray, extension: str) -> bytes:
