@@ -1,6 +1,7 @@
 """Messages about images whose axes are not in the order (channel, height, width)."""
 
 import contextlib
+import traceback
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -72,8 +73,10 @@ def advised_on_axes(shape: Sequence[int]) -> Iterator[None]:
         yield
     except Exception as error:
         advice = advise_on_axes(shape)
-        # Messages of plenoptax itself begin like this, and say what to do.
-        if not advice and len(shape) == 3 and not str(error).startswith("The "):
+        *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+        # plenoptax says itself what to do.
+        is_ours = frame.f_globals.get("__name__", "").startswith(f"{__package__}.")
+        if not advice and len(shape) == 3 and not is_ours:
             advice = (
                 f" It was called with one image of shape {tuple(shape)}: channel, height, width, "
                 "without a batch axis. For a network that needs another order, move the axes "

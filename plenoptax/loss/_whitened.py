@@ -115,7 +115,7 @@ def whitened_loss_factory(
             separately, each with the covariance of its own statistics: 1 if the first axis is that
             of channels, each of which depends on one channel of the image, as in
             Portilla-Simoncelli; 2 for channels and windows. Windows that overlap are related, but
-            the statistics of one window are so much more.
+            less than the statistics of one window.
         key: Random key that draws the noise; by default key 0.
 
     Returns:

@@ -211,8 +211,9 @@ class PooledPortillaSimoncelli(AbstractStatisticGroups):
         """Return the metamer loss: each window whitened, in units of the spread over photographs.
 
         A unit belongs to a group of `statistic_groups` at one scale, and to each of the pixel
-        statistics. Whitening needs a tenth of the steps. Beyond 2^26 numbers in its matrices, which
-        are 256 MB in float32, the loss is the mean squared difference in these units.
+        statistics. In the benchmarks whitening needs a quarter of the steps. Beyond 2^26 numbers in
+        its matrices, which are 256 MB in float32, the loss is the mean squared difference in these
+        units.
         """
         pairs = zip(self.statistic_groups, self.statistic_scales, strict=True)
         # Mean, variance, skew and kurtosis have no unit in common.
